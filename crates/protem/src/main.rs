@@ -1,0 +1,2 @@
+//! The protem command line.
+fn main() {}
