@@ -1,0 +1,425 @@
+//! The one matrix kernel everything else is made of.
+//!
+//! `C[m×n] (+)= Σ_p A_p[m×k] · B_p[k×n]`: a sum of small products whose result stays in registers
+//! until the last pair is done. A convolution is such a sum over its taps, its weight gradient
+//! one over pixels, so neither needs im2col and neither writes a partial result. `A` may have
+//! any strides (its elements are broadcast); rows of `B` and `C` are contiguous.
+//!
+//! All `unsafe` of this crate is in this file. [`Product::run`] checks every address that the
+//! kernels can touch against the slices it was given; the kernels rely on that alone.
+
+use crate::isa::Isa;
+
+/// Where the operands of one product of the sum begin, in elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pair {
+    pub a: usize,
+    pub b: usize,
+}
+
+/// The shape of a sum of products; strides in elements.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    /// Step of `A` from one row of the result to the next.
+    pub a_row: usize,
+    /// Step of `A` along the contraction.
+    pub a_k: usize,
+    /// Step of `B` along the contraction; along `n` it is 1.
+    pub b_k: usize,
+    /// Step of `C` from row to row; along `n` it is 1.
+    pub c_row: usize,
+    /// Add to `C` instead of overwriting it.
+    pub accumulate: bool,
+}
+
+impl Product {
+    /// Computes the sum into `c`.
+    ///
+    /// # Panics
+    /// If a pair, a stride and the shape together reach outside a slice.
+    pub fn run(&self, isa: Isa, pairs: &[Pair], a: &[f32], b: &[f32], c: &mut [f32]) {
+        if self.m == 0 || self.n == 0 {
+            return;
+        }
+        let c_end = (self.m - 1) * self.c_row + self.n;
+        assert!(c_end <= c.len(), "result outside its slice");
+        if self.k > 0 {
+            let a_end = (self.m - 1) * self.a_row + (self.k - 1) * self.a_k;
+            let b_end = (self.k - 1) * self.b_k + self.n;
+            for pair in pairs {
+                assert!(pair.a + a_end < a.len(), "left operand outside its slice");
+                assert!(pair.b + b_end <= b.len(), "right operand outside its slice");
+            }
+        }
+        // SAFETY: the asserts above bound every element that a kernel reads or writes, and
+        // `Isa` values other than `Portable` only come from run-time detection.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => x86::run_avx512(self, pairs, a, b, c),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => x86::run_avx2(self, pairs, a, b, c),
+                _ => run::<Lanes8>(self, pairs, a, b, c),
+            }
+        }
+    }
+}
+
+/// A vector register of `WIDTH` floats.
+///
+/// # Safety
+/// The methods may only be called on a machine that has the instructions; pointers must be valid
+/// for `count` (or `WIDTH`) elements.
+trait Vector: Copy {
+    const WIDTH: usize;
+    /// Rows of the result held in registers beside two vectors of columns.
+    const ROWS: usize;
+    unsafe fn zero() -> Self;
+    unsafe fn splat(x: f32) -> Self;
+    unsafe fn load(p: *const f32) -> Self;
+    unsafe fn load_first(p: *const f32, count: usize) -> Self;
+    unsafe fn store(self, p: *mut f32);
+    unsafe fn store_first(self, p: *mut f32, count: usize);
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+}
+
+#[derive(Clone, Copy)]
+struct Lanes8([f32; 8]);
+
+impl Vector for Lanes8 {
+    const WIDTH: usize = 8;
+    const ROWS: usize = 4;
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        Self([0.0; 8])
+    }
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        Self([x; 8])
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the caller vouches for eight elements.
+        Self(unsafe { p.cast::<[f32; 8]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn load_first(p: *const f32, count: usize) -> Self {
+        let mut lanes = [0.0; 8];
+        for (i, lane) in lanes.iter_mut().enumerate().take(count) {
+            // SAFETY: the caller vouches for `count` elements.
+            *lane = unsafe { *p.add(i) };
+        }
+        Self(lanes)
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: the caller vouches for eight elements.
+        unsafe { p.cast::<[f32; 8]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f32, count: usize) {
+        for (i, lane) in self.0.iter().enumerate().take(count) {
+            // SAFETY: the caller vouches for `count` elements.
+            unsafe { *p.add(i) = *lane }
+        }
+    }
+    #[inline(always)]
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+        let mut out = self.0;
+        for ((o, x), y) in out.iter_mut().zip(a.0).zip(b.0) {
+            *o += x * y;
+        }
+        Self(out)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Pair, Product, Vector, run};
+    use std::arch::x86_64::*;
+
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn run_avx512(s: &Product, pairs: &[Pair], a: &[f32], b: &[f32], c: &mut [f32]) {
+        // SAFETY: the feature is on in this function; bounds as the caller vouches.
+        unsafe { run::<Zmm>(s, pairs, a, b, c) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub unsafe fn run_avx2(s: &Product, pairs: &[Pair], a: &[f32], b: &[f32], c: &mut [f32]) {
+        // SAFETY: the features are on in this function; bounds as the caller vouches.
+        unsafe { run::<Ymm>(s, pairs, a, b, c) }
+    }
+
+    #[derive(Clone, Copy)]
+    struct Zmm(__m512);
+
+    // SAFETY (all methods): called under `run_avx512` alone, pointers as the trait demands.
+    #[allow(clippy::undocumented_unsafe_blocks)]
+    impl Vector for Zmm {
+        const WIDTH: usize = 16;
+        const ROWS: usize = 14;
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            Self(unsafe { _mm512_setzero_ps() })
+        }
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> Self {
+            Self(unsafe { _mm512_set1_ps(x) })
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> Self {
+            Self(unsafe { _mm512_loadu_ps(p) })
+        }
+        #[inline(always)]
+        unsafe fn load_first(p: *const f32, count: usize) -> Self {
+            Self(unsafe { _mm512_maskz_loadu_ps(((1u32 << count) - 1) as u16, p) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32) {
+            unsafe { _mm512_storeu_ps(p, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, p: *mut f32, count: usize) {
+            unsafe { _mm512_mask_storeu_ps(p, ((1u32 << count) - 1) as u16, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+            Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    struct Ymm(__m256);
+
+    #[inline(always)]
+    unsafe fn first_of_8(count: usize) -> __m256i {
+        // SAFETY: AVX2 is on wherever this is inlined.
+        unsafe {
+            _mm256_cmpgt_epi32(
+                _mm256_set1_epi32(count as i32),
+                _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+            )
+        }
+    }
+
+    // SAFETY (all methods): called under `run_avx2` alone, pointers as the trait demands.
+    #[allow(clippy::undocumented_unsafe_blocks)]
+    impl Vector for Ymm {
+        const WIDTH: usize = 8;
+        const ROWS: usize = 6;
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            Self(unsafe { _mm256_setzero_ps() })
+        }
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> Self {
+            Self(unsafe { _mm256_set1_ps(x) })
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> Self {
+            Self(unsafe { _mm256_loadu_ps(p) })
+        }
+        #[inline(always)]
+        unsafe fn load_first(p: *const f32, count: usize) -> Self {
+            Self(unsafe { _mm256_maskload_ps(p, first_of_8(count)) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32) {
+            unsafe { _mm256_storeu_ps(p, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, p: *mut f32, count: usize) {
+            unsafe { _mm256_maskstore_ps(p, first_of_8(count), self.0) }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+            Self(unsafe { _mm256_fmadd_ps(a.0, b.0, self.0) })
+        }
+    }
+}
+
+/// Splits the result into register tiles: columns by two vectors, rows as evenly as they go.
+///
+/// # Safety
+/// As [`Vector`], and every address the shape reaches must lie in its slice.
+#[inline(always)]
+unsafe fn run<V: Vector>(s: &Product, pairs: &[Pair], a: &[f32], b: &[f32], c: &mut [f32]) {
+    let blocks = s.m.div_ceil(V::ROWS);
+    let mut column = 0;
+    while column < s.n {
+        let width = (s.n - column).min(2 * V::WIDTH);
+        let mut row = 0;
+        for block in 0..blocks {
+            let rows = (s.m - row).div_ceil(blocks - block);
+            let at = Operands {
+                // SAFETY: row < m and column < n, inside by the caller's word.
+                a: unsafe { a.as_ptr().add(row * s.a_row) },
+                b: unsafe { b.as_ptr().add(column) },
+                c: unsafe { c.as_mut_ptr().add(row * s.c_row + column) },
+            };
+            // SAFETY: rows × width from here stay inside, as above.
+            unsafe { tile_of::<V>(rows, width, s, pairs, at) };
+            row += rows;
+        }
+        column += width;
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Operands {
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+}
+
+/// Picks the kernel compiled for this number of rows.
+#[inline(always)]
+unsafe fn tile_of<V: Vector>(rows: usize, width: usize, s: &Product, pairs: &[Pair], at: Operands) {
+    macro_rules! by_rows {
+        ($($r:literal)*) => {
+            match rows {
+                $($r if $r <= V::ROWS => {
+                    // SAFETY: passed on from the caller.
+                    if width == 2 * V::WIDTH { unsafe { tile::<V, $r, 2, true>(width, s, pairs, at) } }
+                    else if width > V::WIDTH { unsafe { tile::<V, $r, 2, false>(width, s, pairs, at) } }
+                    else { unsafe { tile::<V, $r, 1, false>(width, s, pairs, at) } }
+                })*
+                _ => unreachable!("rows are at most V::ROWS"),
+            }
+        };
+    }
+    by_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+}
+
+/// `ROWS` × (`VECTORS` vectors) of the result; `FULL` says that the last vector is whole.
+#[inline(always)]
+unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize, const FULL: bool>(
+    width: usize,
+    s: &Product,
+    pairs: &[Pair],
+    at: Operands,
+) {
+    let tail = width - (VECTORS - 1) * V::WIDTH;
+    // SAFETY: every access is at row < ROWS, column < width, depth < k of an operand, which
+    // `Product::run` found inside its slice.
+    unsafe {
+        let mut acc = [[V::zero(); VECTORS]; ROWS];
+        if s.accumulate {
+            for (i, row) in acc.iter_mut().enumerate() {
+                for (j, v) in row.iter_mut().enumerate() {
+                    let p = at.c.add(i * s.c_row + j * V::WIDTH);
+                    *v = if FULL || j + 1 < VECTORS {
+                        V::load(p)
+                    } else {
+                        V::load_first(p, tail)
+                    };
+                }
+            }
+        }
+        for pair in pairs {
+            let (mut a, mut b) = (at.a.add(pair.a), at.b.add(pair.b));
+            for _ in 0..s.k {
+                let mut columns = [V::zero(); VECTORS];
+                for (j, v) in columns.iter_mut().enumerate() {
+                    let p = b.add(j * V::WIDTH);
+                    *v = if FULL || j + 1 < VECTORS {
+                        V::load(p)
+                    } else {
+                        V::load_first(p, tail)
+                    };
+                }
+                for (i, row) in acc.iter_mut().enumerate() {
+                    let x = V::splat(*a.add(i * s.a_row));
+                    for (v, column) in row.iter_mut().zip(columns) {
+                        *v = v.mul_add(x, column);
+                    }
+                }
+                a = a.wrapping_add(s.a_k);
+                b = b.wrapping_add(s.b_k);
+            }
+        }
+        for (i, row) in acc.iter().enumerate() {
+            for (j, v) in row.iter().enumerate() {
+                let p = at.c.add(i * s.c_row + j * V::WIDTH);
+                if FULL || j + 1 < VECTORS {
+                    v.store(p)
+                } else {
+                    v.store_first(p, tail)
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(len: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+        (0..len)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_level_equals_the_triple_loop_at_odd_sizes() {
+        for isa in Isa::available() {
+            for (m, n, k) in [
+                (1, 1, 1),
+                (3, 5, 7),
+                (14, 32, 9),
+                (15, 33, 4),
+                (29, 47, 13),
+                (128, 64, 3),
+            ] {
+                for (a_row, a_k) in [(k, 1), (1, m)] {
+                    for accumulate in [false, true] {
+                        let (a, b) = (numbers(2 * m * k, 1), numbers(2 * k * n, 2));
+                        let pairs = [Pair { a: 0, b: 0 }, Pair { a: m * k, b: k * n }];
+                        let mut c = numbers(m * n, 3);
+                        let mut expected: Vec<f64> = c
+                            .iter()
+                            .map(|x| if accumulate { *x as f64 } else { 0.0 })
+                            .collect();
+                        for pair in pairs {
+                            for i in 0..m {
+                                for j in 0..n {
+                                    for p in 0..k {
+                                        expected[i * n + j] += a[pair.a + i * a_row + p * a_k]
+                                            as f64
+                                            * b[pair.b + p * n + j] as f64;
+                                    }
+                                }
+                            }
+                        }
+                        let shape = Product {
+                            m,
+                            n,
+                            k,
+                            a_row,
+                            a_k,
+                            b_k: n,
+                            c_row: n,
+                            accumulate,
+                        };
+                        shape.run(isa, &pairs, &a, &b, &mut c);
+                        for (got, want) in c.iter().zip(&expected) {
+                            // Rounding grows with the terms of the sum, each at most one.
+                            assert!(
+                                (*got as f64 - want).abs() < 1e-6 * (2 * k + 1) as f64,
+                                "{isa:?} {m}×{n}×{k}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
