@@ -108,7 +108,6 @@ pub fn forward_train(
 ///
 /// # Panics
 /// As [`forward_train`].
-#[expect(clippy::too_many_arguments, reason = "a layer's inputs, each named")]
 pub fn forward_eval(
     pool: &Pool,
     x: &Activation,

@@ -255,12 +255,12 @@ unsafe fn run<V: Vector>(s: &Product, pairs: &[Pair], a: &[f32], b: &[f32], c: &
         for block in 0..blocks {
             let rows = (s.m - row).div_ceil(blocks - block);
             let at = Operands {
-                // SAFETY: row < m and column < n, inside by the caller's word.
-                a: unsafe { a.as_ptr().add(row * s.a_row) },
-                b: unsafe { b.as_ptr().add(column) },
-                c: unsafe { c.as_mut_ptr().add(row * s.c_row + column) },
+                a: a.as_ptr().wrapping_add(row * s.a_row),
+                b: b.as_ptr().wrapping_add(column),
+                c: c.as_mut_ptr().wrapping_add(row * s.c_row + column),
             };
-            // SAFETY: rows × width from here stay inside, as above.
+            // SAFETY: row < m and column < n, and rows × width from there stay inside, by the
+            // caller's word.
             unsafe { tile_of::<V>(rows, width, s, pairs, at) };
             row += rows;
         }
@@ -281,11 +281,15 @@ unsafe fn tile_of<V: Vector>(rows: usize, width: usize, s: &Product, pairs: &[Pa
     macro_rules! by_rows {
         ($($r:literal)*) => {
             match rows {
-                $($r if $r <= V::ROWS => {
-                    // SAFETY: passed on from the caller.
-                    if width == 2 * V::WIDTH { unsafe { tile::<V, $r, 2, true>(width, s, pairs, at) } }
-                    else if width > V::WIDTH { unsafe { tile::<V, $r, 2, false>(width, s, pairs, at) } }
-                    else { unsafe { tile::<V, $r, 1, false>(width, s, pairs, at) } }
+                // SAFETY: passed on from the caller.
+                $($r if $r <= V::ROWS => unsafe {
+                    if width == 2 * V::WIDTH {
+                        tile::<V, $r, 2, true>(width, s, pairs, at)
+                    } else if width > V::WIDTH {
+                        tile::<V, $r, 2, false>(width, s, pairs, at)
+                    } else {
+                        tile::<V, $r, 1, false>(width, s, pairs, at)
+                    }
                 })*
                 _ => unreachable!("rows are at most V::ROWS"),
             }

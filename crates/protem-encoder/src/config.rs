@@ -1,0 +1,79 @@
+//! What an encoder is made of.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Depth of the residual network (He et al. 2016).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// Two-convolution blocks, 2-2-2-2.
+    Resnet18,
+    /// Two-convolution blocks, 3-4-6-3.
+    Resnet34,
+    /// Bottleneck blocks, 3-4-6-3.
+    Resnet50,
+}
+
+impl Arch {
+    /// Blocks per stage.
+    pub fn blocks(self) -> [usize; 4] {
+        match self {
+            Self::Resnet18 => [2, 2, 2, 2],
+            Self::Resnet34 | Self::Resnet50 => [3, 4, 6, 3],
+        }
+    }
+
+    /// Channels out of a block over channels inside it.
+    pub fn expansion(self) -> usize {
+        match self {
+            Self::Resnet18 | Self::Resnet34 => 1,
+            Self::Resnet50 => 4,
+        }
+    }
+}
+
+/// What comes before the first stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stem {
+    /// 3×3 convolution at full resolution, for images of about 32 pixels.
+    Cifar,
+    /// 7×7 convolution at stride 2 and 3×3 max-pool at stride 2.
+    Imagenet,
+}
+
+/// What maps the pooled features to the embedding that the losses see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Head {
+    /// One linear layer (PCL v1, MoCo v1).
+    V1,
+    /// Linear, ReLU, linear (PCL v2, MoCo v2).
+    V2,
+}
+
+/// An encoder's structure; equal configs have interchangeable weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderConfig {
+    /// Depth and kind of blocks.
+    pub arch: Arch,
+    /// What comes before the first stage.
+    pub stem: Stem,
+    /// Channels of the first stage; 64 is the published network.
+    pub width: usize,
+    /// Projection head.
+    pub head: Head,
+    /// Values of the embedding.
+    pub dim: usize,
+    /// Equal parts of a batch with batch-norm statistics of their own; 1 is plain batch norm.
+    pub split_bn: usize,
+}
+
+impl EncoderConfig {
+    /// Values per image of the pooled features, before the head.
+    pub fn feature_dim(&self) -> usize {
+        8 * self.width * self.arch.expansion()
+    }
+}

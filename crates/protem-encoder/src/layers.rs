@@ -1,0 +1,234 @@
+//! The two layers with parameters, as places in the flat vectors.
+
+use crate::parameters::{Layout, Start};
+use protem_ops::conv::Conv;
+use protem_ops::linear::Linear;
+use protem_ops::norm::{self, Statistics, Then};
+use protem_ops::{Activation, Pool};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The vectors that a layer's places point into.
+pub(crate) struct Weights<'a> {
+    pub pool: &'a Pool,
+    pub parameters: &'a [f32],
+    /// Running mean and variance.
+    pub running: &'a [f32],
+}
+
+/// The same while training: the running statistics move.
+pub(crate) struct TrainWeights<'a> {
+    pub pool: &'a Pool,
+    pub parameters: &'a [f32],
+    pub running: &'a mut [f32],
+    pub split_bn: usize,
+}
+
+/// A convolution, its batch norm, and what follows: the unit residual networks are built from.
+#[derive(Debug, Clone)]
+pub(crate) struct ConvNorm {
+    pub conv: Conv,
+    weight: Range<usize>,
+    gamma: Range<usize>,
+    beta: Range<usize>,
+    mean: Range<usize>,
+    variance: Range<usize>,
+}
+
+/// What a [`ConvNorm`] keeps for its backward pass.
+pub(crate) struct SavedConvNorm {
+    x: Arc<Activation>,
+    convolved: Activation,
+    y: Arc<Activation>,
+    statistics: Statistics,
+    then: Then,
+}
+
+impl ConvNorm {
+    pub fn new(
+        conv: Conv,
+        names: [&str; 2],
+        parameters: &mut Layout,
+        running: &mut Layout,
+    ) -> Self {
+        let [conv_name, norm_name] = names;
+        let channels = [conv.outputs];
+        // He initialisation by fan-out, as torchvision's ResNet.
+        let std = (2.0 / (conv.outputs * conv.kernel * conv.kernel) as f32).sqrt();
+        let shape = [conv.outputs, conv.inputs, conv.kernel, conv.kernel];
+        Self {
+            conv,
+            weight: parameters.push(format!("{conv_name}.weight"), &shape, Start::Normal(std)),
+            gamma: parameters.push(
+                format!("{norm_name}.weight"),
+                &channels,
+                Start::Constant(1.0),
+            ),
+            beta: parameters.push(format!("{norm_name}.bias"), &channels, Start::Constant(0.0)),
+            mean: running.push(
+                format!("{norm_name}.running_mean"),
+                &channels,
+                Start::Constant(0.0),
+            ),
+            variance: running.push(
+                format!("{norm_name}.running_var"),
+                &channels,
+                Start::Constant(1.0),
+            ),
+        }
+    }
+
+    pub fn train(
+        &self,
+        w: &mut TrainWeights,
+        x: &Arc<Activation>,
+        added: Option<&Activation>,
+        then: Then,
+    ) -> (Arc<Activation>, SavedConvNorm) {
+        let convolved = self
+            .conv
+            .forward(w.pool, &w.parameters[self.weight.clone()], x);
+        // Mean and variance of one norm stand next to each other.
+        let (mean, variance) =
+            w.running[self.mean.start..self.variance.end].split_at_mut(self.conv.outputs);
+        let (y, statistics) = norm::forward_train(
+            w.pool,
+            &convolved,
+            &w.parameters[self.gamma.clone()],
+            &w.parameters[self.beta.clone()],
+            (mean, variance),
+            w.split_bn,
+            added,
+            then,
+        );
+        let y = Arc::new(y);
+        let saved = SavedConvNorm {
+            x: x.clone(),
+            convolved,
+            y: y.clone(),
+            statistics,
+            then,
+        };
+        (y, saved)
+    }
+
+    pub fn evaluate(
+        &self,
+        w: &Weights,
+        x: &Activation,
+        added: Option<&Activation>,
+        then: Then,
+    ) -> Activation {
+        let convolved = self
+            .conv
+            .forward(w.pool, &w.parameters[self.weight.clone()], x);
+        norm::forward_eval(
+            w.pool,
+            &convolved,
+            &w.parameters[self.gamma.clone()],
+            &w.parameters[self.beta.clone()],
+            (
+                &w.running[self.mean.clone()],
+                &w.running[self.variance.clone()],
+            ),
+            added,
+            then,
+        )
+    }
+
+    /// Writes the gradients of the parameters; returns the gradient of the normalised sum (for
+    /// what was added to it) and a saved state from which [`Self::input_gradient`] goes on.
+    pub fn backward(
+        &self,
+        w: &Weights,
+        saved: SavedConvNorm,
+        dy: Activation,
+        gradient: &mut [f32],
+    ) -> (ConvGradient, Activation) {
+        // γ and β stand next to each other.
+        let (dgamma, dbeta) =
+            gradient[self.gamma.start..self.beta.end].split_at_mut(self.conv.outputs);
+        let norm = norm::backward(
+            w.pool,
+            &saved.convolved,
+            &saved.y,
+            dy,
+            &w.parameters[self.gamma.clone()],
+            &saved.statistics,
+            saved.then,
+            (dgamma, dbeta),
+        );
+        self.conv.weight_gradient(
+            w.pool,
+            &saved.x,
+            &norm.input,
+            &mut gradient[self.weight.clone()],
+        );
+        (
+            ConvGradient {
+                convolved: norm.input,
+                x: saved.x,
+            },
+            norm.sum,
+        )
+    }
+
+    pub fn input_gradient(&self, w: &Weights, of: ConvGradient) -> Activation {
+        let weights = &w.parameters[self.weight.clone()];
+        self.conv
+            .input_gradient(w.pool, weights, &of.convolved, of.x.shape())
+    }
+}
+
+/// The gradient at a convolution's output, from which its input's follows if it is wanted.
+pub(crate) struct ConvGradient {
+    convolved: Activation,
+    x: Arc<Activation>,
+}
+
+/// A fully connected layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Dense {
+    linear: Linear,
+    weight: Range<usize>,
+    bias: Range<usize>,
+}
+
+impl Dense {
+    pub fn new(inputs: usize, outputs: usize, name: &str, parameters: &mut Layout) -> Self {
+        // PyTorch's default for a linear layer.
+        let start = Start::Uniform(1.0 / (inputs as f32).sqrt());
+        Self {
+            linear: Linear { inputs, outputs },
+            weight: parameters.push(format!("{name}.weight"), &[outputs, inputs], start),
+            bias: parameters.push(format!("{name}.bias"), &[outputs], start),
+        }
+    }
+
+    pub fn forward(&self, pool: &Pool, parameters: &[f32], x: &Activation) -> Activation {
+        let (weight, bias) = (
+            &parameters[self.weight.clone()],
+            &parameters[self.bias.clone()],
+        );
+        self.linear.forward(pool, weight, bias, x)
+    }
+
+    pub fn backward(
+        &self,
+        w: &Weights,
+        x: &Activation,
+        dy: &Activation,
+        gradient: &mut [f32],
+    ) -> Activation {
+        // Weight and bias stand next to each other.
+        let (dweight, dbias) =
+            gradient[self.weight.start..self.bias.end].split_at_mut(self.weight.len());
+        self.linear.backward(
+            w.pool,
+            &w.parameters[self.weight.clone()],
+            x,
+            dy,
+            (dweight, dbias),
+        )
+    }
+}
