@@ -1,1 +1,21 @@
-//! TODO
+//! k-means with the semantics of faiss's `Clustering`, and the concentration of PCL.
+//!
+//! [`KMeans`] clusters a borrowed [`Matrix`] of `f32` points: random or given initial centroids,
+//! Lloyd iterations, restarts, subsampling, splitting of empty clusters. The same seed gives the
+//! same bits whatever the number of threads. [`concentration()`] turns the result into the
+//! temperatures of prototypes (Li et al. 2021, eq. 12).
+//!
+//! The crate knows nothing of where points come from.
+
+mod assign;
+mod concentration;
+mod error;
+mod kmeans;
+mod matrix;
+mod update;
+
+pub use assign::{Assignment, assign};
+pub use concentration::{ConcentrationParams, concentration};
+pub use error::ClusterError;
+pub use kmeans::{Fit, Init, IterationStats, KMeans, KMeansBuilder};
+pub use matrix::Matrix;

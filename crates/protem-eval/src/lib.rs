@@ -1,1 +1,69 @@
-//! TODO
+//! What learned features are worth: kNN accuracy, effective rank, agreement of labellings.
+//!
+//! Pure functions of features and labels; the crate knows nothing of how they were made.
+
+mod agreement;
+mod error;
+mod knn;
+mod rank;
+
+pub use agreement::ami;
+pub use error::EvalError;
+pub use knn::{KnnConfig, KnnResult, knn};
+pub use rank::effective_rank;
+
+/// Row-major `f32` features, one row an image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Features {
+    values: Vec<f32>,
+    dim: usize,
+}
+
+impl Features {
+    /// From `rows × dim` values.
+    ///
+    /// # Errors
+    /// A length that is no multiple of `dim`, no values at all, or one that is not finite.
+    pub fn new(values: Vec<f32>, dim: usize) -> Result<Self, EvalError> {
+        if dim == 0 || values.is_empty() || !values.len().is_multiple_of(dim) {
+            return Err(EvalError::Length {
+                values: values.len(),
+                dim,
+            });
+        }
+        match values.iter().position(|x| !x.is_finite()) {
+            Some(at) => Err(EvalError::NotFinite { row: at / dim }),
+            None => Ok(Self { values, dim }),
+        }
+    }
+
+    /// Number of images.
+    pub fn rows(&self) -> usize {
+        self.values.len() / self.dim
+    }
+
+    /// Values of an image.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// All values.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// With every row scaled to length one; a row of zeros stays.
+    pub fn normalised(mut self) -> Self {
+        for row in self.values.chunks_exact_mut(self.dim) {
+            let norm = row
+                .iter()
+                .map(|x| *x as f64 * *x as f64)
+                .sum::<f64>()
+                .sqrt();
+            if norm > 0.0 {
+                row.iter_mut().for_each(|x| *x = (*x as f64 / norm) as f32);
+            }
+        }
+        self
+    }
+}

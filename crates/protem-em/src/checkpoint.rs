@@ -1,0 +1,253 @@
+//! A run's state as a safetensors file with a checksum.
+//!
+//! Tensors: `query.*` and `key.*` by torchvision's names, `velocity`, `queue`, and per clustering
+//! `clustering.{m}.{labels,centroids,concentration}`. The header's metadata holds the position and
+//! the encoder's structure as JSON, and a CRC-32 over all of it.
+
+use crate::durable::write_atomically;
+use crate::e_step::Clustering;
+use crate::error::EmError;
+use crate::state::{Position, State};
+use protem_encoder::{Encoder, EncoderConfig, EncoderError, MomentumPair};
+use protem_loss::Queue;
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    encoder: EncoderConfig,
+    image_size: u32,
+    position: Position,
+    queue_pointer: usize,
+    queue_filled: usize,
+    clusterings: usize,
+}
+
+/// Writes the state to `path`, whole or not at all.
+///
+/// # Errors
+/// What the file system refuses.
+pub fn save(path: &Path, state: &State, image_size: u32) -> Result<(), EmError> {
+    let header = Header {
+        format: FORMAT,
+        encoder: *state.pair.query.config(),
+        image_size,
+        position: state.position,
+        queue_pointer: state.queue.pointer(),
+        queue_filled: state.queue.filled(),
+        clusterings: state.clusterings.len(),
+    };
+    let queue = state.queue.tensor().flatten_all()?.to_vec1::<f32>()?;
+    let mut tensors: BTreeMap<String, (Dtype, Vec<usize>, &[u8])> = BTreeMap::new();
+    let mut put = |name: String, dtype, shape: Vec<usize>, bytes| {
+        tensors.insert(name, (dtype, shape, bytes));
+    };
+    for (prefix, encoder) in [("query", &state.pair.query), ("key", &state.pair.key)] {
+        for tensor in encoder.tensors() {
+            let bytes = bytemuck::cast_slice(tensor.values);
+            put(format!("{prefix}.{}", tensor.name), Dtype::F32, tensor.shape.to_vec(), bytes);
+        }
+    }
+    let velocity = bytemuck::cast_slice(&state.velocity);
+    put("velocity".into(), Dtype::F32, vec![state.velocity.len()], velocity);
+    put("queue".into(), Dtype::F32, state.queue.tensor().dims().to_vec(), bytemuck::cast_slice(&queue));
+    for (m, c) in state.clusterings.iter().enumerate() {
+        let name = |part| format!("clustering.{m}.{part}");
+        put(name("labels"), Dtype::U32, vec![c.labels.len()], bytemuck::cast_slice(&c.labels));
+        let shape = vec![c.k(), c.centroids.len() / c.k()];
+        put(name("centroids"), Dtype::F32, shape, bytemuck::cast_slice(&c.centroids));
+        put(name("concentration"), Dtype::F32, vec![c.k()], bytemuck::cast_slice(&c.concentration));
+    }
+    let header = serde_json::to_string(&header).expect("a plain struct");
+    let sum = checksum(&header, tensors.iter().map(|(name, (_, _, bytes))| (name.as_str(), *bytes)));
+    let metadata = HashMap::from([("protem".to_owned(), header), ("crc32".to_owned(), sum)]);
+    let views: BTreeMap<String, TensorView> = tensors
+        .into_iter()
+        .map(|(name, (dtype, shape, bytes))| (name, TensorView::new(dtype, shape, bytes).expect("shape and bytes agree")))
+        .collect();
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| EmError::Checkpoint {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    })?;
+    write_atomically(path, &bytes)
+}
+
+/// A checkpoint read from disk, with its checksum found right.
+pub struct Checkpoint {
+    path: PathBuf,
+    header: Header,
+    floats: HashMap<String, Vec<f32>>,
+    labels: Vec<Vec<u32>>,
+}
+
+impl Checkpoint {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is torn, altered, or of another format.
+    pub fn open(path: &Path) -> Result<Self, EmError> {
+        let refuse = |reason: String| EmError::Checkpoint { path: path.to_path_buf(), reason };
+        let bytes = fs::read(path).map_err(|source| EmError::Io {
+            action: "read",
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|error| refuse(error.to_string()))?;
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| refuse(error.to_string()))?;
+        let metadata = metadata.metadata().clone().unwrap_or_default();
+        let get = |key: &str| metadata.get(key).ok_or_else(|| refuse(format!("it has no `{key}` entry")));
+        let (header, sum) = (get("protem")?, get("crc32")?);
+        let views: BTreeMap<String, TensorView> = file.tensors().into_iter().collect();
+        let found = checksum(header, views.iter().map(|(name, view)| (name.as_str(), view.data())));
+        if found != *sum {
+            return Err(refuse(format!("its checksum is {found}, not {sum}: it was altered or torn")));
+        }
+        let header: Header = serde_json::from_str(header).map_err(|error| refuse(error.to_string()))?;
+        if header.format != FORMAT {
+            return Err(refuse(format!("it has format {}, this program reads {FORMAT}", header.format)));
+        }
+        let mut floats = HashMap::new();
+        let mut labels = vec![Vec::new(); header.clusterings];
+        for (name, view) in views {
+            match view.dtype() {
+                Dtype::F32 => {
+                    floats.insert(name, bytemuck::pod_collect_to_vec(view.data()));
+                }
+                _ => {
+                    let m = name.split('.').nth(1).and_then(|m| m.parse::<usize>().ok());
+                    if let Some(slot) = m.and_then(|m| labels.get_mut(m)) {
+                        *slot = bytemuck::pod_collect_to_vec(view.data());
+                    }
+                }
+            }
+        }
+        Ok(Self { path: path.to_path_buf(), header, floats, labels })
+    }
+
+    /// The newest whole checkpoint of a folder, and the newer files that are none, with why.
+    ///
+    /// # Errors
+    /// A folder without a whole checkpoint.
+    pub fn newest(folder: &Path) -> Result<(Self, Vec<(PathBuf, String)>), EmError> {
+        let mut refused = Vec::new();
+        for path in list(folder)?.into_iter().rev() {
+            match Self::open(&path) {
+                Ok(checkpoint) => return Ok((checkpoint, refused)),
+                Err(error) => refused.push((path, error.to_string())),
+            }
+        }
+        Err(EmError::NoCheckpoint { folder: folder.to_path_buf(), refused })
+    }
+
+    /// Where it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The encoder's structure.
+    pub fn encoder_config(&self) -> &EncoderConfig {
+        &self.header.encoder
+    }
+
+    /// Side of the images it was trained on, in pixels.
+    pub fn image_size(&self) -> u32 {
+        self.header.image_size
+    }
+
+    /// How far the run had come.
+    pub fn position(&self) -> &Position {
+        &self.header.position
+    }
+
+    /// The trained (query) encoder.
+    ///
+    /// # Errors
+    /// Weights that do not fit the structure.
+    pub fn query_encoder(&self) -> Result<Encoder, EmError> {
+        let mut encoder = Encoder::new(self.header.encoder, 0);
+        encoder.load(self.finder("query"))?;
+        Ok(encoder)
+    }
+
+    /// The whole state, to go on training. `momentum` is that of the key encoder.
+    ///
+    /// # Errors
+    /// Parts that do not belong together.
+    pub fn into_state(self, momentum: f32) -> Result<State, EmError> {
+        let mut pair = MomentumPair::new(self.header.encoder, 0, momentum);
+        pair.query.load(self.finder("query"))?;
+        pair.key.load(self.finder("key"))?;
+        let dim = self.header.encoder.dim;
+        let velocity = self.floats("velocity")?.to_vec();
+        if velocity.len() != pair.query.parameters().len() {
+            return Err(EmError::Encoder(EncoderError::Shape {
+                name: "velocity".into(),
+                shape: vec![pair.query.parameters().len()],
+                found: velocity.len(),
+            }));
+        }
+        let queue = self.floats("queue")?.to_vec();
+        let queue = Queue::from_parts(queue, dim, self.header.queue_pointer, self.header.queue_filled)?;
+        let clusterings = (0..self.header.clusterings)
+            .map(|m| {
+                let part = |part| self.floats(&format!("clustering.{m}.{part}")).map(<[f32]>::to_vec);
+                Clustering::new(self.labels[m].clone(), part("centroids")?, part("concentration")?, dim)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(State { pair, velocity, queue, clusterings, position: self.header.position })
+    }
+
+    fn floats(&self, name: &str) -> Result<&[f32], EmError> {
+        self.floats.get(name).map(Vec::as_slice).ok_or_else(|| EmError::Checkpoint {
+            path: self.path.clone(),
+            reason: format!("it has no tensor `{name}`"),
+        })
+    }
+
+    fn finder<'a>(&'a self, prefix: &'a str) -> impl Fn(&str) -> Option<Cow<'a, [f32]>> {
+        move |name| {
+            let values = self.floats.get(&format!("{prefix}.{name}"))?;
+            Some(Cow::Borrowed(values.as_slice()))
+        }
+    }
+}
+
+/// Checkpoint files of a folder, the oldest first.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn list(folder: &Path) -> Result<Vec<PathBuf>, EmError> {
+    let refused = |source| EmError::Io { action: "list", path: folder.to_path_buf(), source };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(refused)? {
+        let path = entry.map_err(refused)?.path();
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            files.push(path);
+        }
+    }
+    files.sort(); // names are zero-padded steps
+    Ok(files)
+}
+
+/// File name of the checkpoint of a step; names sort as steps do.
+pub fn file_name(step: u64) -> String {
+    format!("step-{step:010}.safetensors")
+}
+
+fn checksum<'a>(header: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(header.as_bytes());
+    for (name, bytes) in tensors {
+        hasher.update(name.as_bytes());
+        hasher.update(bytes);
+    }
+    format!("{:08x}", hasher.finalize())
+}

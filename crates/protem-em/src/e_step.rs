@@ -1,0 +1,129 @@
+//! The E-step: cluster the key encoder's embeddings of the training set into prototypes.
+
+use crate::error::EmError;
+use crate::features::normalise_rows;
+use candle_core::{Device, Tensor};
+use protem_cluster::{ConcentrationParams, Init, KMeans, Matrix, concentration};
+use protem_loss::Prototypes;
+
+/// Settings of the E-step; see PCL §3.2 and the reference's `run_kmeans`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EStepConfig {
+    /// Number of prototypes of each clustering.
+    pub clusters: Vec<usize>,
+    /// Lloyd iterations.
+    pub iterations: usize,
+    /// Restarts, of which the best objective is kept.
+    pub restarts: usize,
+    /// More points per centroid than this are subsampled.
+    pub max_points_per_centroid: usize,
+    /// Begin from the previous epoch's centroids.
+    pub warm_start: bool,
+    /// Mean of the concentrations.
+    pub temperature: f64,
+    /// Added to a cluster's size inside the logarithm of its concentration.
+    pub smoothing: f64,
+    /// Percentiles that concentrations are clipped to.
+    pub percentiles: (f64, f64),
+    /// Threads of the clustering.
+    pub threads: Option<usize>,
+}
+
+/// One clustering of the training set, and what training and the next E-step need of it.
+#[derive(Debug, Clone)]
+pub struct Clustering {
+    /// Cluster of each image.
+    pub labels: Vec<u32>,
+    /// `k × dim`, not normalised: where a warm start begins.
+    pub centroids: Vec<f32>,
+    /// Temperature of each prototype.
+    pub concentration: Vec<f32>,
+    /// Normalised centroids and their temperatures as tensors.
+    pub prototypes: Prototypes,
+}
+
+impl Clustering {
+    /// From its stored parts; prototypes are the normalised centroids.
+    ///
+    /// # Errors
+    /// If the parts do not belong together.
+    pub fn new(labels: Vec<u32>, centroids: Vec<f32>, concentration: Vec<f32>, dim: usize) -> Result<Self, EmError> {
+        let k = concentration.len();
+        let mut vectors = centroids.clone();
+        normalise_rows(&mut vectors, dim);
+        let vectors = Tensor::from_vec(vectors, (k, dim), &Device::Cpu)?;
+        let temperatures = Tensor::from_slice(&concentration, k, &Device::Cpu)?;
+        Ok(Self {
+            labels,
+            centroids,
+            concentration,
+            prototypes: Prototypes::new(vectors, temperatures)?,
+        })
+    }
+
+    /// Number of prototypes.
+    pub fn k(&self) -> usize {
+        self.concentration.len()
+    }
+}
+
+/// What is worth telling of one clustering.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusteringReport {
+    /// Number of prototypes.
+    pub k: usize,
+    /// Sum of squared distances before the last update.
+    pub objective: f64,
+    /// Seconds that k-means took.
+    pub seconds: f64,
+    /// Clusters that ended without a point.
+    pub empty: usize,
+    /// Adjusted mutual information with the previous E-step's labels.
+    pub ami_previous: Option<f64>,
+}
+
+/// Clusters L2-normalised embeddings (`images × dim`) at each granularity. The k-means of
+/// clustering `i` has seed `i`, as in the reference, moved by the run's own `seed`.
+///
+/// # Errors
+/// Embeddings that are not finite, or fewer than the clusters asked for.
+pub fn e_step(
+    config: &EStepConfig,
+    embeddings: &[f32],
+    dim: usize,
+    seed: u64,
+    previous: &[Clustering],
+) -> Result<Vec<(Clustering, ClusteringReport)>, EmError> {
+    let points = Matrix::new(embeddings, embeddings.len() / dim, dim)?;
+    let mut out = Vec::with_capacity(config.clusters.len());
+    for (i, k) in config.clusters.iter().enumerate() {
+        let begun = std::time::Instant::now();
+        let before = previous.get(i).filter(|c| c.k() == *k);
+        let warm = before.filter(|_| config.warm_start);
+        let kmeans = KMeans::builder(*k)
+            .iterations(config.iterations)
+            .restarts(if warm.is_some() { 1 } else { config.restarts })
+            .seed(seed.wrapping_add(i as u64))
+            .max_points_per_centroid(config.max_points_per_centroid)
+            .init(warm.map_or(Init::Random, |c| Init::Given(c.centroids.clone())))
+            .threads(config.threads)
+            .build()?;
+        let fit = kmeans.fit(points)?;
+        let distances: Vec<f32> = fit.distances.iter().map(|d| d.max(0.0).sqrt()).collect();
+        let parameters = ConcentrationParams {
+            temperature: config.temperature,
+            smoothing: config.smoothing,
+            percentiles: config.percentiles,
+        };
+        let phi = concentration(&distances, &fit.labels, *k, &parameters)?;
+        let report = ClusteringReport {
+            k: *k,
+            objective: fit.objective,
+            seconds: begun.elapsed().as_secs_f64(),
+            empty: fit.sizes.iter().filter(|n| **n == 0).count(),
+            ami_previous: before.map(|c| protem_eval::ami(&fit.labels, &c.labels)).transpose()?,
+        };
+        out.push((Clustering::new(fit.labels, fit.centroids, phi, dim)?, report));
+    }
+    Ok(out)
+}

@@ -1,0 +1,75 @@
+//! What can end a run.
+
+use std::path::PathBuf;
+
+/// Why training, a checkpoint or a resume failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EmError {
+    /// Images could not be had.
+    #[error(transparent)]
+    Data(#[from] protem_data::DataError),
+    /// The clustering refused.
+    #[error(transparent)]
+    Cluster(#[from] protem_cluster::ClusterError),
+    /// A loss or the queue refused.
+    #[error(transparent)]
+    Loss(#[from] protem_loss::LossError),
+    /// An evaluation refused.
+    #[error(transparent)]
+    Eval(#[from] protem_eval::EvalError),
+    /// Weights do not fit.
+    #[error(transparent)]
+    Encoder(#[from] protem_encoder::EncoderError),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+    /// The loss did not reach the embedding: it was computed from something else.
+    #[error("the loss has no gradient at the embedding")]
+    NoGradient,
+    /// A loss that is not a finite number.
+    #[error("the loss became {loss} in epoch {epoch}, step {step}")]
+    NotFinite {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Step of the run, from 1.
+        step: u64,
+        /// The loss.
+        loss: f32,
+    },
+    /// No checkpoint to go on from.
+    #[error("no whole checkpoint in {}", folder.display())]
+    NoCheckpoint {
+        /// Where it was looked for.
+        folder: PathBuf,
+        /// Files that are there, and why each cannot be used.
+        refused: Vec<(PathBuf, String)>,
+    },
+    /// A file that is not a whole checkpoint.
+    #[error("{} is not a whole checkpoint: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A checkpoint of other settings.
+    #[error("the checkpoint's {what} is {found}, this run's is {wanted}")]
+    Mismatch {
+        /// Which setting.
+        what: &'static str,
+        /// The checkpoint's.
+        found: String,
+        /// This run's.
+        wanted: String,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}

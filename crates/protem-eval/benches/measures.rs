@@ -1,0 +1,34 @@
+//! kNN, effective rank and AMI at usual sizes: `cargo bench -p protem-eval`.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use protem_eval::{Features, KnnConfig, ami, effective_rank, knn};
+
+fn measures(c: &mut Criterion) {
+    let make = |rows: usize| {
+        let values = (0..rows * 256)
+            .map(|i| ((i * 7919 % 10_007) as f32).sin())
+            .collect();
+        Features::new(values, 256).expect("whole rows")
+    };
+    let (train, test) = (make(5000), make(1000));
+    let labels: Vec<u32> = (0..5000).map(|i| i % 10).collect();
+    c.bench_function("knn, 5000 × 1000 of 256", |b| {
+        b.iter(|| {
+            knn(
+                &train,
+                &labels,
+                &test,
+                &labels[..1000],
+                &KnnConfig::default(),
+            )
+        });
+    });
+    c.bench_function("effective rank, 1000 of 256", |b| {
+        b.iter(|| effective_rank(&test))
+    });
+    let (x, y): (Vec<u32>, Vec<u32>) = (0..5000u32).map(|i| (i * 7 % 500, i * i % 491)).unzip();
+    c.bench_function("ami, 5000 points, 500 clusters", |b| b.iter(|| ami(&x, &y)));
+}
+
+criterion_group!(benches, measures);
+criterion_main!(benches);

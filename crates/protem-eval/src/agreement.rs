@@ -1,0 +1,105 @@
+//! How far two labellings of the same images agree.
+
+use crate::EvalError;
+use std::collections::HashMap;
+
+/// Adjusted mutual information (Vinh, Epps, Bailey 2010) with the arithmetic mean of the entropies
+/// as its scale, as scikit-learn's default: 1 for equal partitions, about 0 for independent ones.
+///
+/// # Errors
+/// Labellings of different lengths, or empty ones.
+pub fn ami(a: &[u32], b: &[u32]) -> Result<f64, EvalError> {
+    if a.len() != b.len() || a.is_empty() {
+        return Err(EvalError::Count {
+            what: "labels",
+            left: a.len(),
+            right: b.len(),
+        });
+    }
+    let n = a.len();
+    let (rows, columns) = (sizes(a), sizes(b));
+    if rows.len() == columns.len() && (rows.len() == 1 || rows.len() == n) {
+        return Ok(1.0);
+    }
+    let (entropy_a, entropy_b) = (entropy(&rows, n), entropy(&columns, n));
+    let information = mutual_information(a, b);
+    let expected = expected_information(&rows, &columns, n);
+    let mut scale = (entropy_a + entropy_b) / 2.0 - expected;
+    // As scikit-learn: keep the sign, but never divide by zero.
+    scale = if scale < 0.0 {
+        scale.min(-f64::EPSILON)
+    } else {
+        scale.max(f64::EPSILON)
+    };
+    Ok((information - expected) / scale)
+}
+
+fn sizes(labels: &[u32]) -> Vec<usize> {
+    let mut counts = vec![0; labels.iter().max().map_or(0, |m| *m as usize + 1)];
+    labels.iter().for_each(|l| counts[*l as usize] += 1);
+    counts.retain(|c| *c > 0);
+    counts
+}
+
+fn entropy(sizes: &[usize], n: usize) -> f64 {
+    sizes
+        .iter()
+        .map(|s| *s as f64 / n as f64)
+        .map(|p| -p * p.ln())
+        .sum()
+}
+
+fn mutual_information(a: &[u32], b: &[u32]) -> f64 {
+    let mut joint: HashMap<(u32, u32), usize> = HashMap::new();
+    let (mut of_a, mut of_b): (HashMap<u32, usize>, HashMap<u32, usize>) = Default::default();
+    for (a, b) in a.iter().zip(b) {
+        *joint.entry((*a, *b)).or_default() += 1;
+        *of_a.entry(*a).or_default() += 1;
+        *of_b.entry(*b).or_default() += 1;
+    }
+    let n = a.len() as f64;
+    let mut terms: Vec<((u32, u32), usize)> = joint.into_iter().collect();
+    terms.sort_unstable(); // one order of summation, whatever the hash
+    let term = |((a, b), count): ((u32, u32), usize)| {
+        let count = count as f64;
+        count / n * (n * count / (of_a[&a] as f64 * of_b[&b] as f64)).ln()
+    };
+    terms.into_iter().map(term).sum()
+}
+
+/// Mutual information expected of random labellings with these cluster sizes: a sum over the
+/// hypergeometric distribution of each cell. Cells of equal sizes have equal terms.
+fn expected_information(a: &[usize], b: &[usize], n: usize) -> f64 {
+    let log_factorial: Vec<f64> = std::iter::once(0.0)
+        .chain((1..=n).scan(0.0, |sum, i| {
+            *sum += (i as f64).ln();
+            Some(*sum)
+        }))
+        .collect();
+    let f = |i: usize| log_factorial[i];
+    let total = n as f64;
+    let mut sum = 0.0;
+    for (x, times_x) in multiplicities(a) {
+        for (y, times_y) in multiplicities(b) {
+            let fixed = f(x) + f(y) + f(n - x) + f(n - y) - f(n);
+            let mut cell = 0.0;
+            for c in (x + y).saturating_sub(n).max(1)..=x.min(y) {
+                let probability = (fixed - f(c) - f(x - c) - f(y - c) - f(n + c - x - y)).exp();
+                cell += c as f64 / total
+                    * (total * c as f64 / (x as f64 * y as f64)).ln()
+                    * probability;
+            }
+            sum += cell * (times_x * times_y) as f64;
+        }
+    }
+    sum
+}
+
+fn multiplicities(sizes: &[usize]) -> Vec<(usize, usize)> {
+    let mut sorted = sizes.to_vec();
+    sorted.sort_unstable();
+    sorted
+        .chunk_by(|a, b| a == b)
+        .map(|run| (run[0], run.len()))
+        .collect()
+}

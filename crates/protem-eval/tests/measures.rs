@@ -1,0 +1,98 @@
+//! Measures against slow or other implementations.
+
+use protem_eval::{Features, KnnConfig, ami, effective_rank, knn};
+
+fn waves(rows: usize, dim: usize, from: usize) -> Features {
+    let values = (0..rows * dim)
+        .map(|i| ((from + i) as f64).sin() as f32)
+        .collect();
+    Features::new(values, dim).unwrap()
+}
+
+#[test]
+fn knn_equals_the_obvious_one() {
+    let (train, test) = (waves(131, 7, 1), waves(71, 7, 5000));
+    let labels: Vec<u32> = (0..131).map(|i| i * i % 5).collect();
+    let config = KnnConfig {
+        k: 9,
+        temperature: 0.07,
+    };
+    let found = knn(&train, &labels, &test, &[0; 71], &config).unwrap();
+    let (a, b) = (train.clone().normalised(), test.clone().normalised());
+    for (x, prediction) in b.values().chunks_exact(7).zip(&found.predictions) {
+        let dot = |y: &[f32]| {
+            x.iter()
+                .zip(y)
+                .map(|(a, b)| *a as f64 * *b as f64)
+                .sum::<f64>()
+        };
+        let mut near: Vec<(f64, u32)> = a
+            .values()
+            .chunks_exact(7)
+            .map(dot)
+            .zip(labels.iter().copied())
+            .collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut votes = [0.0; 5];
+        near[..9]
+            .iter()
+            .for_each(|(s, l)| votes[*l as usize] += (s / 0.07).exp());
+        let best = votes.iter().copied().fold(0.0, f64::max);
+        assert!(votes[*prediction as usize] > best * (1.0 - 1e-4));
+    }
+    let right = found.predictions.iter().filter(|p| **p == 0).count();
+    assert_eq!(found.top1, right as f64 / 71.0);
+}
+
+#[test]
+fn knn_finds_itself_and_clamps_k() {
+    let train = waves(3, 4, 1);
+    let config = KnnConfig {
+        k: 1,
+        ..KnnConfig::default()
+    };
+    assert_eq!(
+        knn(&train, &[0, 1, 2], &train, &[0, 1, 2], &config)
+            .unwrap()
+            .top1,
+        1.0
+    );
+    assert_eq!(
+        knn(
+            &train,
+            &[0, 1, 2],
+            &train,
+            &[0, 1, 2],
+            &KnnConfig::default()
+        )
+        .unwrap()
+        .k,
+        3
+    );
+    assert!(knn(&train, &[0, 1], &train, &[0, 1, 2], &config).is_err());
+}
+
+#[test]
+fn effective_rank_of_known_spectra() {
+    let identity: Vec<f32> = (0..36)
+        .map(|i| if i % 7 == 0 { 1.0 } else { 0.0 })
+        .collect();
+    assert!((effective_rank(&Features::new(identity, 6).unwrap()).unwrap() - 6.0).abs() < 1e-9);
+    let collapsed = Features::new([1.0, 2.0, 3.0].repeat(20), 3).unwrap();
+    assert!((effective_rank(&collapsed).unwrap() - 1.0).abs() < 1e-5);
+}
+
+#[test]
+fn ami_equals_scikit_learn() {
+    // from sklearn.metrics import adjusted_mutual_info_score as ami
+    // a = [i * i % 7 for i in range(60)]; b = [(i * i * i + i) % 5 for i in range(60)]
+    // print(ami(a, b), ami([0, 0, 1, 1, 2, 2], [0, 0, 1, 2, 2, 2]))
+    let a: Vec<u32> = (0..60).map(|i| i * i % 7).collect();
+    let b: Vec<u32> = (0..60u32).map(|i| (i * i * i + i) % 5).collect();
+    assert!((ami(&a, &b).unwrap() - (-0.041712566703012544)).abs() < 1e-9);
+    assert!(
+        (ami(&[0, 0, 1, 1, 2, 2], &[0, 0, 1, 2, 2, 2]).unwrap() - 0.5023607027202738).abs() < 1e-9
+    );
+    assert_eq!(ami(&a, &a).unwrap(), 1.0);
+    assert!(ami(&a, &b[1..]).is_err());
+}

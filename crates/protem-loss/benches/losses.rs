@@ -1,0 +1,3 @@
+//! Time of the losses, forward and backward: `cargo bench -p protem-loss`.
+
+fn main() {}
