@@ -56,8 +56,8 @@ pub enum LossError {
         /// Its concentration.
         value: f32,
     },
-    /// A prototype that is not of unit length.
-    #[error("prototype {index} must be L2-normalised, its norm is {norm}")]
+    /// A prototype that is neither of unit length nor zero.
+    #[error("prototype {index} must be L2-normalised (or zero), its norm is {norm}")]
     NotNormalised {
         /// Which prototype.
         index: usize,
@@ -79,8 +79,8 @@ pub enum LossError {
     NoClustering,
     /// The queue cannot be filled by whole batches.
     #[error(
-        "the queue's length {len} is not a multiple of the batch {batch}; {below} or {above} would work",
-        below = len / batch.max(&1) * batch, above = (len / batch.max(&1) + 1) * batch
+        "the queue's length {len} is not a multiple of the batch {batch}; {above} would be",
+        above = (len / batch.max(&1) + 1) * batch
     )]
     BatchDoesNotDivide {
         /// Rows pushed.

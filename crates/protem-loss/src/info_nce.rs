@@ -30,7 +30,8 @@ pub fn info_nce(
         return Err(LossError::Temperature { value: temperature });
     }
 
-    let (q, keys, queue) = (queries.detach(), keys.detach(), queue.detach());
+    let q = queries.detach().contiguous()?;
+    let (keys, queue) = (keys.detach(), queue.detach().contiguous()?);
     let positive = (&q * &keys)?.sum_keepdim(D::Minus1)?;
     let negative = q.matmul(&queue.t()?)?;
     let logits = (Tensor::cat(&[&positive, &negative], 1)? / temperature)?;

@@ -17,6 +17,17 @@ pub struct NegativeStream {
     pub clustering: u64,
 }
 
+impl From<(u64, u64, u64)> for NegativeStream {
+    /// From (seed, step, clustering).
+    fn from((seed, step, clustering): (u64, u64, u64)) -> Self {
+        Self {
+            seed,
+            step,
+            clustering,
+        }
+    }
+}
+
 impl NegativeStream {
     /// The four words are the ChaCha key itself, so different streams never share a sequence.
     fn generator(self) -> ChaCha8Rng {
@@ -46,6 +57,7 @@ pub fn sample_negatives(k: usize, positives: &[u32], n: usize, stream: NegativeS
         .map(|(id, _)| id)
         .collect();
     let n = n.min(ids.len());
+    let stream: NegativeStream = stream.into();
     let mut generator = stream.generator();
     // The first n steps of Fisher and Yates' shuffle.
     for place in 0..n {

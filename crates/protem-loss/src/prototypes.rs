@@ -18,10 +18,11 @@ pub struct Prototypes {
 
 impl Prototypes {
     /// `vectors`: `K × d` f32, L2-normalised centroids; `concentration`: `K` f32, the temperature φ of each prototype (after scaling to the
-    /// mean τ). Neither receives a gradient.
+    /// mean τ). Neither receives a gradient. A row of zeros passes: a centroid at the origin has no direction, and its similarity of 0 to
+    /// everything is no reason to end a run.
     ///
     /// # Errors
-    /// Shapes or types that do not fit, a norm further than 1e-3 from 1, a concentration that is not positive and finite (a NaN too).
+    /// Shapes or types that do not fit, a norm that is not 0 and further than 1e-3 from 1, a concentration that is not positive and finite (a NaN too).
     pub fn new(vectors: Tensor, concentration: Tensor) -> Result<Self> {
         let (count, _) = matrix("prototypes", &vectors)?;
         let concentration = concentration.detach();
@@ -36,7 +37,7 @@ impl Prototypes {
         let norms = vectors.sqr()?.sum(D::Minus1)?.sqrt()?.to_vec1::<f32>()?;
         for (index, norm) in norms.into_iter().enumerate() {
             // Written so that a NaN fails.
-            let near = (norm - 1.0).abs() <= NORM_TOLERANCE;
+            let near = norm == 0.0 || (norm - 1.0).abs() <= NORM_TOLERANCE;
             if !near {
                 return Err(LossError::NotNormalised { index, norm });
             }
@@ -121,6 +122,7 @@ pub fn proto_nce_term(
     let (vectors, concentration) = prototypes.gather(&ids, queries.device())?;
     let logits = queries
         .detach()
+        .contiguous()?
         .matmul(&vectors.t()?)?
         .broadcast_div(&concentration)?;
     let softmax = row_softmax(&logits)?;

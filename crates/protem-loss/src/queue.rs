@@ -15,36 +15,26 @@ pub struct Queue {
     filled: usize,
 }
 
-/// A queue taken apart, for checkpoints.
-#[derive(Debug, Clone)]
-pub struct QueueParts {
-    /// `r × d` f32.
-    pub rows: Tensor,
-    /// The row the next push begins at, below `r`.
-    pub pointer: usize,
-    /// How many rows are keys rather than the initial noise, at most `r`.
-    pub filled: usize,
-}
-
 impl Queue {
-    /// `len × dim` rows of normalised Gaussian noise, which depend on `seed` alone.
+    /// `len × dim` rows of normalised Gaussian noise, which depend on `seed` alone, to be filled by batches of `batch` keys.
     ///
     /// # Errors
-    /// A length or dimension of 0.
-    pub fn new(len: usize, dim: usize, seed: u64, device: &Device) -> Result<Self> {
+    /// A length or dimension of 0, or a batch that does not divide the length: found here rather than at the first push.
+    pub fn new(len: usize, dim: usize, batch: usize, seed: u64) -> Result<Self> {
         if len == 0 || dim == 0 {
             return Err(LossError::Empty {
                 what: "queue",
                 shape: vec![len, dim],
             });
         }
+        divides(batch, len)?;
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         let mut values = Vec::with_capacity(len * dim);
         for _ in 0..len {
             values.extend(direction(&mut generator, dim));
         }
         Ok(Self {
-            rows: Tensor::from_vec(values, (len, dim), device)?,
+            rows: Tensor::from_vec(values, (len, dim), &Device::Cpu)?,
             pointer: 0,
             filled: 0,
         })
@@ -61,9 +51,7 @@ impl Queue {
         let (batch, dim) = matrix("keys", keys)?;
         same_size("columns of the keys", self.rows.dims()[1], dim)?;
         let len = self.len();
-        if !len.is_multiple_of(batch) {
-            return Err(LossError::BatchDoesNotDivide { batch, len });
-        }
+        divides(batch, len)?;
         // A copy, so that keys cut from the queue itself may be pushed too.
         let keys = keys.detach().force_contiguous()?;
         // After a resume with another batch the pointer need not be a multiple of it.
@@ -100,48 +88,50 @@ impl Queue {
         self.filled
     }
 
-    /// A copy of the state, which later pushes leave alone.
+    /// A queue read back from a checkpoint: `values` are the `r × dim` rows, `pointer` the row the next push begins at, `filled` how many
+    /// rows are keys.
     ///
     /// # Errors
-    /// candle's, when the copy cannot be made.
-    pub fn parts(&self) -> Result<QueueParts> {
-        Ok(QueueParts {
-            rows: self.rows.force_contiguous()?,
-            pointer: self.pointer,
-            filled: self.filled,
+    /// Values that make no rows of `dim`, a pointer that is not below r, a filled count above r.
+    pub fn from_parts(values: Vec<f32>, dim: usize, pointer: usize, filled: usize) -> Result<Self> {
+        let len = values.len().checked_div(dim).unwrap_or(0);
+        if len == 0 {
+            return Err(LossError::Empty {
+                what: "queue",
+                shape: vec![len, dim],
+            });
+        }
+        same_size("values of the queue", len * dim, values.len())?;
+        let refuse = |what, value| Err(LossError::QueueCounter { what, value, len });
+        if pointer >= len {
+            return refuse("pointer", pointer);
+        }
+        if filled > len {
+            return refuse("filled count", filled);
+        }
+        Ok(Self {
+            rows: Tensor::from_vec(values, (len, dim), &Device::Cpu)?,
+            pointer,
+            filled,
         })
     }
 
-    /// The queue whose [`parts`](Self::parts) these are. The rows are copied, so the tensor given stays as it is.
+    /// The rows (`r × d` values), the pointer and the filled count: what [`from_parts`](Self::from_parts) takes besides the dimension.
     ///
     /// # Errors
-    /// Rows that are no f32 matrix, a pointer that is not below r, a filled count above r.
-    pub fn from_parts(parts: QueueParts) -> Result<Self> {
-        let QueueParts {
-            rows,
-            pointer,
-            filled,
-        } = parts;
-        let (len, _) = matrix("queue", &rows)?;
-        if pointer >= len {
-            return Err(LossError::QueueCounter {
-                what: "pointer",
-                value: pointer,
-                len,
-            });
-        }
-        if filled > len {
-            return Err(LossError::QueueCounter {
-                what: "filled count",
-                value: filled,
-                len,
-            });
-        }
-        Ok(Self {
-            rows: rows.detach().force_contiguous()?,
-            pointer,
-            filled,
-        })
+    /// candle's, when the rows cannot be copied.
+    pub fn parts(&self) -> Result<(Vec<f32>, usize, usize)> {
+        let values = self.rows.flatten_all()?.to_vec1()?;
+        Ok((values, self.pointer, self.filled))
+    }
+}
+
+/// `Err` unless whole batches fill the queue.
+fn divides(batch: usize, len: usize) -> Result<()> {
+    if batch > 0 && len.is_multiple_of(batch) {
+        Ok(())
+    } else {
+        Err(LossError::BatchDoesNotDivide { batch, len })
     }
 }
 
