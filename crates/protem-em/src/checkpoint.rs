@@ -10,8 +10,8 @@ use crate::error::EmError;
 use crate::state::{Position, State};
 use protem_encoder::{Encoder, EncoderConfig, EncoderError, MomentumPair};
 use protem_loss::Queue;
-use safetensors::tensor::{Dtype, TensorView};
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -53,30 +53,71 @@ pub fn save(path: &Path, state: &State, image_size: u32) -> Result<(), EmError> 
     for (prefix, encoder) in [("query", &state.pair.query), ("key", &state.pair.key)] {
         for tensor in encoder.tensors() {
             let bytes = bytemuck::cast_slice(tensor.values);
-            put(format!("{prefix}.{}", tensor.name), Dtype::F32, tensor.shape.to_vec(), bytes);
+            put(
+                format!("{prefix}.{}", tensor.name),
+                Dtype::F32,
+                tensor.shape.to_vec(),
+                bytes,
+            );
         }
     }
     let velocity = bytemuck::cast_slice(&state.velocity);
-    put("velocity".into(), Dtype::F32, vec![state.velocity.len()], velocity);
-    put("queue".into(), Dtype::F32, state.queue.tensor().dims().to_vec(), bytemuck::cast_slice(&queue));
+    put(
+        "velocity".into(),
+        Dtype::F32,
+        vec![state.velocity.len()],
+        velocity,
+    );
+    put(
+        "queue".into(),
+        Dtype::F32,
+        state.queue.tensor().dims().to_vec(),
+        bytemuck::cast_slice(&queue),
+    );
     for (m, c) in state.clusterings.iter().enumerate() {
         let name = |part| format!("clustering.{m}.{part}");
-        put(name("labels"), Dtype::U32, vec![c.labels.len()], bytemuck::cast_slice(&c.labels));
+        put(
+            name("labels"),
+            Dtype::U32,
+            vec![c.labels.len()],
+            bytemuck::cast_slice(&c.labels),
+        );
         let shape = vec![c.k(), c.centroids.len() / c.k()];
-        put(name("centroids"), Dtype::F32, shape, bytemuck::cast_slice(&c.centroids));
-        put(name("concentration"), Dtype::F32, vec![c.k()], bytemuck::cast_slice(&c.concentration));
+        put(
+            name("centroids"),
+            Dtype::F32,
+            shape,
+            bytemuck::cast_slice(&c.centroids),
+        );
+        put(
+            name("concentration"),
+            Dtype::F32,
+            vec![c.k()],
+            bytemuck::cast_slice(&c.concentration),
+        );
     }
     let header = serde_json::to_string(&header).expect("a plain struct");
-    let sum = checksum(&header, tensors.iter().map(|(name, (_, _, bytes))| (name.as_str(), *bytes)));
+    let sum = checksum(
+        &header,
+        tensors
+            .iter()
+            .map(|(name, (_, _, bytes))| (name.as_str(), *bytes)),
+    );
     let metadata = HashMap::from([("protem".to_owned(), header), ("crc32".to_owned(), sum)]);
     let views: BTreeMap<String, TensorView> = tensors
         .into_iter()
-        .map(|(name, (dtype, shape, bytes))| (name, TensorView::new(dtype, shape, bytes).expect("shape and bytes agree")))
+        .map(|(name, (dtype, shape, bytes))| {
+            (
+                name,
+                TensorView::new(dtype, shape, bytes).expect("shape and bytes agree"),
+            )
+        })
         .collect();
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| EmError::Checkpoint {
-        path: path.to_path_buf(),
-        reason: error.to_string(),
-    })?;
+    let bytes =
+        safetensors::serialize(views, Some(metadata)).map_err(|error| EmError::Checkpoint {
+            path: path.to_path_buf(),
+            reason: error.to_string(),
+        })?;
     write_atomically(path, &bytes)
 }
 
@@ -94,25 +135,44 @@ impl Checkpoint {
     /// # Errors
     /// A file that cannot be read, is torn, altered, or of another format.
     pub fn open(path: &Path) -> Result<Self, EmError> {
-        let refuse = |reason: String| EmError::Checkpoint { path: path.to_path_buf(), reason };
+        let refuse = |reason: String| EmError::Checkpoint {
+            path: path.to_path_buf(),
+            reason,
+        };
         let bytes = fs::read(path).map_err(|source| EmError::Io {
             action: "read",
             path: path.to_path_buf(),
             source,
         })?;
         let file = SafeTensors::deserialize(&bytes).map_err(|error| refuse(error.to_string()))?;
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| refuse(error.to_string()))?;
+        let (_, metadata) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| refuse(error.to_string()))?;
         let metadata = metadata.metadata().clone().unwrap_or_default();
-        let get = |key: &str| metadata.get(key).ok_or_else(|| refuse(format!("it has no `{key}` entry")));
+        let get = |key: &str| {
+            metadata
+                .get(key)
+                .ok_or_else(|| refuse(format!("it has no `{key}` entry")))
+        };
         let (header, sum) = (get("protem")?, get("crc32")?);
         let views: BTreeMap<String, TensorView> = file.tensors().into_iter().collect();
-        let found = checksum(header, views.iter().map(|(name, view)| (name.as_str(), view.data())));
+        let found = checksum(
+            header,
+            views
+                .iter()
+                .map(|(name, view)| (name.as_str(), view.data())),
+        );
         if found != *sum {
-            return Err(refuse(format!("its checksum is {found}, not {sum}: it was altered or torn")));
+            return Err(refuse(format!(
+                "its checksum is {found}, not {sum}: it was altered or torn"
+            )));
         }
-        let header: Header = serde_json::from_str(header).map_err(|error| refuse(error.to_string()))?;
+        let header: Header =
+            serde_json::from_str(header).map_err(|error| refuse(error.to_string()))?;
         if header.format != FORMAT {
-            return Err(refuse(format!("it has format {}, this program reads {FORMAT}", header.format)));
+            return Err(refuse(format!(
+                "it has format {}, this program reads {FORMAT}",
+                header.format
+            )));
         }
         let mut floats = HashMap::new();
         let mut labels = vec![Vec::new(); header.clusterings];
@@ -129,7 +189,12 @@ impl Checkpoint {
                 }
             }
         }
-        Ok(Self { path: path.to_path_buf(), header, floats, labels })
+        Ok(Self {
+            path: path.to_path_buf(),
+            header,
+            floats,
+            labels,
+        })
     }
 
     /// The newest whole checkpoint of a folder, and the newer files that are none, with why.
@@ -144,7 +209,10 @@ impl Checkpoint {
                 Err(error) => refused.push((path, error.to_string())),
             }
         }
-        Err(EmError::NoCheckpoint { folder: folder.to_path_buf(), refused })
+        Err(EmError::NoCheckpoint {
+            folder: folder.to_path_buf(),
+            refused,
+        })
     }
 
     /// Where it was read from.
@@ -195,21 +263,43 @@ impl Checkpoint {
             }));
         }
         let queue = self.floats("queue")?.to_vec();
-        let queue = Queue::from_parts(queue, dim, self.header.queue_pointer, self.header.queue_filled)?;
+        let queue = Queue::from_parts(
+            queue,
+            dim,
+            self.header.queue_pointer,
+            self.header.queue_filled,
+        )?;
         let clusterings = (0..self.header.clusterings)
             .map(|m| {
-                let part = |part| self.floats(&format!("clustering.{m}.{part}")).map(<[f32]>::to_vec);
-                Clustering::new(self.labels[m].clone(), part("centroids")?, part("concentration")?, dim)
+                let part = |part| {
+                    self.floats(&format!("clustering.{m}.{part}"))
+                        .map(<[f32]>::to_vec)
+                };
+                Clustering::new(
+                    self.labels[m].clone(),
+                    part("centroids")?,
+                    part("concentration")?,
+                    dim,
+                )
             })
             .collect::<Result<_, _>>()?;
-        Ok(State { pair, velocity, queue, clusterings, position: self.header.position })
+        Ok(State {
+            pair,
+            velocity,
+            queue,
+            clusterings,
+            position: self.header.position,
+        })
     }
 
     fn floats(&self, name: &str) -> Result<&[f32], EmError> {
-        self.floats.get(name).map(Vec::as_slice).ok_or_else(|| EmError::Checkpoint {
-            path: self.path.clone(),
-            reason: format!("it has no tensor `{name}`"),
-        })
+        self.floats
+            .get(name)
+            .map(Vec::as_slice)
+            .ok_or_else(|| EmError::Checkpoint {
+                path: self.path.clone(),
+                reason: format!("it has no tensor `{name}`"),
+            })
     }
 
     fn finder<'a>(&'a self, prefix: &'a str) -> impl Fn(&str) -> Option<Cow<'a, [f32]>> {
@@ -225,7 +315,11 @@ impl Checkpoint {
 /// # Errors
 /// A folder that cannot be read.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>, EmError> {
-    let refused = |source| EmError::Io { action: "list", path: folder.to_path_buf(), source };
+    let refused = |source| EmError::Io {
+        action: "list",
+        path: folder.to_path_buf(),
+        source,
+    };
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(refused)? {
         let path = entry.map_err(refused)?.path();

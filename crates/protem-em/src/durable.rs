@@ -14,7 +14,11 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), EmError> {
     let aside = path.with_extension("partial");
     let refused = |action, path: &Path| {
         let path = path.to_path_buf();
-        move |source| EmError::Io { action, path, source }
+        move |source| EmError::Io {
+            action,
+            path,
+            source,
+        }
     };
     let written = File::create(&aside).and_then(|mut file| {
         file.write_all(bytes)?;

@@ -25,8 +25,6 @@ pub struct EStepConfig {
     pub smoothing: f64,
     /// Percentiles that concentrations are clipped to.
     pub percentiles: (f64, f64),
-    /// Threads of the clustering.
-    pub threads: Option<usize>,
 }
 
 /// One clustering of the training set, and what training and the next E-step need of it.
@@ -47,7 +45,12 @@ impl Clustering {
     ///
     /// # Errors
     /// If the parts do not belong together.
-    pub fn new(labels: Vec<u32>, centroids: Vec<f32>, concentration: Vec<f32>, dim: usize) -> Result<Self, EmError> {
+    pub fn new(
+        labels: Vec<u32>,
+        centroids: Vec<f32>,
+        concentration: Vec<f32>,
+        dim: usize,
+    ) -> Result<Self, EmError> {
         let k = concentration.len();
         let mut vectors = centroids.clone();
         normalise_rows(&mut vectors, dim);
@@ -78,6 +81,8 @@ pub struct ClusteringReport {
     pub seconds: f64,
     /// Clusters that ended without a point.
     pub empty: usize,
+    /// Least and greatest concentration.
+    pub concentration: (f32, f32),
     /// Adjusted mutual information with the previous E-step's labels.
     pub ami_previous: Option<f64>,
 }
@@ -106,7 +111,6 @@ pub fn e_step(
             .seed(seed.wrapping_add(i as u64))
             .max_points_per_centroid(config.max_points_per_centroid)
             .init(warm.map_or(Init::Random, |c| Init::Given(c.centroids.clone())))
-            .threads(config.threads)
             .build()?;
         let fit = kmeans.fit(points)?;
         let distances: Vec<f32> = fit.distances.iter().map(|d| d.max(0.0).sqrt()).collect();
@@ -120,10 +124,18 @@ pub fn e_step(
             k: *k,
             objective: fit.objective,
             seconds: begun.elapsed().as_secs_f64(),
+            concentration: phi
+                .iter()
+                .fold((f32::INFINITY, 0.0), |(l, h), p| (l.min(*p), h.max(*p))),
             empty: fit.sizes.iter().filter(|n| **n == 0).count(),
-            ami_previous: before.map(|c| protem_eval::ami(&fit.labels, &c.labels)).transpose()?,
+            ami_previous: before
+                .map(|c| protem_eval::ami(&fit.labels, &c.labels))
+                .transpose()?,
         };
-        out.push((Clustering::new(fit.labels, fit.centroids, phi, dim)?, report));
+        out.push((
+            Clustering::new(fit.labels, fit.centroids, phi, dim)?,
+            report,
+        ));
     }
     Ok(out)
 }

@@ -33,7 +33,13 @@ pub fn extract(
     for batch in StillLoader::new(source, Evaluation::for_size(image_size), BATCH, workers) {
         let batch = batch?;
         let shape = (batch.indices.len(), size, size);
-        let images = Activation::from_images(encoder.pool(), &batch.images, shape, IMAGENET_MEAN, IMAGENET_STD);
+        let images = Activation::from_images(
+            encoder.pool(),
+            &batch.images,
+            shape,
+            IMAGENET_MEAN,
+            IMAGENET_STD,
+        );
         rows.extend(match output {
             Output::Features => encoder.features(images),
             Output::Embedding => encoder.embed(images),
@@ -45,7 +51,11 @@ pub fn extract(
 /// Scales each row to length one; a row of zeros stays.
 pub fn normalise_rows(rows: &mut [f32], dim: usize) {
     for row in rows.chunks_exact_mut(dim) {
-        let norm = row.iter().map(|x| *x as f64 * *x as f64).sum::<f64>().sqrt();
+        let norm = row
+            .iter()
+            .map(|x| *x as f64 * *x as f64)
+            .sum::<f64>()
+            .sqrt();
         if norm > 0.0 {
             let scale = (1.0 / norm) as f32;
             row.iter_mut().for_each(|x| *x *= scale);

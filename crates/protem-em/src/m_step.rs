@@ -5,7 +5,7 @@ use crate::error::EmError;
 use crate::features::normalise_rows;
 use candle_core::{Device, Tensor, Var};
 use protem_encoder::MomentumPair;
-use protem_loss::{Queue, info_nce, proto_nce_term, sample_negatives};
+use protem_loss::{NegativeStream, Queue, info_nce, proto_nce_term, sample_negatives};
 use protem_ops::Activation;
 
 /// Settings of the losses.
@@ -67,7 +67,13 @@ pub fn m_step(
     let queries = embedding.broadcast_div(&norm)?;
 
     let instance = info_nce(&queries, &keys, queue.tensor(), config.temperature)?;
-    let prototype = prototype_loss(&queries, clusterings, config.negatives, stream, batch.indices)?;
+    let prototype = prototype_loss(
+        &queries,
+        clusterings,
+        config.negatives,
+        stream,
+        batch.indices,
+    )?;
     let total = match &prototype {
         Some(prototype) => (&instance + prototype)?,
         None => instance.clone(),
@@ -78,7 +84,11 @@ pub fn m_step(
     };
     let grads = total.backward()?;
     let of_embedding = grads.get(&embedding).ok_or(EmError::NoGradient)?;
-    pair.query.backward(tape, &of_embedding.flatten_all()?.to_vec1::<f32>()?, gradient);
+    pair.query.backward(
+        tape,
+        &of_embedding.flatten_all()?.to_vec1::<f32>()?,
+        gradient,
+    );
     queue.push(&keys)?;
     Ok(losses)
 }
@@ -93,8 +103,16 @@ fn prototype_loss(
 ) -> Result<Option<Tensor>, EmError> {
     let mut sum: Option<Tensor> = None;
     for (m, clustering) in clusterings.iter().enumerate() {
-        let positives: Vec<u32> = indices.iter().map(|i| clustering.labels[*i as usize]).collect();
-        let drawn = sample_negatives(clustering.k(), &positives, negatives, (seed, step, m as u64));
+        let positives: Vec<u32> = indices
+            .iter()
+            .map(|i| clustering.labels[*i as usize])
+            .collect();
+        let stream = NegativeStream {
+            seed,
+            step,
+            clustering: m as u64,
+        };
+        let drawn = sample_negatives(clustering.k(), &positives, negatives, stream);
         let term = proto_nce_term(queries, &clustering.prototypes, &positives, &drawn)?;
         sum = Some(match sum {
             Some(sum) => (sum + term)?,

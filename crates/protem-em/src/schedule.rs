@@ -35,7 +35,10 @@ mod tests {
 
     #[test]
     fn both_schedules_start_at_the_base() {
-        let step = LearningRate::Step { milestones: vec![120, 160], gamma: 0.1 };
+        let step = LearningRate::Step {
+            milestones: vec![120, 160],
+            gamma: 0.1,
+        };
         assert_eq!(step.at(0.03, 0, 200), 0.03);
         assert_eq!(step.at(0.03, 119, 200), 0.03);
         assert!((step.at(0.03, 120, 200) - 0.003).abs() < 1e-12);

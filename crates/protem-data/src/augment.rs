@@ -1,0 +1,120 @@
+//! Random views: the recipes of PCL v1 and v2.
+
+use crate::draw::{jitter, random_crop};
+use crate::ops;
+use image::RgbImage;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which augmentations, in which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Recipe {
+    /// Crop, grayscale with probability 0.2, colour jitter (.4, .4, .4, .4), flip.
+    V1,
+    /// Crop, colour jitter (.4, .4, .4, .1) with probability 0.8, grayscale 0.2, blur of σ 0.1–2
+    /// with probability 0.5, flip.
+    V2,
+}
+
+/// Settings of [`Augment`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AugmentConfig {
+    /// Which augmentations.
+    pub recipe: Recipe,
+    /// Side of a view in pixels.
+    pub size: u32,
+    /// Least share of the picture's area that a crop takes.
+    pub min_scale: f64,
+    /// Whether to blur; small pictures are better left sharp.
+    pub blur: bool,
+}
+
+/// What the randomness of one view follows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stream {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Epoch, from 0.
+    pub epoch: u64,
+    /// Image of the training set.
+    pub index: u64,
+    /// Which of the views of one image.
+    pub view: u64,
+}
+
+impl Stream {
+    fn rng(self) -> ChaCha8Rng {
+        let mut key = [0u8; 32];
+        for (bytes, word) in key
+            .chunks_exact_mut(8)
+            .zip([self.seed, self.epoch, self.index, self.view])
+        {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        ChaCha8Rng::from_seed(key)
+    }
+}
+
+/// Makes random views.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Augment {
+    config: AugmentConfig,
+}
+
+impl Augment {
+    /// With these settings.
+    pub fn new(config: AugmentConfig) -> Self {
+        Self { config }
+    }
+
+    /// Settings of the views.
+    pub fn config(&self) -> &AugmentConfig {
+        &self.config
+    }
+
+    /// One random view of `size × size` pixels.
+    pub fn view(&self, image: &RgbImage, stream: Stream) -> RgbImage {
+        let rng = &mut stream.rng();
+        let size = self.config.size;
+        let crop = random_crop(rng, image.width(), image.height(), self.config.min_scale);
+        let mut view = ops::resized_crop(image, crop, size, size);
+        match self.config.recipe {
+            Recipe::V1 => {
+                maybe(rng, 0.2, |_| ops::grayscale(&mut view));
+                colour_jitter(rng, &mut view, 0.4);
+            }
+            Recipe::V2 => {
+                maybe(rng, 0.8, |rng| colour_jitter(rng, &mut view, 0.1));
+                maybe(rng, 0.2, |_| ops::grayscale(&mut view));
+            }
+        }
+        if self.config.blur {
+            maybe(rng, 0.5, |rng| {
+                ops::gaussian_blur(&mut view, rng.random_range(0.1..=2.0))
+            });
+        }
+        maybe(rng, 0.5, |_| ops::flip(&mut view));
+        view
+    }
+}
+
+fn maybe<R: Rng>(rng: &mut R, probability: f64, action: impl FnOnce(&mut R)) {
+    if rng.random_bool(probability) {
+        action(rng);
+    }
+}
+
+fn colour_jitter(rng: &mut impl Rng, view: &mut RgbImage, hue: f32) {
+    let drawn = jitter(rng, 0.4, hue);
+    for step in drawn.order {
+        match step {
+            0 => ops::brightness(view, drawn.brightness),
+            1 => ops::contrast(view, drawn.contrast),
+            2 => ops::saturation(view, drawn.saturation),
+            _ => ops::hue(view, drawn.hue),
+        }
+    }
+}

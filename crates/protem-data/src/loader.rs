@@ -1,0 +1,241 @@
+//! Batches from worker threads, in a fixed order.
+
+use crate::augment::{Augment, Stream};
+use crate::error::{DataError, ReadError};
+use crate::evaluation::Evaluation;
+use crate::order::epoch_order;
+use crate::source::{Source, Unreadable, unreadable};
+use image::RgbImage;
+use rayon::prelude::*;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+/// Batches that wait while one is in use.
+const PREFETCH: usize = 2;
+
+/// Two views of each of a batch's images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewBatch {
+    /// Image of each row.
+    pub indices: Vec<u32>,
+    /// First and second views: `batch × size × size × 3` bytes each.
+    pub views: [Vec<u8>; 2],
+    /// Images that could not be read; the next readable one of the epoch's order took the place
+    /// of each.
+    pub skipped: Vec<Unreadable>,
+}
+
+/// What a [`ViewLoader`] loads.
+#[derive(Clone)]
+pub struct ViewPlan {
+    /// Images.
+    pub source: Arc<dyn Source>,
+    /// What makes the views.
+    pub augment: Augment,
+    /// Seed of the order and the views.
+    pub seed: u64,
+    /// Epoch, from 0.
+    pub epoch: u64,
+    /// Images of a batch; a last partial batch is left out.
+    pub batch: usize,
+    /// First batch of the epoch to load.
+    pub start: usize,
+    /// Worker threads.
+    pub workers: usize,
+}
+
+/// One epoch of [`ViewBatch`]es. Dropping it stops the workers.
+pub struct ViewLoader(Prefetch<Result<ViewBatch, DataError>>);
+
+impl ViewLoader {
+    /// Starts loading.
+    ///
+    /// # Errors
+    /// Fewer images than a batch.
+    pub fn new(plan: ViewPlan) -> Result<Self, DataError> {
+        let n = plan.source.len();
+        if plan.batch == 0 || n < plan.batch {
+            return Err(DataError::FewerThanBatch {
+                images: n,
+                batch: plan.batch,
+            });
+        }
+        let order = epoch_order(plan.seed, plan.epoch, n);
+        let batches = plan.start..n / plan.batch;
+        Ok(Self(Prefetch::start(plan.workers, batches, move |batch| {
+            view_batch(&plan, &order, batch)
+        })))
+    }
+}
+
+impl Iterator for ViewLoader {
+    type Item = Result<ViewBatch, DataError>;
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}
+
+fn view_batch(plan: &ViewPlan, order: &[u32], batch: usize) -> Result<ViewBatch, DataError> {
+    let rows: Vec<Row> = (batch * plan.batch..(batch + 1) * plan.batch)
+        .into_par_iter()
+        .map(|slot| view_row(plan, order, slot))
+        .collect::<Result<_, _>>()?;
+    let mut out = ViewBatch {
+        indices: Vec::new(),
+        views: [Vec::new(), Vec::new()],
+        skipped: Vec::new(),
+    };
+    for row in rows {
+        out.indices.push(row.index);
+        out.skipped.extend(row.skipped);
+        for (all, view) in out.views.iter_mut().zip(row.views) {
+            all.extend_from_slice(&view);
+        }
+    }
+    Ok(out)
+}
+
+struct Row {
+    index: u32,
+    views: [RgbImage; 2],
+    skipped: Vec<Unreadable>,
+}
+
+fn view_row(plan: &ViewPlan, order: &[u32], slot: usize) -> Result<Row, DataError> {
+    let mut skipped = Vec::new();
+    for step in 0..order.len() {
+        let index = order[(slot + step) % order.len()];
+        match plan.source.read(index as usize) {
+            Ok(image) => {
+                let view = |view| {
+                    let stream = Stream {
+                        seed: plan.seed,
+                        epoch: plan.epoch,
+                        index: u64::from(index),
+                        view,
+                    };
+                    plan.augment.view(&image, stream)
+                };
+                return Ok(Row {
+                    index,
+                    views: [view(0), view(1)],
+                    skipped,
+                });
+            }
+            Err(error) => skipped.push(unreadable(&*plan.source, index, &error)),
+        }
+    }
+    Err(DataError::TooManyUnreadable {
+        unreadable: skipped,
+        images: order.len(),
+        limit: 0,
+    })
+}
+
+/// Centre crops of consecutive images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StillBatch {
+    /// Image of each row.
+    pub indices: Vec<u32>,
+    /// `rows × size × size × 3` bytes.
+    pub images: Vec<u8>,
+}
+
+/// All images of a source in its order; the last batch may be short.
+pub struct StillLoader(Prefetch<Result<StillBatch, DataError>>);
+
+impl StillLoader {
+    /// Starts loading batches of `batch` with this many threads.
+    pub fn new(
+        source: Arc<dyn Source>,
+        evaluation: Evaluation,
+        batch: usize,
+        workers: usize,
+    ) -> Self {
+        let batches = 0..source.len().div_ceil(batch);
+        Self(Prefetch::start(workers, batches, move |at| {
+            let rows = at * batch..((at + 1) * batch).min(source.len());
+            let read = |i: usize| {
+                let refused = |error: ReadError| DataError::TooManyUnreadable {
+                    unreadable: vec![unreadable(&*source, i as u32, &error)],
+                    images: source.len(),
+                    limit: 0,
+                };
+                source
+                    .read(i)
+                    .map(|image| evaluation.view(&image))
+                    .map_err(refused)
+            };
+            let views: Vec<RgbImage> = rows
+                .clone()
+                .into_par_iter()
+                .map(read)
+                .collect::<Result<_, _>>()?;
+            let images = views
+                .iter()
+                .flat_map(|view| view.as_raw())
+                .copied()
+                .collect();
+            Ok(StillBatch {
+                indices: rows.map(|i| i as u32).collect(),
+                images,
+            })
+        }))
+    }
+}
+
+impl Iterator for StillLoader {
+    type Item = Result<StillBatch, DataError>;
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}
+
+/// A thread that makes items in order, a few ahead of who takes them.
+struct Prefetch<T> {
+    items: Option<Receiver<T>>,
+    maker: Option<JoinHandle<()>>,
+}
+
+impl<T: Send + 'static> Prefetch<T> {
+    fn start(
+        workers: usize,
+        range: std::ops::Range<usize>,
+        make: impl Fn(usize) -> T + Send + Sync + 'static,
+    ) -> Self {
+        let (sender, receiver) = sync_channel(PREFETCH);
+        let maker = std::thread::spawn(move || {
+            // A pool of its own: loading must not wait for training's parallel work.
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(workers.max(1))
+                .build();
+            for at in range {
+                let item = match &pool {
+                    Ok(pool) => pool.install(|| make(at)),
+                    Err(_) => make(at), // no threads to be had: slower, the same items
+                };
+                if sender.send(item).is_err() {
+                    return; // nobody listens any more
+                }
+            }
+        });
+        Self {
+            items: Some(receiver),
+            maker: Some(maker),
+        }
+    }
+
+    fn next(&mut self) -> Option<T> {
+        self.items.as_ref()?.recv().ok()
+    }
+}
+
+impl<T> Drop for Prefetch<T> {
+    fn drop(&mut self) {
+        self.items = None; // the maker's next send fails
+        if let Some(maker) = self.maker.take() {
+            let _ = maker.join(); // a panic there has been printed by its thread
+        }
+    }
+}
