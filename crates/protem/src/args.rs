@@ -1,0 +1,154 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Trains image encoders without labels by Prototypical Contrastive Learning.
+#[derive(Debug, Parser)]
+#[command(
+    name = "protem",
+    version,
+    after_help = "Example:\n  protem train ~/photos --config configs/cifar10.toml --out runs/photos"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train an encoder on a folder of images, or on the generated set.
+    #[command(
+        after_help = "Examples:\n  protem train\n  protem train ~/photos --config configs/cifar10.toml --set optim.epochs=100\n  protem train --resume --out runs/photos"
+    )]
+    Train(TrainArgs),
+    /// Measure a trained encoder.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  protem eval knn --checkpoint runs/photos --train train --test test"
+    )]
+    Eval(Eval),
+    /// Write the features of all images of a folder.
+    #[command(
+        after_help = "Example:\n  protem embed --checkpoint runs/photos --data ~/photos --out photos.npy"
+    )]
+    Embed(EmbedArgs),
+    /// Show what can be set.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  protem config schema > protem.schema.json"
+    )]
+    Config(Config),
+}
+
+/// Arguments of `train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Folder of images; without one, the generated set.
+    pub folder: Option<PathBuf>,
+    /// The same as FOLDER.
+    #[arg(long, conflicts_with = "folder")]
+    pub data: Option<PathBuf>,
+    /// Labelled folder to measure kNN on; without one, a tenth of a labelled training set.
+    #[arg(long)]
+    pub test: Option<PathBuf>,
+    /// Config file.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Folder of the run.
+    #[arg(long, default_value = "runs/latest")]
+    pub out: PathBuf,
+    /// A setting, such as optim.lr=0.06; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Go on with the run in the folder.
+    #[arg(long, conflicts_with_all = ["overwrite", "config", "set"])]
+    pub resume: bool,
+    /// Replace the run in the folder.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Check everything, print the plan and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How progress is told.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How progress is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, as in metrics.jsonl.
+    Json,
+}
+
+/// Measures.
+#[derive(Debug, Subcommand)]
+pub enum Eval {
+    /// Weighted k-nearest-neighbour accuracy of the features before the head.
+    #[command(
+        after_help = "Example:\n  protem eval knn --checkpoint runs/photos --train train --test test --json"
+    )]
+    Knn(KnnArgs),
+}
+
+/// Arguments of `eval knn`.
+#[derive(Debug, Args)]
+pub struct KnnArgs {
+    /// Checkpoint file, or the folder of a run for its newest.
+    #[arg(long)]
+    pub checkpoint: PathBuf,
+    /// Class folders to look for neighbours in.
+    #[arg(long)]
+    pub train: PathBuf,
+    /// Class folders to classify.
+    #[arg(long)]
+    pub test: PathBuf,
+    /// Neighbours.
+    #[arg(long, default_value_t = 20)]
+    pub k: usize,
+    /// Temperature of the votes.
+    #[arg(long, default_value_t = 0.07)]
+    pub temperature: f64,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `embed`.
+#[derive(Debug, Args)]
+pub struct EmbedArgs {
+    /// Checkpoint file, or the folder of a run for its newest.
+    #[arg(long)]
+    pub checkpoint: PathBuf,
+    /// Folder of images.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// File to write: images in path order by features, 32-bit floats; names go beside it.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// What can be set.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Print a JSON schema of the config file.
+    #[command(after_help = "Example:\n  protem config schema > protem.schema.json")]
+    Schema,
+    /// Print the resolved settings as TOML.
+    #[command(
+        after_help = "Example:\n  protem config show --config configs/cifar10.toml --set optim.lr=0.1"
+    )]
+    Show {
+        /// Config file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// A setting; may be repeated.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
+}

@@ -1,0 +1,145 @@
+//! What a person sees while a run goes.
+
+use crate::args::LogFormat;
+use indicatif::{ProgressBar, ProgressStyle};
+use protem_em::{Evaluated, Event};
+use std::io::IsTerminal;
+
+/// Tells events: a bar and lines on a terminal, lines elsewhere, JSON if asked.
+pub struct Progress {
+    format: LogFormat,
+    bar: ProgressBar,
+    steps_per_epoch: u64,
+    epochs: usize,
+}
+
+impl Progress {
+    /// For a run that has not begun.
+    pub fn new(format: LogFormat) -> Self {
+        let shown = format == LogFormat::Text && std::io::stderr().is_terminal();
+        let bar = if shown {
+            ProgressBar::new(0)
+        } else {
+            ProgressBar::hidden()
+        };
+        let style =
+            ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} steps, {eta} left {msg}");
+        bar.set_style(style.expect("a fixed template").progress_chars("=> "));
+        Self {
+            format,
+            bar,
+            steps_per_epoch: 0,
+            epochs: 0,
+        }
+    }
+
+    /// Tells one event.
+    pub fn tell(&mut self, event: &Event) {
+        if self.format == LogFormat::Json {
+            println!("{}", serde_json::to_string(event).expect("plain data"));
+            return;
+        }
+        match event {
+            Event::Run {
+                step,
+                steps_per_epoch,
+                epochs,
+                ..
+            } => {
+                self.steps_per_epoch = *steps_per_epoch as u64;
+                self.epochs = *epochs;
+                self.bar.set_length(self.steps_per_epoch * *epochs as u64);
+                self.bar.set_position(*step);
+                self.bar.reset_eta();
+            }
+            Event::Step {
+                epoch, step, loss, ..
+            } => {
+                self.bar
+                    .set_prefix(format!("epoch {epoch}/{}", self.epochs));
+                self.bar.set_position(*step);
+                self.bar.set_message(format!("loss {loss:.3}"));
+            }
+            _ => {}
+        }
+        if let Some(line) = describe(event, self.epochs) {
+            self.bar.suspend(|| println!("{line}"));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn describe(event: &Event, epochs: usize) -> Option<String> {
+    Some(match event {
+        Event::Run {
+            mode,
+            images,
+            parameters,
+            batch,
+            queue,
+            clusters,
+            chance,
+            resumed_from,
+            step,
+            ..
+        } => {
+            let begun = match resumed_from {
+                Some(path) => format!("Going on from {} (step {step}).\n", path.display()),
+                None => String::new(),
+            };
+            format!(
+                "{begun}{mode} on {images} images: {:.1} M parameters, batch {batch}, queue {queue}, K {clusters:?}; InfoNCE at chance is {chance:.3}",
+                *parameters as f64 / 1e6
+            )
+        }
+        Event::Note { text } => format!("note: {text}"),
+        Event::Quarantine { name, reason } => format!("skipped {name}: {reason}"),
+        Event::Eval {
+            features,
+            top1,
+            chance,
+            ..
+        } => {
+            let what = match features {
+                Evaluated::RawPixels => "raw pixels",
+                Evaluated::Untrained => "the untrained encoder",
+                Evaluated::Trained => "the trained encoder",
+            };
+            format!(
+                "kNN of {what}: {:.1} % (chance {:.1} %)",
+                100.0 * top1,
+                100.0 * chance
+            )
+        }
+        Event::Epoch {
+            epoch,
+            loss_instance,
+            loss_prototype,
+            chance,
+            knn_top1,
+            effective_rank,
+            ami_previous,
+            images_per_second,
+            seconds,
+            ..
+        } => {
+            let mut line = format!(
+                "epoch {epoch:>3}/{epochs}  InfoNCE {loss_instance:.3} (chance {chance:.2})"
+            );
+            let optional = [
+                loss_prototype.map(|l| format!("  ProtoNCE {l:.3}")),
+                knn_top1.map(|k| format!("  kNN {:.1} %", 100.0 * k)),
+                effective_rank.map(|r| format!("  rank {r:.0}")),
+                ami_previous.map(|a| format!("  AMI to last {a:.2}")),
+            ];
+            line.extend(optional.into_iter().flatten());
+            line + &format!("  {images_per_second:.0} img/s  {seconds:.1} s")
+        }
+        Event::Step { .. } | Event::EStep { .. } | Event::Done { .. } => return None,
+    })
+}
