@@ -27,18 +27,23 @@ impl Default for ConcentrationParams {
 /// distance zero, and a temperature of zero would make its logits infinite.
 const FLOOR: f64 = 1e-3;
 
-/// Temperature of each of `k` prototypes from the distances `‖v − c‖` (not squared) of the points
-/// to their centroids: PCL eq. 12, `Σ‖v − c‖ / (n·ln(n + α))`, with the reference's handling:
-/// clusters of fewer than two points take the maximum, values are clipped to two percentiles and
-/// scaled to mean `temperature`.
+/// The temperature of each of `k` prototypes, from the distance `‖v − c‖` (L2, **not squared**) of
+/// each point to its centroid and the point's label.
 ///
-/// Where the reference is undefined: when no cluster has a positive value (all of them single
-/// points, or duplicates) every prototype has `temperature`; values below a thousandth of the
-/// mean are raised to that.
+/// PCL eq. 12, `φ_c = Σ‖v − c‖ / (n_c·ln(n_c + α))`, with the handling of the authors' code:
+/// clusters of fewer than two points (empty ones too) take the largest φ, values are clipped to
+/// two percentiles (numpy's linear interpolation) and scaled to mean τ = `temperature`.
+///
+/// Where that is undefined or not positive:
+/// - no φ is above zero (each cluster a single point, as with K = N, or duplicates), or none is
+///   after clipping: every prototype has `temperature`;
+/// - some φ are zero after clipping, because a tenth of the clusters hold duplicates: what is
+///   below a thousandth of the mean is raised to that before scaling.
 ///
 /// # Errors
-/// Lengths that differ, a label without a cluster, a distance that is not finite, a setting out
-/// of range.
+/// [`ClusterError::Unequal`] lengths, no cluster, a [`ClusterError::Label`] not below `k`, a
+/// distance that is not finite or negative (each with its row), a [`ClusterError::Setting`] out of
+/// its range.
 pub fn concentration(
     distances: &[f32],
     labels: &[u32],
@@ -94,62 +99,70 @@ fn check(
     k: usize,
     params: &ConcentrationParams,
 ) -> Result<(), ClusterError> {
-    if k == 0 || distances.len() != labels.len() {
-        return Err(ClusterError::Length {
-            rows: labels.len(),
-            cols: 1,
-            stride: 1,
-            needed: labels.len(),
-            found: distances.len(),
+    if distances.len() != labels.len() {
+        return Err(ClusterError::Unequal {
+            distances: distances.len(),
+            labels: labels.len(),
+        });
+    }
+    if k == 0 {
+        return Err(ClusterError::Clusters {
+            k,
+            points: labels.len(),
         });
     }
     if let Some(row) = labels.iter().position(|l| *l as usize >= k) {
-        return Err(ClusterError::Label {
-            row,
-            label: labels[row],
-            k,
-        });
+        let label = labels[row];
+        return Err(ClusterError::Label { row, label, k });
     }
     if let Some(row) = distances.iter().position(|d| !d.is_finite()) {
         return Err(ClusterError::NotFinite { row });
     }
-    let (low, high) = params.percentiles;
-    let settings = [
-        (
-            "temperature",
-            params.temperature,
-            params.temperature > 0.0,
-            "above 0",
-        ),
-        (
-            "smoothing",
-            params.smoothing,
-            params.smoothing > 0.0,
-            "above 0",
-        ),
-        (
-            "lower percentile",
-            low,
-            (0.0..=high).contains(&low),
-            "between 0 and the upper one",
-        ),
-        (
-            "upper percentile",
-            high,
-            (low..=100.0).contains(&high),
-            "between the lower one and 100",
-        ),
-    ];
-    for (name, value, holds, rule) in settings {
-        if !holds {
-            return Err(ClusterError::Setting {
-                name,
-                value: value.to_string(),
-                rule,
-            });
-        }
+    if let Some(row) = distances.iter().position(|d| *d < 0.0) {
+        let distance = distances[row];
+        return Err(ClusterError::Negative { row, distance });
     }
-    Ok(())
+    params.check()
+}
+
+impl ConcentrationParams {
+    fn check(&self) -> Result<(), ClusterError> {
+        let (low, high) = self.percentiles;
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        let settings = [
+            (
+                "temperature",
+                self.temperature,
+                positive(self.temperature),
+                "above 0 and finite",
+            ),
+            (
+                "smoothing",
+                self.smoothing,
+                positive(self.smoothing),
+                "above 0 and finite",
+            ),
+            (
+                "lower percentile",
+                low,
+                (0.0..=100.0).contains(&low),
+                "between 0 and 100",
+            ),
+            (
+                "upper percentile",
+                high,
+                (low..=100.0).contains(&high),
+                "between the lower one and 100",
+            ),
+        ];
+        for (name, value, holds, rule) in settings {
+            if !holds {
+                let value = value.to_string();
+                return Err(ClusterError::Setting { name, value, rule });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Linear interpolation between order statistics, as numpy's default.
@@ -165,20 +178,15 @@ mod tests {
 
     #[test]
     fn equals_the_reference_formula() {
-        // import numpy as np
-        // d = np.array([.5, .7, .2, .9, .4, .1, .3]); l = np.array([0, 0, 0, 1, 1, 2, 3]); k = 5
-        // n = np.bincount(l, minlength=k)
-        // p = np.array([d[l==c].mean() / np.log(n[c] + 10) if n[c] > 1 else 0 for c in range(k)])
-        // p[n <= 1] = p.max(); p = p.clip(np.percentile(p, 10), np.percentile(p, 90))
-        // print(.2 * p / p.mean())
+        // Printed by tests/fixtures/make.py.
         let (d, l) = ([0.5, 0.7, 0.2, 0.9, 0.4, 0.1, 0.3], [0, 0, 0, 1, 1, 2, 3]);
         let phi = concentration(&d, &l, 5, &ConcentrationParams::default()).unwrap();
         let expected = [
-            0.163_888_05,
-            0.209_027_99,
-            0.209_027_99,
-            0.209_027_99,
-            0.209_027_99,
+            0.169_663_92,
+            0.207_584_02,
+            0.207_584_02,
+            0.207_584_02,
+            0.207_584_02,
         ];
         for (got, want) in phi.iter().zip(expected) {
             assert!((got - want).abs() < 1e-6, "{phi:?}");
@@ -186,27 +194,98 @@ mod tests {
     }
 
     #[test]
-    fn undefined_cases_are_defined() {
+    fn single_points_have_the_temperature() {
+        // K = N: every distance 0, every size 1, 0/0 in the reference.
         let params = ConcentrationParams::default();
+        let phi = concentration(&[0.0; 3], &[2, 0, 1], 3, &params).unwrap();
+        assert_eq!(phi, [0.2; 3]);
+        // Single points away from their centroids, as after subsampling, do not count either.
+        let phi = concentration(&[0.5, 0.1], &[0, 1], 2, &params).unwrap();
+        assert_eq!(phi, [0.2; 2]);
+        assert_eq!(concentration(&[], &[], 4, &params).unwrap(), [0.2; 4]);
+    }
+
+    #[test]
+    fn duplicates_stay_positive_and_finite() {
+        // Three clusters in four are duplicates: the reference's p10 is 0, and so are their φ.
+        let params = ConcentrationParams::default();
+        let (d, l) = (
+            [0.0, 0.0, 0.0, 0.0, 0.3, 0.1, 0.0, 0.0],
+            [0, 0, 1, 1, 2, 2, 3, 3],
+        );
+        let phi = concentration(&d, &l, 4, &params).unwrap();
+        assert!(phi.iter().all(|p| *p > 0.0 && p.is_finite()), "{phi:?}");
+        assert!((phi.iter().sum::<f32>() / 4.0 - 0.2).abs() < 1e-6);
+        // The floor: a thousandth of the mean before it was applied.
+        let shares = phi[0] as f64 / phi[2] as f64;
+        assert!((shares - 1e-3 / 4.0).abs() < 1e-6, "{phi:?}");
+        // All duplicates, and one cluster in forty that the 90th percentile clips to 0.
         assert_eq!(
-            concentration(&[0.0; 3], &[0, 1, 2], 3, &params).unwrap(),
-            [0.2; 3]
+            concentration(&[0.0; 4], &[0, 0, 1, 1], 2, &params).unwrap(),
+            [0.2; 2]
         );
-        let duplicates = concentration(
-            &[0.0, 0.0, 0.0, 0.0, 0.3, 0.1],
-            &[0, 0, 1, 1, 2, 2],
-            4,
-            &params,
-        )
-        .unwrap();
-        assert!(
-            duplicates.iter().all(|p| *p > 0.0 && p.is_finite()),
-            "{duplicates:?}"
-        );
-        assert!((duplicates.iter().sum::<f32>() / 4.0 - 0.2).abs() < 1e-6);
+        let labels: Vec<u32> = (0..80).map(|i| i / 2).collect();
+        let mut d = vec![0.0; 80];
+        d[7] = 0.5;
+        assert_eq!(concentration(&d, &labels, 40, &params).unwrap(), [0.2; 40]);
+    }
+
+    #[test]
+    fn trailing_empty_clusters_have_the_largest() {
+        let params = ConcentrationParams::default();
+        let phi = concentration(&[0.1, 0.3, 0.5, 0.9], &[0, 0, 1, 1], 5, &params).unwrap();
+        assert!(phi[0] < phi[1]);
+        assert_eq!(phi[2..], [phi[1]; 3]);
+        assert!((phi.iter().sum::<f32>() / 5.0 - 0.2).abs() < 1e-6);
+    }
+
+    #[test]
+    fn bad_input_is_an_error() {
+        let params = ConcentrationParams::default();
+        let of = |d: &[f32], l: &[u32], k| concentration(d, l, k, &params).unwrap_err();
+        for bad in [f32::NAN, f32::INFINITY] {
+            assert_eq!(
+                of(&[0.1, bad], &[0, 0], 1),
+                ClusterError::NotFinite { row: 1 }
+            );
+        }
         assert_eq!(
-            concentration(&[f32::NAN], &[0], 1, &params),
-            Err(ClusterError::NotFinite { row: 0 })
+            of(&[-0.5], &[0], 1),
+            ClusterError::Negative {
+                row: 0,
+                distance: -0.5
+            }
         );
+        assert_eq!(
+            of(&[0.1, 0.1], &[0, 3], 3),
+            ClusterError::Label {
+                row: 1,
+                label: 3,
+                k: 3
+            }
+        );
+        assert_eq!(
+            of(&[0.1], &[0, 0], 1),
+            ClusterError::Unequal {
+                distances: 1,
+                labels: 2
+            }
+        );
+        assert_eq!(of(&[], &[], 0), ClusterError::Clusters { k: 0, points: 0 });
+        let changed = |change: fn(&mut ConcentrationParams)| {
+            let mut params = params;
+            change(&mut params);
+            concentration(&[0.1, 0.2], &[0, 0], 1, &params).unwrap_err()
+        };
+        for error in [
+            changed(|p| p.temperature = 0.0),
+            changed(|p| p.temperature = f64::NAN),
+            changed(|p| p.smoothing = -1.0),
+            changed(|p| p.percentiles = (90.0, 10.0)),
+            changed(|p| p.percentiles = (f64::NAN, 90.0)),
+            changed(|p| p.percentiles = (10.0, 101.0)),
+        ] {
+            assert!(matches!(error, ClusterError::Setting { .. }), "{error}");
+        }
     }
 }

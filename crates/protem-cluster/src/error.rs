@@ -6,7 +6,8 @@
 pub enum ClusterError {
     /// The data does not hold the rows and columns that were named.
     #[error(
-        "{rows}×{cols} points at a row step of {stride} need {needed} values, there are {found}"
+        "{rows}×{cols} points (at least one column) at a row step of {stride} (at least {cols}) \
+         need {needed} values, there are {found}"
     )]
     Length {
         /// Rows named.
@@ -43,6 +44,62 @@ pub enum ClusterError {
     NotFinite {
         /// The first such row.
         row: usize,
+    },
+    /// Finite values so large that a squared distance would not be.
+    #[error("row {row} is too long: its squared length must be below {limit:e}")]
+    TooLarge {
+        /// The first such row.
+        row: usize,
+        /// Largest squared length.
+        limit: f32,
+    },
+    /// More rows or clusters than labels can tell apart.
+    #[error("{rows} rows are more than the {} that labels can number", u32::MAX)]
+    TooMany {
+        /// Rows there are.
+        rows: usize,
+    },
+    /// Points and centroids of different lengths.
+    #[error("points have {points} columns, centroids {centroids}")]
+    Columns {
+        /// Columns of the points.
+        points: usize,
+        /// Columns of the centroids.
+        centroids: usize,
+    },
+    /// Initial centroids that are not `k × columns` values.
+    #[error("{found} values of initial centroids, {k} clusters of {cols} columns need {}", k.saturating_mul(*cols))]
+    Init {
+        /// Clusters asked for.
+        k: usize,
+        /// Columns of the points.
+        cols: usize,
+        /// Values given.
+        found: usize,
+    },
+    /// The threads asked for could not be started.
+    #[error("{threads} threads could not be started: {reason}")]
+    Threads {
+        /// Threads asked for.
+        threads: usize,
+        /// What the system said.
+        reason: String,
+    },
+    /// A distance below zero.
+    #[error("the distance of row {row} is {distance}, below zero")]
+    Negative {
+        /// The first such row.
+        row: usize,
+        /// Its distance.
+        distance: f32,
+    },
+    /// Distances and labels are not those of the same points.
+    #[error("{distances} distances and {labels} labels: there must be one of each per point")]
+    Unequal {
+        /// Number of distances.
+        distances: usize,
+        /// Number of labels.
+        labels: usize,
     },
     /// A label without a cluster.
     #[error("label {label} of row {row} is not below {k}")]

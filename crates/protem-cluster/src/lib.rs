@@ -10,12 +10,21 @@
 mod assign;
 mod concentration;
 mod error;
+mod fit;
 mod kmeans;
 mod matrix;
+mod settings;
+mod threads;
 mod update;
 
 pub use assign::{Assignment, assign};
 pub use concentration::{ConcentrationParams, concentration};
 pub use error::ClusterError;
-pub use kmeans::{Fit, Init, IterationStats, KMeans, KMeansBuilder};
+pub use fit::{Fit, IterationStats, Warning};
 pub use matrix::Matrix;
+pub use settings::{Init, KMeans, KMeansBuilder};
+
+/// The README's example is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

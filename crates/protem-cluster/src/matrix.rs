@@ -2,6 +2,10 @@
 
 use crate::error::ClusterError;
 
+/// Largest squared length of a row: `|x − c|²` is at most four times that of the longer one, and
+/// must stay finite.
+const LONGEST: f32 = f32::MAX / 8.0;
+
 /// Row-major `f32` points, rows a fixed step apart.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a> {
@@ -15,7 +19,7 @@ impl<'a> Matrix<'a> {
     /// `rows × cols` contiguous values.
     ///
     /// # Errors
-    /// [`ClusterError::Length`] if `data` does not hold exactly that many.
+    /// [`ClusterError::Length`] if `data` does not hold exactly that many, or `cols` is zero.
     pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Result<Self, ClusterError> {
         let matrix = Self::with_stride(data, rows, cols, cols)?;
         if rows * cols != data.len() {
@@ -24,10 +28,10 @@ impl<'a> Matrix<'a> {
         Ok(matrix)
     }
 
-    /// `rows × cols` values, a row every `stride`.
+    /// `rows × cols` values, a row every `stride`; what lies between rows is never read.
     ///
     /// # Errors
-    /// [`ClusterError::Length`] if `data` is too short or `stride` below `cols`.
+    /// [`ClusterError::Length`] if `data` is too short, `stride` below `cols`, or `cols` zero.
     pub fn with_stride(
         data: &'a [f32],
         rows: usize,
@@ -40,10 +44,9 @@ impl<'a> Matrix<'a> {
             cols,
             stride,
         };
-        let needed = if rows == 0 {
-            0
-        } else {
-            (rows - 1) * stride + cols
+        let needed = match rows {
+            0 => 0,
+            _ => (rows - 1).saturating_mul(stride).saturating_add(cols),
         };
         if data.len() < needed || stride < cols || cols == 0 {
             return Err(matrix.length_error(needed));
@@ -71,7 +74,7 @@ impl<'a> Matrix<'a> {
         self.cols
     }
 
-    /// Point `i`.
+    /// Point `i`, `cols` values.
     ///
     /// # Panics
     /// If `i` is not below [`Self::rows`].
@@ -84,12 +87,28 @@ impl<'a> Matrix<'a> {
         self.stride
     }
 
-    pub(crate) fn from_row(&self, i: usize) -> &'a [f32] {
+    /// The data from row `i` on, with what lies between rows.
+    pub(crate) fn rows_from(&self, i: usize) -> &'a [f32] {
         &self.data[i * self.stride..]
     }
 
-    pub(crate) fn check_finite(&self) -> Result<(), ClusterError> {
-        match (0..self.rows).find(|i| self.row(*i).iter().any(|x| !x.is_finite())) {
+    /// Whether distances between these rows can be computed and labelled.
+    pub(crate) fn check(&self) -> Result<(), ClusterError> {
+        if self.rows > u32::MAX as usize {
+            return Err(ClusterError::TooMany { rows: self.rows });
+        }
+        // One sum tells both: it is NaN or infinite where a value is.
+        let row = (0..self.rows).find(|i| {
+            let square: f32 = self.row(*i).iter().map(|x| x * x).sum();
+            square.is_nan() || square > LONGEST
+        });
+        match row {
+            Some(row) if self.row(row).iter().all(|x| x.is_finite()) => {
+                Err(ClusterError::TooLarge {
+                    row,
+                    limit: LONGEST,
+                })
+            }
             Some(row) => Err(ClusterError::NotFinite { row }),
             None => Ok(()),
         }

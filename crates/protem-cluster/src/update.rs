@@ -44,11 +44,10 @@ pub(crate) fn means(points: Matrix<'_>, labels: &[u32], centroids: &mut [f32]) -
 }
 
 /// Gives every empty cluster half of another one, as faiss's `split_clusters`: walking round the
-/// clusters, one is taken with probability `(size − 1)/(n − k)`; its centroid is copied and the
-/// two are moved apart by ±1/1024 of each value. Returns how many were split.
+/// clusters from the first, one is taken with probability `(size − 1)/(n − k)`; its centroid is
+/// copied, and the two are moved apart by ±1/1024 of each value. Returns how many were split.
 ///
-/// Where no cluster has a second point to give (then `n ≤ k` or fewer are empty than there are
-/// duplicates) the empty ones stay.
+/// With `n ≤ k` there may be no cluster with a second point to give, and the empty ones stay.
 pub(crate) fn split_empty(
     centroids: &mut [f32],
     sizes: &mut [u32],
@@ -56,21 +55,19 @@ pub(crate) fn split_empty(
     rng: &mut impl Rng,
 ) -> usize {
     const EPSILON: f32 = 1.0 / 1024.0;
-    let (k, n) = (
-        sizes.len(),
-        sizes.iter().map(|s| *s as usize).sum::<usize>(),
-    );
+    let k = sizes.len();
+    let n: usize = sizes.iter().map(|s| *s as usize).sum();
+    if n <= k {
+        return 0;
+    }
     let mut splits = 0;
     for empty in 0..k {
-        if sizes[empty] != 0 || n <= k {
+        if sizes[empty] != 0 {
             continue;
         }
+        // Ends: the probabilities of one round add up to at least 1.
         let mut donor = 0;
-        loop {
-            let probability = (sizes[donor] as f64 - 1.0) / (n - k) as f64;
-            if rng.random::<f64>() < probability {
-                break;
-            }
+        while rng.random::<f64>() >= (sizes[donor] as f64 - 1.0) / (n - k) as f64 {
             donor = (donor + 1) % k;
         }
         let (from, to) = (donor * cols, empty * cols);
@@ -85,4 +82,62 @@ pub(crate) fn split_empty(
         splits += 1;
     }
     splits
+}
+
+/// Scales each centroid to length 1; one of zeros stays.
+pub(crate) fn normalise(centroids: &mut [f32], cols: usize) {
+    for centroid in centroids.chunks_exact_mut(cols) {
+        let square: f64 = centroid.iter().map(|x| (*x as f64).powi(2)).sum();
+        if square > 0.0 {
+            let scale = square.sqrt().recip();
+            centroid
+                .iter_mut()
+                .for_each(|x| *x = (*x as f64 * scale) as f32);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn an_empty_cluster_takes_half_of_the_only_donor() {
+        // Cluster 2 alone has a second point, so it is the donor whatever is drawn.
+        let mut centroids = [1.0, 1.0, 9.0, 9.0, 4.0, -8.0];
+        let mut sizes = [1, 0, 5];
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let splits = split_empty(&mut centroids, &mut sizes, 2, &mut rng);
+        assert_eq!((splits, sizes), (1, [1, 2, 3]));
+        let (up, down) = (1.0 + 1.0 / 1024.0, 1.0 - 1.0 / 1024.0);
+        let expected = [1.0, 1.0, 4.0 * up, -8.0 * down, 4.0 * down, -8.0 * up];
+        assert_eq!(centroids, expected);
+    }
+
+    #[test]
+    fn donors_are_drawn_in_proportion_to_their_spare_points() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut taken = [0; 3];
+        for _ in 0..4000 {
+            let (mut centroids, mut sizes) = ([0.0; 4], [31, 1, 0, 11]);
+            split_empty(&mut centroids, &mut sizes, 1, &mut rng);
+            let donor = [31, 1, 0, 11].iter().zip(&sizes).position(|(a, b)| b < a);
+            taken[[0, 1, 0, 2][donor.expect("one donor")]] += 1;
+        }
+        // Walking 0, 1, 2, 3, 0… with 30/39, 0, −1/39 and 10/39: (30/39) / (1 − 9·29/39²).
+        let first = taken[0] as f64 / 4000.0;
+        assert!((first - 0.9286).abs() < 0.02 && taken[1] == 0, "{taken:?}");
+    }
+
+    #[test]
+    fn means_are_those_of_the_members_and_empty_clusters_keep_theirs() {
+        let points = [1.0, 10.0, 2.0, 20.0, 6.0, 60.0];
+        let mut centroids = [7.0; 6];
+        let matrix = Matrix::new(&points, 3, 2).expect("the right length");
+        let sizes = means(matrix, &[2, 0, 2], &mut centroids);
+        assert_eq!(sizes, [1, 0, 2]);
+        assert_eq!(centroids, [2.0, 20.0, 7.0, 7.0, 3.5, 35.0]);
+    }
 }

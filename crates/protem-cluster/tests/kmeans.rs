@@ -1,7 +1,9 @@
 //! k-means against the obvious implementation and its own promises.
 
-use protem_cluster::{ClusterError, Init, KMeans, Matrix, assign};
+use protem_cluster::{ClusterError, Fit, Init, KMeans, KMeansBuilder, Matrix, Warning};
+use std::ops::ControlFlow;
 
+/// Numbers in [−1, 1).
 fn numbers(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..len)
@@ -14,157 +16,296 @@ fn numbers(len: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-fn brute_force(x: &[f32], centroids: &[f32]) -> Vec<f64> {
-    let square = |c: &[f32]| {
-        x.iter()
-            .zip(c)
-            .map(|(a, b)| (*a as f64 - *b as f64).powi(2))
-            .sum()
-    };
-    centroids.chunks_exact(x.len()).map(square).collect()
+fn fit(builder: KMeansBuilder, points: &[f32], d: usize) -> Fit {
+    let matrix = Matrix::new(points, points.len() / d, d).unwrap();
+    builder.build().unwrap().fit(matrix).unwrap()
 }
 
-#[test]
-fn labels_equal_brute_force_at_odd_sizes() {
-    for (n, k, d) in [
-        (1, 1, 1),
-        (257, 3, 1),
-        (300, 7, 7),
-        (513, 515, 129),
-        (40, 40, 16),
-    ] {
-        let (points, centroids) = (numbers(n * d, 1), numbers(k * d, 2));
-        let (p, c) = (
-            Matrix::new(&points, n, d).unwrap(),
-            Matrix::new(&centroids, k, d).unwrap(),
-        );
-        let found = assign(p, c).unwrap();
-        for i in 0..n {
-            let all = brute_force(p.row(i), &centroids);
-            let least = all.iter().copied().fold(f64::INFINITY, f64::min);
-            // The scores' rounding decides between centroids this close.
-            assert!(all[found.labels[i] as usize] <= least + 1e-5 * d as f64);
-            assert!(
-                (found.distances[i] as f64 - all[found.labels[i] as usize]).abs() < 1e-5 * d as f64
-            );
-        }
-    }
+fn bits(fit: &Fit) -> (Vec<u32>, Vec<u32>, &[u32], u64) {
+    let of = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect();
+    let objective = fit.objective.to_bits();
+    (
+        of(&fit.centroids),
+        of(&fit.distances),
+        &fit.labels,
+        objective,
+    )
 }
 
 #[test]
 fn the_objective_rises_only_after_a_split() {
-    let points = numbers(600 * 5, 3);
-    let fit = KMeans::builder(150)
-        .iterations(30)
-        .build()
-        .unwrap()
-        .fit(Matrix::new(&points, 600, 5).unwrap())
-        .unwrap();
-    for pair in fit.iterations.windows(2) {
-        assert!(pair[1].objective <= pair[0].objective * (1.0 + 1e-6) || pair[0].splits > 0);
+    let mut splits = 0;
+    for (seed, n, d, k) in [(3, 600, 5, 150), (4, 333, 1, 100), (5, 257, 129, 40)] {
+        // Every third point is a copy: some clusters begin in the same place, and one is empty.
+        let mut points = numbers(n * d, seed);
+        for i in (2..n).step_by(3) {
+            points.copy_within((i - 1) * d..i * d, i * d);
+        }
+        let fit = fit(KMeans::builder(k).iterations(30).seed(seed), &points, d);
+        for pair in fit.iterations.windows(2) {
+            let rises = pair[1].objective > pair[0].objective * (1.0 + 1e-6);
+            assert!(!rises || pair[0].splits > 0, "{pair:?}");
+        }
+        assert!(fit.objective < fit.iterations[0].objective);
+        splits += fit.iterations.iter().map(|i| i.splits).sum::<usize>();
     }
-    assert!(fit.objective < fit.iterations[0].objective);
+    assert!(splits > 0, "nothing was split: the test shows nothing");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_bits_with_any_threads() {
-    let points = numbers(2000 * 17, 4);
-    let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        let kmeans = KMeans::builder(60)
+    let (n, d) = (2000, 17);
+    let points = numbers(n * d, 4);
+    let settings = || {
+        KMeans::builder(60)
             .restarts(2)
             .max_points_per_centroid(20)
+            .min_points_per_centroid(1)
             .seed(5)
-            .build()
-            .unwrap();
-        let fit = pool
-            .install(|| kmeans.fit(Matrix::new(&points, 2000, 17).unwrap()))
-            .unwrap();
-        (
-            fit.centroids
-                .iter()
-                .map(|x| x.to_bits())
-                .collect::<Vec<_>>(),
-            fit.labels,
-        )
     };
-    assert_eq!(run(1), run(2));
+    let one = fit(settings().threads(Some(1)), &points, d);
+    for threads in [Some(2), Some(5), None] {
+        let other = fit(settings().threads(threads), &points, d);
+        assert_eq!(bits(&one), bits(&other), "{threads:?}");
+    }
+    let other_seed = fit(settings().seed(6), &points, d);
+    assert_ne!(one.labels, other_seed.labels);
 }
 
 #[test]
-fn one_cluster_per_point_and_duplicates() {
+fn as_many_clusters_as_points_are_the_points() {
     let points = numbers(32 * 4, 6);
-    let fit = KMeans::builder(32)
-        .build()
-        .unwrap()
-        .fit(Matrix::new(&points, 32, 4).unwrap())
-        .unwrap();
-    assert!(fit.sizes.iter().all(|s| *s == 1));
-    assert_eq!(fit.objective, 0.0);
-    let same = vec![0.5; 30 * 4];
-    let fit = KMeans::builder(5)
-        .build()
-        .unwrap()
-        .fit(Matrix::new(&same, 30, 4).unwrap())
-        .unwrap();
-    assert!(fit.centroids.iter().all(|x| x.is_finite()));
-    assert_eq!(fit.sizes.iter().sum::<u32>(), 30);
+    let fit = fit(KMeans::builder(32), &points, 4);
+    assert_eq!(fit.centroids, points);
+    assert_eq!(fit.labels, (0..32).collect::<Vec<u32>>());
+    assert_eq!((fit.objective, fit.iterations.len()), (0.0, 0));
+    assert_eq!(fit.sizes, [1; 32]);
+}
+
+#[test]
+fn one_point_and_one_cluster() {
+    let fit_one = fit(KMeans::builder(1), &[3.0, -4.0], 2);
+    assert_eq!(fit_one.centroids, [3.0, -4.0]);
+    assert_eq!((fit_one.labels, fit_one.objective), (vec![0], 0.0));
+    for d in [1, 7, 129] {
+        let n = 101;
+        let points = numbers(n * d, 8);
+        let fit = fit(KMeans::builder(1), &points, d);
+        for j in 0..d {
+            let mean = (0..n).map(|i| points[i * d + j] as f64).sum::<f64>() / n as f64;
+            assert!((fit.centroids[j] as f64 - mean).abs() < 1e-6);
+        }
+        assert_eq!(fit.sizes, [101]);
+        // A second iteration finds the mean, a third that nothing changes.
+        assert_eq!(fit.iterations.len(), 2);
+        assert_eq!(fit.iterations[1].imbalance, 1.0);
+    }
+}
+
+#[test]
+fn duplicates_are_clustered() {
+    // One point thirty times over: clusters split off it remain empty or share it.
+    for value in [0.5, 0.0] {
+        let fit = fit(KMeans::builder(5), &[value; 30 * 4], 4);
+        assert!(fit.centroids.iter().all(|x| x.is_finite()));
+        assert_eq!(fit.sizes.iter().sum::<u32>(), 30);
+        assert!(fit.objective < 1e-3);
+    }
+    // Three places, three clusters, wherever they begin: splits find the ones not drawn.
+    let places = [0.0, 0.0, 1.0, 5.0, -4.0, 2.0];
+    let points: Vec<f32> = (0..60)
+        .flat_map(|i| places[i % 3 * 2..][..2].to_vec())
+        .collect();
+    let fit = fit(KMeans::builder(3).restarts(20).seed(1), &points, 2);
+    assert_eq!((fit.objective, fit.sizes), (0.0, vec![20; 3]));
 }
 
 #[test]
 fn given_centroids_lead_to_the_slow_algorithm_s_result() {
-    let (n, d, k) = (200, 3, 4);
-    let points = numbers(n * d, 7);
-    let mut slow: Vec<f64> = points[..k * d].iter().map(|x| *x as f64).collect();
-    for _ in 0..10 {
-        let (mut sums, mut sizes) = (vec![0.0; k * d], vec![0.0; k]);
-        for x in points.chunks_exact(d) {
-            let near = |c: &usize| {
-                x.iter()
-                    .zip(&slow[c * d..])
-                    .map(|(a, b)| (*a as f64 - b).powi(2))
-                    .sum::<f64>()
-            };
-            let best = (0..k).min_by(|a, b| near(a).total_cmp(&near(b))).unwrap();
-            sizes[best] += 1.0;
-            x.iter()
-                .enumerate()
-                .for_each(|(j, x)| sums[best * d + j] += *x as f64);
+    for (n, d, k) in [(200, 3, 4), (150, 1, 5), (90, 129, 3)] {
+        let points = numbers(n * d, 7);
+        let mut slow: Vec<f64> = points[..k * d].iter().map(|x| *x as f64).collect();
+        for _ in 0..10 {
+            let (mut sums, mut sizes) = (vec![0.0; k * d], vec![0.0; k]);
+            for x in points.chunks_exact(d) {
+                let squares = |(a, b): (&f32, &f64)| (*a as f64 - b).powi(2);
+                let near = |c: &usize| x.iter().zip(&slow[c * d..]).map(squares).sum::<f64>();
+                let best = (0..k).min_by(|a, b| near(a).total_cmp(&near(b))).unwrap();
+                sizes[best] += 1.0;
+                let sums = sums[best * d..].iter_mut().zip(x);
+                sums.for_each(|(s, x)| *s += *x as f64);
+            }
+            (0..k * d).for_each(|i| slow[i] = sums[i] / sizes[i / d]);
         }
-        (0..k * d).for_each(|i| slow[i] = sums[i] / sizes[i / d]);
-    }
-    let kmeans = KMeans::builder(k)
-        .iterations(10)
-        .init(Init::Given(points[..k * d].to_vec()))
-        .build()
-        .unwrap();
-    let fit = kmeans.fit(Matrix::new(&points, n, d).unwrap()).unwrap();
-    for (fast, slow) in fit.centroids.iter().zip(&slow) {
-        assert!((*fast as f64 - slow).abs() < 1e-5);
+        let init = Init::Given(points[..k * d].to_vec());
+        let fit = fit(KMeans::builder(k).iterations(10).init(init), &points, d);
+        for (fast, slow) in fit.centroids.iter().zip(&slow) {
+            assert!((*fast as f64 - slow).abs() < 1e-5, "{n} {d} {k}");
+        }
     }
 }
 
 #[test]
-fn bad_input_is_an_error() {
-    let points = [0.0, 1.0, f32::NAN, 3.0];
-    let matrix = Matrix::new(&points, 2, 2).unwrap();
+fn the_best_restart_is_kept_and_more_never_hurt() {
+    let points = numbers(500 * 3, 9);
+    let settings = || KMeans::builder(25).iterations(40).seed(2);
+    let (one, many) = (
+        fit(settings(), &points, 3),
+        fit(settings().restarts(6), &points, 3),
+    );
+    let of_one = many.iterations.iter().filter(|i| i.restart == 0).count();
+    assert_eq!(of_one, one.iterations.len());
+    assert_eq!(many.iterations.last().unwrap().restart, 5);
+    let ends = (0..6).map(|r| {
+        let of_restart = many.iterations.iter().rfind(|i| i.restart == r);
+        of_restart.unwrap().objective
+    });
+    let best = ends.fold(f64::INFINITY, f64::min);
+    assert!(many.objective <= best * (1.0 + 1e-6) && many.objective < one.objective);
+}
+
+#[test]
+fn a_subsample_finds_the_centroids_and_all_points_are_assigned() {
+    let (n, d, k) = (5000, 2, 4);
+    let points: Vec<f32> = numbers(n * d, 10)
+        .iter()
+        .enumerate()
+        .map(|(i, x)| x + [0.0, 0.0, 9.0, 0.0, 0.0, 9.0, 9.0, 9.0][i % 8])
+        .collect();
+    let settings = KMeans::builder(k)
+        .max_points_per_centroid(50)
+        .restarts(8)
+        .seed(3);
+    let fit = fit(settings, &points, d);
+    assert_eq!((fit.labels.len(), fit.distances.len()), (n, n));
+    assert_eq!(fit.sizes, [1250; 4]);
+    // 200 points of these squares: about 2/3 of a squared unit each.
+    let training = fit.iterations.last().unwrap().objective;
+    assert!((100.0..170.0).contains(&training), "{training}");
+    assert!(
+        (3000.0..3700.0).contains(&fit.objective),
+        "{}",
+        fit.objective
+    );
+}
+
+#[test]
+fn spherical_centroids_have_length_one() {
+    let fit = fit(KMeans::builder(9).spherical(true), &numbers(300 * 6, 11), 6);
+    for centroid in fit.centroids.chunks_exact(6) {
+        let square: f32 = centroid.iter().map(|x| x * x).sum();
+        assert!((square - 1.0).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn rows_apart_give_what_rows_together_do() {
+    let (n, d, stride) = (300, 5, 8);
+    let together = numbers(n * d, 12);
+    let mut apart = vec![f32::NAN; (n - 1) * stride + d];
+    for i in 0..n {
+        apart[i * stride..][..d].copy_from_slice(&together[i * d..][..d]);
+    }
+    let kmeans = KMeans::builder(11).build().unwrap();
+    let a = kmeans.fit(Matrix::new(&together, n, d).unwrap()).unwrap();
+    let matrix = Matrix::with_stride(&apart, n, d, stride).unwrap();
+    assert_eq!(bits(&a), bits(&kmeans.fit(matrix).unwrap()));
+}
+
+#[test]
+fn the_listener_hears_every_iteration_and_can_end_it() {
+    let points = numbers(400 * 4, 13);
+    let matrix = Matrix::new(&points, 400, 4).unwrap();
+    let kmeans = KMeans::builder(20).restarts(5).build().unwrap();
+    let mut heard = Vec::new();
+    let fit = kmeans
+        .fit_with(matrix, |stats| {
+            heard.push(*stats);
+            if (stats.restart, stats.iteration) == (1, 2) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .unwrap();
+    assert_eq!(heard, fit.iterations);
+    let last = heard.last().unwrap();
+    assert_eq!((last.restart, last.iteration), (1, 2));
+    assert_eq!(fit.labels.len(), 400);
+    // Restart 0 was complete and better than two iterations of restart 1.
+    assert!(fit.objective < last.objective);
+}
+
+#[test]
+fn too_few_points_are_a_warning() {
+    let points = numbers(100 * 2, 14);
+    let few = fit(KMeans::builder(10).min_points_per_centroid(11), &points, 2);
+    let expected = Warning::FewPoints {
+        points: 100,
+        k: 10,
+        minimum: 11,
+    };
+    assert_eq!(few.warnings, [expected]);
+    assert!(expected.to_string().contains("at least 110"));
+    let enough = fit(KMeans::builder(10).min_points_per_centroid(10), &points, 2);
+    assert_eq!(enough.warnings, []);
+}
+
+#[test]
+fn bad_settings_are_errors() {
+    let zero = [
+        KMeans::builder(0),
+        KMeans::builder(1).iterations(0),
+        KMeans::builder(1).restarts(0),
+        KMeans::builder(1).max_points_per_centroid(0),
+        KMeans::builder(1).max_points_per_centroid(5),
+        KMeans::builder(1).threads(Some(0)),
+    ];
+    for builder in zero {
+        let error = builder.build().unwrap_err();
+        assert!(matches!(error, ClusterError::Setting { .. }), "{error}");
+    }
+}
+
+#[test]
+fn bad_points_are_errors() {
+    let of = |builder: KMeansBuilder, points: &[f32]| {
+        let matrix = Matrix::new(points, points.len() / 2, 2).unwrap();
+        builder.build().unwrap().fit(matrix).unwrap_err()
+    };
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let error = of(KMeans::builder(1), &[0.0, 1.0, bad, 3.0]);
+        assert_eq!(error, ClusterError::NotFinite { row: 1 });
+    }
+    assert!(matches!(
+        of(KMeans::builder(1), &[0.0, 1.0, 1e20, 3.0]),
+        ClusterError::TooLarge { row: 1, .. }
+    ));
     assert_eq!(
-        KMeans::builder(1).build().unwrap().fit(matrix),
-        Err(ClusterError::NotFinite { row: 1 })
+        of(KMeans::builder(3), &[0.0; 4]),
+        ClusterError::Clusters { k: 3, points: 2 }
     );
     assert_eq!(
-        KMeans::builder(3).build().unwrap().fit(matrix),
-        Err(ClusterError::Clusters { k: 3, points: 2 })
+        of(
+            KMeans::builder(2).init(Init::Given(vec![0.0; 3])),
+            &[0.0; 6]
+        ),
+        ClusterError::Init {
+            k: 2,
+            cols: 2,
+            found: 3
+        }
     );
-    assert!(matches!(
-        KMeans::builder(0).build(),
-        Err(ClusterError::Setting { name: "k", .. })
-    ));
-    assert!(matches!(
-        Matrix::new(&points, 3, 2),
-        Err(ClusterError::Length { .. })
-    ));
+    assert_eq!(
+        of(
+            KMeans::builder(1).init(Init::Given(vec![0.0, f32::NAN])),
+            &[0.0; 6]
+        ),
+        ClusterError::NotFinite { row: 0 }
+    );
+    for (rows, cols, stride) in [(3, 2, 2), (1, 0, 0), (2, 2, 1), (usize::MAX, 2, 2)] {
+        let error = Matrix::with_stride(&[0.0; 4], rows, cols, stride).unwrap_err();
+        assert!(matches!(error, ClusterError::Length { .. }), "{error}");
+    }
+    assert!(Matrix::new(&[0.0; 5], 2, 2).is_err());
 }

@@ -41,10 +41,15 @@ impl NegativeStream {
 }
 
 /// `n` prototype ids drawn uniformly without replacement from `0..k` less the `positives`, in drawn order; all such ids when there are
-/// fewer than `n` of them (so the caller can see it by the length, and say so once).
+/// fewer than `n` of them (so the caller can see it by the length, and say so once). `stream` may be given as (seed, step, clustering).
 ///
 /// Positives may repeat; one that is not below `k` excludes nothing. Time and memory grow with `k`.
-pub fn sample_negatives(k: usize, positives: &[u32], n: usize, stream: NegativeStream) -> Vec<u32> {
+pub fn sample_negatives(
+    k: usize,
+    positives: &[u32],
+    n: usize,
+    stream: impl Into<NegativeStream>,
+) -> Vec<u32> {
     let mut excluded = vec![false; k];
     for &id in positives {
         if let Some(entry) = excluded.get_mut(id as usize) {
