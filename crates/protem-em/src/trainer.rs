@@ -8,7 +8,7 @@ use crate::features::{Output, extract, normalise_rows};
 use crate::m_step::{Batch, LossConfig, m_step};
 use crate::schedule::LearningRate;
 use crate::settings::{Plan, Schedule};
-use crate::state::{LossSums, Position, State};
+use crate::state::{Position, State};
 use protem_data::{
     Augment, Evaluation, IMAGENET_MEAN, IMAGENET_STD, Source, StillLoader, ViewBatch, ViewLoader,
     ViewPlan,
@@ -424,7 +424,7 @@ impl Trainer {
             (None, self.rank()?)
         };
         self.knn = knn_top1.or(self.knn);
-        let sums = std::mem::replace(&mut self.state.position.sums, LossSums::default());
+        let sums = std::mem::take(&mut self.state.position.sums);
         let mean = |sum: f64| sum / self.plan.batches_per_epoch() as f64;
         let prototype = (!self.state.clusterings.is_empty()).then(|| mean(sums.prototype));
         let amis: Vec<f64> = reports.iter().filter_map(|r| r.ami_previous).collect();
