@@ -536,7 +536,7 @@ impl Trainer {
         Ok(effective_rank(&self.features(Arc::new(some))?)?)
     }
 
-    fn labelled(&self) -> Option<(Arc<dyn Source>, Vec<u32>, Vec<u32>)> {
+    fn labelled(&self) -> Option<Labelled> {
         let labels = |source: &dyn Source| {
             (0..source.len())
                 .map(|i| source.label(i))
@@ -618,6 +618,9 @@ fn spread(features: Features, rows: usize) -> Result<Features, EmError> {
         .collect();
     Ok(Features::new(values, features.dim())?)
 }
+
+/// The test images, and the labels of training and test images.
+type Labelled = (Arc<dyn Source>, Vec<u32>, Vec<u32>);
 
 /// Gradients of the batches of one step.
 struct Accumulated {
