@@ -1,7 +1,7 @@
 //! Convolution without bias: forward, gradient of the input, gradient of the weights.
 //!
 //! Each output pixel is a sum over its taps of `batch × in` by `in × out` products
-//! (see [`crate::tile`]). Neighbouring pixels with the same taps are one product with more rows.
+//! (the kernel is in `tile.rs`). Neighbouring pixels with the same taps are one product with more rows.
 //! Taps outside the image do not exist, so padding costs nothing, and in a 4×4 map saves a
 //! third of the work.
 
