@@ -1,28 +1,31 @@
 //! A set of images that needs no download: textured shapes in ten classes.
 //!
-//! A class is a texture on a shape. Colours, place, size, rotation and background are random, so
-//! pixels say little of the class (nearest neighbours on raw pixels do poorly), while a network
-//! that has learned to look past them finds it.
+//! A class is an outline with a texture. Colours (and which of them is the lighter), place, size,
+//! rotation and background are random, so neighbours in raw pixels seldom share a class, while a
+//! network that has learned to look past them finds it. Colours are muted: most of what tells
+//! two of them apart is within the reach of colour jitter.
 
 use crate::error::ReadError;
 use crate::source::Source;
 use image::{Rgb, RgbImage};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::f32::consts::{PI, TAU};
+use std::f32::consts::TAU;
+use std::ops::Range;
+use std::sync::OnceLock;
 
-/// Texture and shape of each class.
+/// Texture and outline of each class.
 const CLASSES: [(&str, Texture, Outline); 10] = [
+    ("plain bar", Texture::Plain, Outline::Bar),
     ("striped disc", Texture::Stripes, Outline::Disc),
     ("checkered square", Texture::Checks, Outline::Square),
-    ("dotted disc", Texture::Dots, Outline::Disc),
-    ("ringed square", Texture::Rings, Outline::Square),
-    ("spoked disc", Texture::Spokes, Outline::Disc),
-    ("plain star", Texture::Plain, Outline::Star),
-    ("zigzag square", Texture::Zigzag, Outline::Square),
-    ("gridded disc", Texture::Grid, Outline::Disc),
-    ("halved square", Texture::Halves, Outline::Square),
-    ("plain ring", Texture::Plain, Outline::Ring),
+    ("dotted triangle", Texture::Dots, Outline::Triangle),
+    ("ringed cross", Texture::Rings, Outline::Cross),
+    ("spoked star", Texture::Spokes, Outline::Star),
+    ("zigzag ring", Texture::Zigzags, Outline::Ring),
+    ("gridded heart", Texture::Grid, Outline::Heart),
+    ("brick half-moon", Texture::Bricks, Outline::HalfMoon),
+    ("mosaic crescent", Texture::Mosaic, Outline::Crescent),
 ];
 
 /// Which of two disjoint streams of images.
@@ -47,11 +50,12 @@ pub struct GeneratedSpec {
     pub split: Split,
 }
 
-/// Textured shapes, each drawn anew when it is read.
-#[derive(Debug, Clone)]
+/// Textured shapes, each drawn when it is first read and then kept.
+#[derive(Debug)]
 pub struct Generated {
     spec: GeneratedSpec,
     classes: Vec<String>,
+    drawn: Vec<OnceLock<RgbImage>>,
 }
 
 impl Generated {
@@ -61,7 +65,13 @@ impl Generated {
             .iter()
             .map(|(name, ..)| (*name).to_owned())
             .collect();
-        Self { spec, classes }
+        Self {
+            spec,
+            classes,
+            drawn: std::iter::repeat_with(OnceLock::new)
+                .take(spec.images)
+                .collect(),
+        }
     }
 }
 
@@ -79,10 +89,13 @@ impl Source for Generated {
         &self.classes
     }
     fn read(&self, index: usize) -> Result<RgbImage, ReadError> {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.spec.seed);
-        rng.set_stream(2 * index as u64 + u64::from(self.spec.split == Split::Test));
-        let (_, texture, outline) = CLASSES[index % CLASSES.len()];
-        Ok(Picture::draw(&mut rng, texture, outline).render(self.spec.size))
+        let draw = || {
+            let mut rng = ChaCha8Rng::seed_from_u64(self.spec.seed);
+            rng.set_stream(2 * index as u64 + u64::from(self.spec.split == Split::Test));
+            let (_, texture, outline) = CLASSES[index % CLASSES.len()];
+            Picture::draw(&mut rng, texture, outline).render(self.spec.size)
+        };
+        Ok(self.drawn[index].get_or_init(draw).clone())
     }
     fn describe(&self) -> String {
         format!("generated images (seed {})", self.spec.seed)
@@ -97,54 +110,76 @@ enum Texture {
     Dots,
     Rings,
     Spokes,
-    Zigzag,
+    Zigzags,
     Grid,
-    Halves,
+    Bricks,
+    Mosaic,
 }
 
 impl Texture {
-    /// Which of two colours a point of the shape has; coordinates are in shape radii.
+    /// Which of two colours a point of the shape has. Coordinates are in shape radii; a pattern
+    /// has `frequency` periods in two of them.
     fn first_colour(self, u: f32, v: f32, frequency: f32) -> bool {
-        let wave = |x: f32| (x * frequency * PI).sin() > 0.0;
+        let periods = |x: f32| x * frequency / 2.0;
+        let half = |x: f32| periods(x).rem_euclid(1.0) < 0.5;
+        let line = |x: f32| periods(x).rem_euclid(1.0) < 0.25;
+        let centred = |x: f32| periods(x).rem_euclid(1.0) - 0.5;
         match self {
             Self::Plain => true,
-            Self::Stripes => wave(u),
-            Self::Checks => wave(u) != wave(v),
-            Self::Dots => {
-                let cell = |x: f32| (x * frequency / 2.0).rem_euclid(1.0) - 0.5;
-                cell(u).hypot(cell(v)) < 0.32
+            Self::Stripes => half(u),
+            Self::Checks => half(u) != half(v),
+            Self::Dots => centred(u).hypot(centred(v)) < 0.33,
+            Self::Rings => half(u.hypot(v)),
+            Self::Spokes => (v.atan2(u) * 2.0 * frequency.round()).sin() > 0.0,
+            Self::Zigzags => half(u + centred(v).abs() * 2.0 / frequency),
+            Self::Grid => line(u) || line(v),
+            Self::Bricks => {
+                let shift = if half(v / 2.0) { 0.0 } else { 1.0 / frequency };
+                line(v) || line((u + shift) / 1.5)
             }
-            Self::Rings => wave(u.hypot(v)),
-            Self::Spokes => (v.atan2(u) * 4.0).sin() > 0.0,
-            Self::Zigzag => {
-                let tooth = ((v * frequency / 2.0).rem_euclid(1.0) - 0.5).abs() * 2.0;
-                wave(u + tooth * 0.6)
+            Self::Mosaic => {
+                // A fixed coin for each cell, from the bits of its place.
+                let cell = |x: f32| (periods(x) * 2.0).floor() as i32 as u32;
+                let mixed = cell(u).wrapping_mul(0x9e37_79b1) ^ cell(v).wrapping_mul(0x85eb_ca77);
+                (mixed.wrapping_mul(0xc2b2_ae3d) >> 17) & 1 == 0
             }
-            Self::Grid => {
-                let line = |x: f32| (x * frequency / 2.0).rem_euclid(1.0) < 0.28;
-                line(u) || line(v)
-            }
-            Self::Halves => u > 0.0,
         }
     }
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Outline {
+    Bar,
     Disc,
     Square,
+    Triangle,
+    Cross,
     Star,
     Ring,
+    Heart,
+    HalfMoon,
+    Crescent,
 }
 
 impl Outline {
+    /// Whether a point is inside; coordinates are in shape radii.
     fn contains(self, u: f32, v: f32) -> bool {
         let radius = u.hypot(v);
+        let (x, y) = (u.abs(), v.abs());
         match self {
-            Self::Disc => radius < 1.0,
-            Self::Square => u.abs().max(v.abs()) < 0.88,
-            Self::Star => radius < 0.72 + 0.38 * (v.atan2(u) * 5.0).cos(),
-            Self::Ring => (0.5..1.0).contains(&radius),
+            Self::Bar => x < 1.05 && y < 0.4,
+            Self::Disc => radius < 0.95,
+            Self::Square => x.max(y) < 0.8,
+            Self::Triangle => v < 0.6 && v > 1.9 * x - 1.1,
+            Self::Cross => x.max(y) < 1.0 && x.min(y) < 0.38,
+            Self::Star => radius < 0.72 + 0.36 * (v.atan2(u) * 5.0).cos(),
+            Self::Ring => (0.5..1.05).contains(&radius),
+            Self::Heart => {
+                let (x, y) = (u * 1.15, v * 1.15 + 0.1);
+                (x * x + y * y - 1.0).powi(3) < x * x * y.powi(3)
+            }
+            Self::HalfMoon => radius < 1.05 && v > -0.1,
+            Self::Crescent => radius < 1.05 && (u - 0.5).hypot(v) > 0.72,
         }
     }
 }
@@ -163,24 +198,17 @@ struct Picture {
 
 impl Picture {
     fn draw(rng: &mut impl Rng, texture: Texture, outline: Outline) -> Self {
-        let mut colour = || -> [f32; 3] { std::array::from_fn(|_| rng.random_range(0.0..255.0)) };
-        let apart = |a: &[f32; 3], b: &[f32; 3]| (luma(a) - luma(b)).abs() > 70.0;
-        let first = colour();
-        let second = std::iter::repeat_with(&mut colour)
-            .find(|c| apart(c, &first))
-            .expect("endless");
-        let ground = std::iter::repeat_with(&mut colour)
-            .find(|c| (luma(c) - luma(&first)).abs() > 40.0)
-            .expect("endless");
-        let other = colour();
-        let far: [f32; 3] = std::array::from_fn(|i| 0.7 * ground[i] + 0.3 * other[i]);
+        let first = colour(rng, 40.0..215.0);
+        let second = apart(rng, &[first], 80.0);
+        let ground = apart(rng, &[first], 40.0);
+        let far = apart(rng, &[first], 40.0);
         Self {
             texture,
             outline,
-            centre: [rng.random_range(-0.2..0.2), rng.random_range(-0.2..0.2)],
-            radius: rng.random_range(0.65..0.95),
+            centre: [rng.random_range(-0.25..0.25), rng.random_range(-0.25..0.25)],
+            radius: rng.random_range(0.7..1.0),
             angle: rng.random_range(0.0..TAU),
-            frequency: rng.random_range(3.2..4.2),
+            frequency: rng.random_range(3.6..5.4),
             colours: [first, second],
             background: [ground, far],
             slope: rng.random_range(0.0..TAU),
@@ -218,6 +246,25 @@ impl Picture {
         std::array::from_fn(|i| {
             self.background[0][i] * (1.0 - along) + self.background[1][i] * along
         })
+    }
+}
+
+/// A muted colour of this luma: a gray moved by up to a tenth of its brightness in each channel.
+fn colour(rng: &mut impl Rng, luma: Range<f32>) -> [f32; 3] {
+    let gray = rng.random_range(luma);
+    std::array::from_fn(|_| (gray * rng.random_range(0.9..1.1)).min(255.0))
+}
+
+/// A colour that differs from others in luma, so that it still does in gray.
+fn apart(rng: &mut impl Rng, others: &[[f32; 3]], difference: f32) -> [f32; 3] {
+    loop {
+        let found = colour(rng, 20.0..235.0);
+        if others
+            .iter()
+            .all(|o| (luma(&found) - luma(o)).abs() > difference)
+        {
+            return found;
+        }
     }
 }
 
