@@ -11,8 +11,8 @@ pub(crate) fn random_crop(rng: &mut impl Rng, width: u32, height: u32, min_scale
     for _ in 0..10 {
         let target = area * rng.random_range(min_scale..=1.0);
         let ratio = rng.random_range(ratios.0.ln()..=ratios.1.ln()).exp();
-        let w = (target * ratio).sqrt().round() as u32;
-        let h = (target / ratio).sqrt().round() as u32;
+        let w = (target * ratio).sqrt().round_ties_even() as u32; // as Python's round
+        let h = (target / ratio).sqrt().round_ties_even() as u32;
         if (1..=width).contains(&w) && (1..=height).contains(&h) {
             let (left, top) = (
                 rng.random_range(0..=width - w),
@@ -30,11 +30,11 @@ pub(crate) fn random_crop(rng: &mut impl Rng, width: u32, height: u32, min_scale
     let (w, h) = if own < ratios.0 {
         (
             width,
-            ((f64::from(width) / ratios.0).round() as u32).clamp(1, height),
+            ((f64::from(width) / ratios.0).round_ties_even() as u32).clamp(1, height),
         )
     } else if own > ratios.1 {
         (
-            ((f64::from(height) * ratios.1).round() as u32).clamp(1, width),
+            ((f64::from(height) * ratios.1).round_ties_even() as u32).clamp(1, width),
             height,
         )
     } else {
