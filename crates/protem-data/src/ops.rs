@@ -83,28 +83,49 @@ fn to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
     };
     let turned = f64::from(sixth) / 6.0 + 1.0; // below 2
     let h = if turned < 1.0 { turned } else { turned - 1.0 };
-    let byte = |x: f32| (f64::from(x) * 255.0) as u8;
+    let byte = |x: f32| (f64::from(x) * 255.0) as i32 as u8;
     [byte(h as f32), byte(range / f32::from(most)), most]
 }
+
+/// Of each hue: which sixth of the circle, 0 to 6, and how far into it.
+const SIXTHS: [(u8, f32); 256] = {
+    let mut sixths = [(0, 0.0); 256];
+    let mut h = 0;
+    while h < 256 {
+        let sixth = h as f64 * 6.0 / 255.0;
+        sixths[h] = (sixth as u8, (sixth - (sixth as u8) as f64) as f32);
+        h += 1;
+    }
+    sixths
+};
+
+/// Of each saturation: from 0 to 1.
+const SATURATIONS: [f32; 256] = {
+    let mut saturations = [0.0; 256];
+    let mut s = 0;
+    while s < 256 {
+        saturations[s] = (s as f64 / 255.0) as f32;
+        s += 1;
+    }
+    saturations
+};
 
 /// Pillow's conversion back.
 fn from_hsv([h, s, v]: [u8; 3]) -> [u8; 3] {
     if s == 0 {
         return [v; 3];
     }
-    let sixth = f64::from(h) * 6.0 / 255.0;
-    let i = sixth as u8; // 0 to 6
-    let f = (sixth - f64::from(i)) as f32;
-    let fs = (f64::from(s) / 255.0) as f32;
+    let (i, f) = SIXTHS[usize::from(h)];
+    let fs = SATURATIONS[usize::from(s)];
     // Rounds halves up, which is `round` for every (h, s, v).
-    let byte = |x: f64| (f64::from(v) * x + 0.5) as u8;
+    let byte = |x: f64| (f64::from(v) * x + 0.5) as i32 as u8;
     let (p, q, t) = (
         byte(1.0 - f64::from(fs)),
         byte(1.0 - f64::from(fs * f)),
         byte(1.0 - f64::from(fs) * (1.0 - f64::from(f))),
     );
-    match i % 6 {
-        0 => [v, t, p],
+    match i {
+        0 | 6 => [v, t, p],
         1 => [q, v, p],
         2 => [p, v, t],
         3 => [p, q, v],

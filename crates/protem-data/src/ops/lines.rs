@@ -17,7 +17,7 @@ pub(super) fn transposed(
     height: usize,
 ) -> Vec<Pixel> {
     /// Columns taken together, so that lines of the cache are used up.
-    const TOGETHER: usize = 16;
+    const TOGETHER: usize = 64;
     let mut out = vec![[0; 3]; width * height];
     for (block, columns) in out.chunks_mut((TOGETHER * height).max(1)).enumerate() {
         let rows = pixels[first + block * TOGETHER..].chunks(stride);
