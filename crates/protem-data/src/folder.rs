@@ -88,7 +88,7 @@ fn list(root: &Path) -> Result<Vec<PathBuf>, DataError> {
             Ok(entry) if entry.file_type().is_file() => entry.into_path(),
             Ok(_) => continue,
             Err(error) => match error.path() {
-                Some(path) if path.file_name().is_some_and(hidden) => continue,
+                Some(path) if error.depth() > 0 && path.file_name().is_some_and(hidden) => continue,
                 Some(path) if is_image(path) && path.is_symlink() => path.to_path_buf(),
                 path => {
                     return Err(DataError::List {
