@@ -26,9 +26,9 @@ pub struct AugmentConfig {
     pub recipe: Recipe,
     /// Side of a view in pixels.
     pub size: u32,
-    /// Least share of the picture's area that a crop takes.
+    /// Least share of the picture's area that a crop takes, from 0 to 1.
     pub min_scale: f64,
-    /// Whether to blur; small pictures are better left sharp.
+    /// Whether recipe v2 blurs; small pictures are better left sharp. Recipe v1 never blurs.
     pub blur: bool,
 }
 
@@ -75,7 +75,11 @@ impl Augment {
         &self.config
     }
 
-    /// One random view of `size × size` pixels.
+    /// One random view of `size × size` pixels (the `transforms` of PCL's `main_pcl.py`, on Pillow
+    /// images).
+    ///
+    /// # Panics
+    /// If `size` is zero or `min_scale` lies outside 0 to 1.
     pub fn view(&self, image: &RgbImage, stream: Stream) -> RgbImage {
         let rng = &mut stream.rng();
         let size = self.config.size;
@@ -91,7 +95,7 @@ impl Augment {
                 maybe(rng, 0.2, |_| ops::grayscale(&mut view));
             }
         }
-        if self.config.blur {
+        if self.config.blur && self.config.recipe == Recipe::V2 {
             maybe(rng, 0.5, |rng| {
                 ops::gaussian_blur(&mut view, rng.random_range(0.1..=2.0))
             });

@@ -11,8 +11,8 @@ pub(crate) fn random_crop(rng: &mut impl Rng, width: u32, height: u32, min_scale
     for _ in 0..10 {
         let target = area * rng.random_range(min_scale..=1.0);
         let ratio = rng.random_range(ratios.0.ln()..=ratios.1.ln()).exp();
-        let w = (target * ratio).sqrt().round() as u32;
-        let h = (target / ratio).sqrt().round() as u32;
+        let w = (target * ratio).sqrt().round_ties_even() as u32; // as Python's round
+        let h = (target / ratio).sqrt().round_ties_even() as u32;
         if (1..=width).contains(&w) && (1..=height).contains(&h) {
             let (left, top) = (
                 rng.random_range(0..=width - w),
@@ -30,11 +30,11 @@ pub(crate) fn random_crop(rng: &mut impl Rng, width: u32, height: u32, min_scale
     let (w, h) = if own < ratios.0 {
         (
             width,
-            ((f64::from(width) / ratios.0).round() as u32).clamp(1, height),
+            ((f64::from(width) / ratios.0).round_ties_even() as u32).clamp(1, height),
         )
     } else if own > ratios.1 {
         (
-            ((f64::from(height) * ratios.1).round() as u32).clamp(1, width),
+            ((f64::from(height) * ratios.1).round_ties_even() as u32).clamp(1, width),
             height,
         )
     } else {
@@ -69,5 +69,78 @@ pub(crate) fn jitter(rng: &mut impl Rng, strength: f32, hue: f32) -> Jitter {
         saturation,
         hue: rng.random_range(-hue..=hue),
         order,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use std::collections::BTreeSet;
+
+    // torch.manual_seed(0)
+    // crops = [RandomResizedCrop.get_params(Image.new("RGB", (64, 48)), (.2, 1), (3/4, 4/3))
+    //          for _ in range(40000)]
+    // t = torch.tensor(crops).double(); print(t.mean(0), t.std(0))     # torchvision 0.29.2
+    // top, left, height, width: [5.09, 12.17, 37.79, 39.66] [5.13, 9.08, 6.90, 9.33]
+    #[test]
+    fn crops_are_spread_as_torchvisions() {
+        const DRAWS: usize = 40_000;
+        let rng = &mut ChaCha8Rng::seed_from_u64(0);
+        let (mut sum, mut squares) = ([0.0; 4], [0.0; 4]);
+        for _ in 0..DRAWS {
+            let crop = random_crop(rng, 64, 48, 0.2);
+            assert!(crop.left + crop.width <= 64 && crop.top + crop.height <= 48);
+            let sides = [crop.top, crop.left, crop.height, crop.width].map(f64::from);
+            for (i, side) in sides.into_iter().enumerate() {
+                sum[i] += side;
+                squares[i] += side * side;
+            }
+        }
+        let mean = sum.map(|s| s / DRAWS as f64);
+        let spread: [f64; 4] =
+            std::array::from_fn(|i| (squares[i] / DRAWS as f64 - mean[i] * mean[i]).sqrt());
+        // Standard errors of a difference are below 9.33·√(2/40000) = 0.07.
+        for (ours, theirs) in [
+            (mean, [5.09, 12.17, 37.79, 39.66]),
+            (spread, [5.13, 9.08, 6.90, 9.33]),
+        ] {
+            let near = ours.iter().zip(theirs).all(|(a, b)| (a - b).abs() < 0.28);
+            assert!(near, "{ours:?}, torchvision {theirs:?}");
+        }
+    }
+
+    // RandomResizedCrop.get_params(Image.new("RGB", size), (.2, 1), (3/4, 4/3))
+    // (2000, 3): (0, 998, 3, 4), (3, 2000): (998, 0, 4, 3)            # torchvision 0.29.2
+    #[test]
+    fn where_no_crop_fits_the_middle_is_taken() {
+        let rng = &mut ChaCha8Rng::seed_from_u64(0);
+        let wide = random_crop(rng, 2000, 3, 0.2);
+        let high = random_crop(rng, 3, 2000, 0.2);
+        let sides = |c: Crop| (c.top, c.left, c.height, c.width);
+        assert_eq!(sides(wide), (0, 998, 3, 4));
+        assert_eq!(sides(high), (998, 0, 4, 3));
+        assert_eq!(sides(random_crop(rng, 1, 1, 0.2)), (0, 0, 1, 1));
+    }
+
+    #[test]
+    fn jitter_fills_its_ranges_in_every_order() {
+        let rng = &mut ChaCha8Rng::seed_from_u64(0);
+        let draws: Vec<Jitter> = (0..4000).map(|_| jitter(rng, 0.4, 0.1)).collect();
+        let orders: BTreeSet<[u8; 4]> = draws.iter().map(|d| d.order).collect();
+        assert_eq!(orders.len(), 24);
+        for (factor, middle, reach) in [
+            (|d: &Jitter| d.brightness, 1.0, 0.4),
+            (|d: &Jitter| d.contrast, 1.0, 0.4),
+            (|d: &Jitter| d.saturation, 1.0, 0.4),
+            (|d: &Jitter| d.hue, 0.0, 0.1),
+        ] as [(fn(&Jitter) -> f32, f32, f32); 4]
+        {
+            let least = draws.iter().map(factor).fold(f32::MAX, f32::min);
+            let most = draws.iter().map(factor).fold(f32::MIN, f32::max);
+            assert!(least >= middle - reach && least < middle - 0.99 * reach);
+            assert!(most <= middle + reach && most > middle + 0.99 * reach);
+        }
     }
 }

@@ -15,6 +15,9 @@ pub enum ReadError {
     /// A JPEG that ends before its last marker.
     #[error("is truncated: the JPEG's end marker is missing")]
     Truncated,
+    /// The decoder gave up in a way it should not.
+    #[error("cannot be decoded: the decoder panicked")]
+    DecoderPanic,
     /// More pixels than the limit.
     #[error("declares {width}×{height} pixels, the limit is {limit} in all")]
     TooLarge {

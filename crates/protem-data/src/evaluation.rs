@@ -22,7 +22,10 @@ impl Evaluation {
         }
     }
 
-    /// `crop × crop` pixels.
+    /// `crop × crop` pixels (torchvision's `Resize` and `CenterCrop`).
+    ///
+    /// # Panics
+    /// If `crop` is zero or larger than `resize`.
     pub fn view(&self, image: &RgbImage) -> RgbImage {
         let (w, h) = image.dimensions();
         let long = |long: u32, short: u32| {

@@ -5,15 +5,18 @@ use crate::error::{DataError, ReadError};
 use crate::source::Source;
 use image::RgbImage;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use walkdir::{DirEntry, WalkDir};
 
 const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff"];
 
 /// All image files below a folder, at any depth, sorted by path.
 ///
 /// Every image at least one folder deep and at least two such top-level folders: then these are
-/// the classes. Otherwise (a flat folder, say) there are none.
+/// the classes, in alphabetical order, and an image has the class of its top-level folder however
+/// deep it lies. Otherwise (a flat folder, say) there are none.
 #[derive(Debug, Clone)]
 pub struct Folder {
     root: PathBuf,
@@ -24,16 +27,18 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Lists a folder. Hidden files and folders are passed over.
+    /// Lists a folder without opening its files. Hidden files and folders are passed over, links
+    /// are followed. A link to an image that is gone is listed: reading it fails, as that of any
+    /// damaged image.
     ///
     /// # Errors
-    /// No such folder, one that cannot be listed, or one without images.
+    /// No such folder; one that cannot be listed, such as a link that leads nowhere or back to a
+    /// folder it lies in; one without images.
     pub fn open(root: &Path) -> Result<Self, DataError> {
         if !root.is_dir() {
             return Err(DataError::NoFolder(root.to_path_buf()));
         }
-        let mut files = Vec::new();
-        list(root, Path::new(""), &mut files)?;
+        let mut files = list(root)?;
         if files.is_empty() {
             return Err(DataError::NoImages {
                 folder: root.to_path_buf(),
@@ -69,29 +74,41 @@ impl Folder {
     }
 }
 
-fn list(root: &Path, below: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
-    let folder = root.join(below);
-    let refused = |source| DataError::List {
-        path: folder.clone(),
-        source,
-    };
-    for entry in fs::read_dir(&folder).map_err(refused)? {
-        let entry = entry.map_err(refused)?;
-        let name = entry.file_name();
-        if name.to_string_lossy().starts_with('.') {
-            continue;
-        }
-        let path = below.join(&name);
-        if entry.file_type().map_err(refused)?.is_dir() {
-            list(root, &path, files)?;
-        } else if path
-            .extension()
-            .is_some_and(|e| EXTENSIONS.iter().any(|x| e.eq_ignore_ascii_case(x)))
-        {
-            files.push(path);
+/// Image files below a folder, as paths relative to it, in no order.
+fn list(root: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
+    let seen = |entry: &DirEntry| entry.depth() == 0 || !hidden(entry.file_name());
+    let mut files = Vec::new();
+    for entry in WalkDir::new(root)
+        .follow_links(true)
+        .into_iter()
+        .filter_entry(seen)
+    {
+        let path = match entry {
+            Ok(entry) if entry.file_type().is_file() => entry.into_path(),
+            Ok(_) => continue,
+            Err(error) => match error.path() {
+                Some(path) if error.depth() > 0 && path.file_name().is_some_and(hidden) => continue,
+                Some(path) if is_image(path) && path.is_symlink() => path.to_path_buf(),
+                path => {
+                    return Err(DataError::List {
+                        path: path.unwrap_or(root).to_path_buf(),
+                        source: error.into(),
+                    });
+                }
+            },
+        };
+        if is_image(&path) {
+            let below = path.strip_prefix(root).expect("it was listed below");
+            files.push(below.to_path_buf());
         }
     }
-    Ok(())
+    Ok(files)
+}
+
+fn is_image(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|e| EXTENSIONS.iter().any(|x| e.eq_ignore_ascii_case(x)))
 }
 
 impl Source for Folder {

@@ -1,18 +1,23 @@
 //! Batches from worker threads, in a fixed order.
 
 use crate::augment::{Augment, Stream};
-use crate::error::{DataError, ReadError};
+use crate::error::DataError;
 use crate::evaluation::Evaluation;
 use crate::order::epoch_order;
 use crate::source::{Source, Unreadable, unreadable};
 use image::RgbImage;
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 /// Batches that wait while one is in use.
 const PREFETCH: usize = 2;
+
+/// Images in a row that may be unreadable before a loader gives up: a disk that is gone should not
+/// be asked for all of a million images.
+const TRIES: usize = 100;
 
 /// Two views of each of a batch's images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +51,9 @@ pub struct ViewPlan {
 }
 
 /// One epoch of [`ViewBatch`]es. Dropping it stops the workers.
+///
+/// An item is an error when no readable image can be found for a row. A panic of the source is
+/// passed on by `next`.
 pub struct ViewLoader(Prefetch<Result<ViewBatch, DataError>>);
 
 impl ViewLoader {
@@ -88,7 +96,11 @@ fn view_batch(plan: &ViewPlan, order: &[u32], batch: usize) -> Result<ViewBatch,
     };
     for row in rows {
         out.indices.push(row.index);
-        out.skipped.extend(row.skipped);
+        for bad in row.skipped {
+            if !out.skipped.contains(&bad) {
+                out.skipped.push(bad); // rows next to each other meet the same images
+            }
+        }
         for (all, view) in out.views.iter_mut().zip(row.views) {
             all.extend_from_slice(&view);
         }
@@ -104,7 +116,7 @@ struct Row {
 
 fn view_row(plan: &ViewPlan, order: &[u32], slot: usize) -> Result<Row, DataError> {
     let mut skipped = Vec::new();
-    for step in 0..order.len() {
+    for step in 0..order.len().min(TRIES) {
         let index = order[(slot + step) % order.len()];
         match plan.source.read(index as usize) {
             Ok(image) => {
@@ -138,15 +150,25 @@ fn view_row(plan: &ViewPlan, order: &[u32], slot: usize) -> Result<Row, DataErro
 pub struct StillBatch {
     /// Image of each row.
     pub indices: Vec<u32>,
-    /// `rows × size × size × 3` bytes.
+    /// `rows × crop × crop × 3` bytes.
     pub images: Vec<u8>,
+    /// Images that could not be read; their rows are black.
+    pub unreadable: Vec<Unreadable>,
 }
 
-/// All images of a source in its order; the last batch may be short.
+/// All images of a source in its order; the last batch may be short. Dropping it stops the
+/// workers.
+///
+/// One image that cannot be read is a black row, so that rows stay images; an item is an error
+/// when no image of a batch of two or more can be read. A panic of the source is passed on by
+/// `next`.
 pub struct StillLoader(Prefetch<Result<StillBatch, DataError>>);
 
 impl StillLoader {
     /// Starts loading batches of `batch` with this many threads.
+    ///
+    /// # Panics
+    /// If `batch` is zero.
     pub fn new(
         source: Arc<dyn Source>,
         evaluation: Evaluation,
@@ -156,33 +178,45 @@ impl StillLoader {
         let batches = 0..source.len().div_ceil(batch);
         Self(Prefetch::start(workers, batches, move |at| {
             let rows = at * batch..((at + 1) * batch).min(source.len());
-            let read = |i: usize| {
-                let refused = |error: ReadError| DataError::TooManyUnreadable {
-                    unreadable: vec![unreadable(&*source, i as u32, &error)],
-                    images: source.len(),
-                    limit: 0,
-                };
-                source
-                    .read(i)
-                    .map(|image| evaluation.view(&image))
-                    .map_err(refused)
-            };
-            let views: Vec<RgbImage> = rows
-                .clone()
-                .into_par_iter()
-                .map(read)
-                .collect::<Result<_, _>>()?;
-            let images = views
-                .iter()
-                .flat_map(|view| view.as_raw())
-                .copied()
-                .collect();
-            Ok(StillBatch {
-                indices: rows.map(|i| i as u32).collect(),
-                images,
-            })
+            still_batch(&*source, evaluation, rows)
         }))
     }
+}
+
+fn still_batch(
+    source: &dyn Source,
+    evaluation: Evaluation,
+    rows: Range<usize>,
+) -> Result<StillBatch, DataError> {
+    let read = |i: usize| match source.read(i) {
+        Ok(image) => Ok(evaluation.view(&image)),
+        Err(error) => Err(unreadable(source, i as u32, &error)),
+    };
+    let views: Vec<Result<RgbImage, Unreadable>> = rows.clone().into_par_iter().map(read).collect();
+    let view_bytes = (evaluation.crop * evaluation.crop * 3) as usize;
+    let mut out = StillBatch {
+        indices: rows.map(|i| i as u32).collect(),
+        images: Vec::with_capacity(views.len() * view_bytes),
+        unreadable: Vec::new(),
+    };
+    for view in views {
+        match view {
+            Ok(view) => out.images.extend_from_slice(&view),
+            Err(bad) => {
+                out.images.resize(out.images.len() + view_bytes, 0);
+                out.unreadable.push(bad);
+            }
+        }
+    }
+    let count = out.indices.len();
+    if count >= 2 && out.unreadable.len() == count {
+        return Err(DataError::TooManyUnreadable {
+            unreadable: out.unreadable,
+            images: source.len(),
+            limit: count - 1,
+        });
+    }
+    Ok(out)
 }
 
 impl Iterator for StillLoader {
@@ -201,7 +235,7 @@ struct Prefetch<T> {
 impl<T: Send + 'static> Prefetch<T> {
     fn start(
         workers: usize,
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
         make: impl Fn(usize) -> T + Send + Sync + 'static,
     ) -> Self {
         let (sender, receiver) = sync_channel(PREFETCH);
@@ -227,7 +261,15 @@ impl<T: Send + 'static> Prefetch<T> {
     }
 
     fn next(&mut self) -> Option<T> {
-        self.items.as_ref()?.recv().ok()
+        if let Ok(item) = self.items.as_ref()?.recv() {
+            return Some(item);
+        }
+        self.items = None;
+        // The end, or a panic: that must not pass for the end.
+        if let Err(panic) = self.maker.take()?.join() {
+            std::panic::resume_unwind(panic);
+        }
+        None
     }
 }
 
