@@ -49,11 +49,13 @@ impl Isa {
     fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") {
-                return Self::Avx512;
-            }
+            // Each level includes the ones below: `PROTEM_ISA` may name any of them.
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Self::Avx2;
+                return if is_x86_feature_detected!("avx512f") {
+                    Self::Avx512
+                } else {
+                    Self::Avx2
+                };
             }
         }
         Self::Portable

@@ -280,7 +280,8 @@ fn masked_sums(
             {
                 if then == Then::Relu {
                     for (d, y) in dy.iter_mut().zip(y) {
-                        *d = if *y > 0.0 { *d } else { 0.0 };
+                        // Not `> 0`: the gradient of a NaN must not become 0.
+                        *d = if *y <= 0.0 { 0.0 } else { *d };
                     }
                 }
                 for c in 0..channels {

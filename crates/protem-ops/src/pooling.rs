@@ -27,12 +27,19 @@ pub fn max_forward(pool: &Pool, x: &Activation) -> (Activation, Winners) {
         .zip(winners.par_chunks_mut(to.pixel()))
         .enumerate()
         .for_each(|(pixel, (y, winners))| {
-            y.fill(f32::NEG_INFINITY);
+            let mut begun = false;
             for tap in 0..(KERNEL * KERNEL) as u8 {
                 let Some(at) = input_of(from, pixel / to.width, pixel % to.width, tap) else {
                     continue;
                 };
                 let x = &x.data[at * from.pixel()..][..from.pixel()];
+                if !begun {
+                    // Without a first winner inside the image, a window of −∞ would have none.
+                    y.copy_from_slice(x);
+                    winners.fill(tap);
+                    begun = true;
+                    continue;
+                }
                 for ((y, winner), x) in y.iter_mut().zip(winners.iter_mut()).zip(x) {
                     if *x > *y || x.is_nan() {
                         (*y, *winner) = (*x, tap);

@@ -324,7 +324,8 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize, const FULL: b
             }
         }
         for pair in pairs {
-            let (mut a, mut b) = (at.a.add(pair.a), at.b.add(pair.b));
+            // Wrapping, as below: with k = 0 nothing vouches for the pair, and nothing is read.
+            let (mut a, mut b) = (at.a.wrapping_add(pair.a), at.b.wrapping_add(pair.b));
             for _ in 0..s.k {
                 let mut columns = [V::zero(); VECTORS];
                 for (j, v) in columns.iter_mut().enumerate() {

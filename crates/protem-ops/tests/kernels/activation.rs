@@ -1,0 +1,50 @@
+//! Images, matrices and PyTorch's order in and out.
+
+use crate::{numbers, shape};
+use protem_ops::{Activation, Pool};
+
+#[test]
+fn images_are_scaled_and_come_out_by_channel() {
+    let (batch, height, width) = (3, 2, 5);
+    let bytes: Vec<u8> = (0..batch * height * width * 3)
+        .map(|i| (i * 37 % 256) as u8)
+        .collect();
+    let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+    let pool = Pool::default();
+    let map = Activation::from_images(&pool, &bytes, (batch, height, width), mean, std);
+    let got = map.to_nchw();
+    for n in 0..batch {
+        for p in 0..height * width {
+            for c in 0..3 {
+                let byte = f64::from(bytes[(n * height * width + p) * 3 + c]);
+                let want = (byte / 255.0 - f64::from(mean[c])) / f64::from(std[c]);
+                let got = f64::from(got[(n * 3 + c) * height * width + p]);
+                // A difference of numbers below 5.
+                assert!((got - want).abs() < 5.0 * f64::from(f32::EPSILON));
+            }
+        }
+    }
+}
+
+#[test]
+fn torchs_order_and_matrices_come_back_as_they_went() {
+    let pool = Pool::default();
+    let size = shape(3, 4, 5, 7);
+    let values = numbers(size.len(), 1);
+    let map = Activation::from_nchw(&pool, &values, size);
+    assert_eq!(map.to_nchw(), values);
+    assert!(map.as_matrix().is_none());
+    let matrix = Activation::from_matrix(&pool, &values[..35], 5, 7);
+    assert_eq!(matrix.as_matrix(), Some(&values[..35]));
+    assert_eq!(matrix.to_nchw(), values[..35]);
+}
+
+#[test]
+fn add_is_by_value() {
+    let (pool, size) = (Pool::default(), shape(2, 3, 2, 5));
+    let (a, b) = (numbers(size.len(), 1), numbers(size.len(), 2));
+    let mut sum = Activation::from_nchw(&pool, &a, size);
+    sum.add(&Activation::from_nchw(&pool, &b, size));
+    let want: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
+    assert_eq!(sum.to_nchw(), want);
+}

@@ -1,0 +1,225 @@
+//! Convolution against a loop over every product of an input, a weight and an output.
+
+use crate::{ROUNDOFF, numbers, poison, shape};
+use proptest::prelude::*;
+use protem_ops::conv::Conv;
+use protem_ops::{Activation, Isa, Pool, Shape};
+use std::process::Command;
+
+/// Calls `f` with the places of input, weight and output (PyTorch's order) of each product.
+fn for_each_product(conv: &Conv, input: Shape, mut f: impl FnMut(usize, usize, usize)) {
+    let output = conv.output(input);
+    let inside = |at: usize, tap: usize, len: usize| {
+        let at = (at * conv.stride + tap).checked_sub(conv.padding)?;
+        (at < len).then_some(at)
+    };
+    for n in 0..input.batch {
+        for o in 0..conv.outputs {
+            for (row, column) in pixels(output.height, output.width) {
+                let y = ((n * conv.outputs + o) * output.height + row) * output.width + column;
+                for i in 0..conv.inputs {
+                    for (u, v) in pixels(conv.kernel, conv.kernel) {
+                        let (Some(at_row), Some(at_column)) =
+                            (inside(row, u, input.height), inside(column, v, input.width))
+                        else {
+                            continue;
+                        };
+                        let channel = (n * conv.inputs + i) * input.height;
+                        let x = (channel + at_row) * input.width + at_column;
+                        let w = ((o * conv.inputs + i) * conv.kernel + u) * conv.kernel + v;
+                        f(x, w, y);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn pixels(height: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..height).flat_map(move |row| (0..width).map(move |column| (row, column)))
+}
+
+/// A sum in f64, with what bounds the error of the same sum in f32.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    value: f64,
+    magnitude: f64,
+    terms: f64,
+}
+
+impl Sum {
+    fn add(&mut self, a: f32, b: f32) {
+        let product = f64::from(a) * f64::from(b);
+        self.value += product;
+        self.magnitude += product.abs();
+        self.terms += 1.0;
+    }
+}
+
+/// |error| ≤ n·u·Σ|aᵢbᵢ| whatever the order of a sum of n products (Higham 2002, §3.1); one more
+/// roundoff for the product where there is no fused multiply-add.
+fn check(what: &str, conv: &Conv, got: &[f32], want: &[Sum]) -> Result<(), TestCaseError> {
+    prop_assert_eq!(got.len(), want.len());
+    for (at, (got, want)) in got.iter().zip(want).enumerate() {
+        let bound = (want.terms + 1.0) * ROUNDOFF * want.magnitude;
+        let error = (f64::from(*got) - want.value).abs();
+        // Written so that a NaN fails.
+        let near = error <= bound;
+        prop_assert!(near, "{what}[{at}] of {conv:?}: {got}, not {}", want.value);
+    }
+    Ok(())
+}
+
+fn equals_the_loop(conv: Conv, input: Shape) -> Result<(), TestCaseError> {
+    let output = conv.output(input);
+    let x = numbers(input.len(), 1);
+    let w = numbers(conv.weights(), 2);
+    let dy = numbers(output.len(), 3);
+    let mut y_sum = vec![Sum::default(); output.len()];
+    let mut dx_sum = vec![Sum::default(); x.len()];
+    let mut dw_sum = vec![Sum::default(); w.len()];
+    for_each_product(&conv, input, |i, j, k| {
+        y_sum[k].add(x[i], w[j]);
+        dx_sum[i].add(dy[k], w[j]);
+        dw_sum[j].add(dy[k], x[i]);
+    });
+
+    let pool = Pool::default();
+    let panels = |columns: usize| columns.div_ceil(32) * 32 * conv.kernel * conv.kernel;
+    for len in [
+        input.len(),
+        output.len(),
+        w.len(),
+        panels(conv.outputs) * conv.inputs,
+        panels(conv.inputs) * conv.outputs,
+    ] {
+        poison(&pool, len);
+    }
+    let x = Activation::from_nchw(&pool, &x, input);
+    let dy = Activation::from_nchw(&pool, &dy, output);
+    poison(&pool, input.len());
+    poison(&pool, output.len());
+    let y = conv.forward(&pool, &w, &x);
+    check("y", &conv, &y.to_nchw(), &y_sum)?;
+    let dx = conv.input_gradient(&pool, &w, &dy, input);
+    check("dx", &conv, &dx.to_nchw(), &dx_sum)?;
+    let mut dw = vec![f32::NAN; w.len()];
+    conv.weight_gradient(&pool, &x, &dy, &mut dw);
+    check("dw", &conv, &dw, &dw_sum)
+}
+
+fn geometries() -> impl Strategy<Value = (Conv, Shape)> {
+    let channels = || prop::sample::select(vec![1, 3, 5, 17, 33, 65]);
+    let conv = (
+        channels(),
+        channels(),
+        prop::sample::select(vec![1, 3, 7]),
+        1..=2usize,
+        0..=3usize,
+    )
+        .prop_map(|(inputs, outputs, kernel, stride, padding)| Conv {
+            inputs,
+            outputs,
+            kernel,
+            stride,
+            padding,
+        });
+    let size = (1..=11usize, 1..=11usize, 0..=4usize);
+    (conv, size)
+        .prop_filter("a square image, or a kernel larger than it", |(c, s)| {
+            s.0 != s.1 && s.0.min(s.1) + 2 * c.padding >= c.kernel
+        })
+        .prop_map(|(conv, (height, width, half))| {
+            (conv, shape(height, width, 2 * half + 1, conv.inputs))
+        })
+        .prop_filter("too slow for the loop", |(conv, input)| {
+            let y = conv.output(*input);
+            y.len() * conv.inputs * conv.kernel * conv.kernel <= 1_000_000
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn equals_the_loop_at_odd_sizes((conv, input) in geometries()) {
+        equals_the_loop(conv, input)?;
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn equals_the_loop_at_nasty_sizes() {
+    for (inputs, outputs, kernel, stride, padding, (height, width, batch)) in [
+        (3, 65, 7, 2, 3, (9, 12, 5)),   // the ImageNet stem
+        (65, 33, 3, 1, 1, (4, 5, 9)),   // no dimension a multiple of a vector
+        (33, 65, 1, 2, 0, (5, 4, 7)),   // a shortcut: pixels of the input that no output reads
+        (17, 5, 3, 2, 1, (1, 2, 1)),    // an image smaller than the kernel
+        (1, 1, 1, 1, 3, (1, 2, 3)),     // outputs that read padding alone
+        (5, 17, 1, 2, 3, (2, 1, 1)),
+        (1, 65, 7, 1, 3, (1, 9, 1)),    // most taps outside
+        (5, 3, 3, 2, 0, (4, 6, 3)),     // a last row and column that no output reads
+        (64, 64, 3, 1, 1, (4, 3, 16)),  // whole tiles
+        (2, 32, 3, 2, 1, (6, 7, 128)),
+    ] {
+        let conv = Conv { inputs, outputs, kernel, stride, padding };
+        if let Err(e) = equals_the_loop(conv, shape(height, width, batch, inputs)) {
+            panic!("{e}");
+        }
+    }
+}
+
+/// The level is chosen once per process, so each runs the tests above in a process of its own.
+#[test]
+fn every_level_equals_the_loop() {
+    for level in Isa::available()
+        .into_iter()
+        .filter(|l| *l != Isa::current())
+    {
+        let output = Command::new(std::env::current_exe().expect("this test"))
+            .arg("conv::equals_the_loop")
+            .env("PROTEM_ISA", level.name())
+            .output()
+            .expect("the tests run again");
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}: {told}", level.name());
+        assert!(told.contains("2 passed"), "{}: {told}", level.name());
+    }
+}
+
+#[test]
+fn a_nan_spreads_to_what_reads_it_and_no_further() {
+    let conv = Conv {
+        inputs: 3,
+        outputs: 5,
+        kernel: 3,
+        stride: 1,
+        padding: 1,
+    };
+    let input = shape(5, 6, 2, 3);
+    let mut x = numbers(input.len(), 1);
+    let bad = 3 * 6 + 2; // image 0, channel 0, row 3, column 2
+    x[bad] = f32::NAN;
+    let pool = Pool::default();
+    let w = numbers(conv.weights(), 2);
+    let y = conv.forward(&pool, &w, &Activation::from_nchw(&pool, &x, input));
+    let mut reads = vec![false; y.shape().len()];
+    for_each_product(&conv, input, |i, _, k| reads[k] |= i == bad);
+    let nan: Vec<bool> = y.to_nchw().iter().map(|y| y.is_nan()).collect();
+    assert_eq!(nan, reads);
+}
+
+#[test]
+#[should_panic(expected = "number of weights")]
+fn weights_of_another_size_are_refused() {
+    let conv = Conv {
+        inputs: 3,
+        outputs: 5,
+        kernel: 3,
+        stride: 1,
+        padding: 1,
+    };
+    let pool = Pool::default();
+    let x = Activation::from_nchw(&pool, &[0.0; 12], shape(2, 2, 1, 3));
+    conv.forward(&pool, &[0.0; 134], &x);
+}

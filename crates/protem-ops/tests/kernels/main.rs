@@ -1,0 +1,43 @@
+//! Every kernel against the slow, obvious computation in f64, with what it must keep besides: a NaN, the bits on any number of threads.
+
+mod activation;
+mod conv;
+mod linear;
+mod norm;
+mod optim;
+mod pooling;
+mod threads;
+
+use protem_ops::{Activation, Pool, Shape};
+
+/// Unit roundoff of f32.
+pub const ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
+
+/// Numbers in [−1, 1) from a linear congruential generator.
+pub fn numbers(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    (0..len)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+pub fn shape(height: usize, width: usize, batch: usize, channels: usize) -> Shape {
+    Shape {
+        height,
+        width,
+        batch,
+        channels,
+    }
+}
+
+/// Leaves a buffer of NaNs in the pool, for a kernel that forgets to overwrite what it takes.
+pub fn poison(pool: &Pool, len: usize) {
+    drop(Activation::from_matrix(pool, &vec![f32::NAN; len], 1, len));
+}
+
+pub fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
