@@ -94,13 +94,25 @@ pub fn shared(path: &str) -> Option<PathBuf> {
 
 /// A command of the binary, free of settings from the environment.
 pub fn protem(args: &[&str]) -> Command {
-    let mut command = Command::new(binary());
+    let mut command = without_settings(Command::new(binary()));
+    command.args(args);
+    command
+}
+
+/// `command` as the last arguments of `program` with `args`.
+pub fn within(program: &str, args: &[&str], command: &Command) -> Command {
+    let mut outer = without_settings(Command::new(program));
+    outer.args(args).arg(command.get_program());
+    outer.args(command.get_args());
+    outer
+}
+
+fn without_settings(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PROTEM_") || name == "RUST_LOG" {
             command.env_remove(name);
         }
     }
-    command.args(args);
     command
 }
 

@@ -2,17 +2,13 @@
 
 use protem_tests::*;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 /// The command under `sh`, with files limited to `blocks` of 512 bytes. A write beyond fails as
 /// one to a full disk does.
 fn limited(command: &Command, blocks: usize) -> Command {
-    let mut shell = Command::new("sh");
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
-    shell.args(["-c", &script, "sh"]).arg(command.get_program());
-    shell.args(command.get_args());
-    shell
+    within("sh", &["-c", &script, "sh"], command)
 }
 
 #[test]
@@ -39,27 +35,25 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
 #[test]
 fn metrics_that_cannot_be_written_stop_the_run_after_saving() {
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("run");
-    let mut command = tiny(&out, &[], &["optim.epochs=2"]);
-    run(&mut command).expect(0);
-    if !Path::new("/dev/full").exists() {
-        println!("skipped: no /dev/full");
-        return;
-    }
-    fs::remove_dir_all(&out).unwrap();
-    // The metrics' name leads to a device that is always full.
-    fs::create_dir(&out).unwrap();
-    std::os::unix::fs::symlink("/dev/full", out.join("metrics.jsonl")).unwrap();
-    fs::copy(config_of(folder.path()), out.join("config.toml")).unwrap();
-    let ended = run(&mut resume(&out)).expect(1);
-    ended.says(&["metrics.jsonl", "--resume"]);
-}
-
-/// A resolved config of a tiny run.
-fn config_of(folder: &Path) -> std::path::PathBuf {
-    let out = folder.join("for-config");
-    run(&mut tiny(&out, &[], &["optim.epochs=2"])).expect(0);
-    out.join("config.toml")
+    let (unbroken, out) = (folder.path().join("unbroken"), folder.path().join("run"));
+    run(&mut tiny(&unbroken, &[], &[])).expect(0);
+    run(&mut tiny(&out, &[], &[])).expect(0);
+    let all = checkpoints(&out);
+    all[1..]
+        .iter()
+        .for_each(|file| fs::remove_file(file).unwrap());
+    // Metrics that leave no room for a line within the limit, which a checkpoint stays under.
+    let blocks = fs::read(&all[0]).unwrap().len() / 512 + 40;
+    let path = out.join("metrics.jsonl");
+    let metrics = fs::read_to_string(&path).unwrap();
+    let evaluation = metrics.lines().find(|l| l.contains("\"eval\"")).unwrap();
+    let line = format!("{evaluation}\n");
+    let copies = blocks * 512 / line.len();
+    fs::write(&path, line.repeat(copies)).unwrap();
+    let ended = run(&mut limited(&resume(&out), blocks)).expect(1);
+    ended.says(&["metrics.jsonl", "saved", "--resume"]);
+    run(&mut resume(&out)).expect(0);
+    assert_same_state(&unbroken, &out);
 }
 
 #[test]
@@ -69,11 +63,9 @@ fn a_disk_too_small_for_the_checkpoints_is_refused_at_the_start() {
     fs::create_dir(&small).unwrap();
     // A file system of the command's own, where the system permits one.
     let own = |command: &Command| {
-        let mut shell = Command::new("unshare");
         let script = "mount -t tmpfs -o size=64k none \"$0\" && exec \"$@\"";
-        shell.args(["-rm", "sh", "-c", script]).arg(&small);
-        shell.arg(command.get_program()).args(command.get_args());
-        shell
+        let small = small.to_str().unwrap();
+        within("unshare", &["-rm", "sh", "-c", script, small], command)
     };
     if !own(&Command::new("true"))
         .status()

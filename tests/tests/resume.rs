@@ -270,7 +270,7 @@ fn a_run_remembers_its_folders_and_refuses_others() {
     let before = fs::read(at("run/metrics.jsonl")).unwrap();
     resume_moved()
         .expect(2)
-        .says(&["41 there", "folder the run was begun on"]);
+        .says(&["the 41 images", "folder the run was begun on"]);
     fs::remove_file(at("moved/class-0/0.jpg")).unwrap();
     resume_moved().expect(2).says(&["CRC-32"]);
     assert_eq!(fs::read(at("run/metrics.jsonl")).unwrap(), before);
