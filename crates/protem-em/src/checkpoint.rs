@@ -1,13 +1,16 @@
 //! A run's state as a safetensors file with a checksum.
 //!
 //! Tensors: `query.*` and `key.*` by torchvision's names, `velocity`, `queue`, and per clustering
-//! `clustering.{m}.{labels,centroids,concentration}`. The header's metadata holds the position and
-//! the encoder's structure as JSON, and a CRC-32 over all of it.
+//! `clustering.{m}.{labels,centroids,concentration}`. The header's metadata holds as JSON, under
+//! `protem`, position, settings, image set and the encoder's structure, under `clock` the seconds
+//! (all that differs between runs of one seed), and a CRC-32 over all of it.
 
 use crate::durable::write_atomically;
 use crate::e_step::Clustering;
 use crate::error::EmError;
-use crate::state::{Position, State};
+use crate::image_set::ImageSet;
+use crate::settings::Settings;
+use crate::state::{Clock, Position, State};
 use protem_encoder::{Encoder, EncoderConfig, EncoderError, MomentumPair};
 use protem_loss::Queue;
 use safetensors::SafeTensors;
@@ -18,13 +21,24 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// What the header takes beside the tensors, generously.
+const HEADER_BYTES: u64 = 64 * 1024;
+
+/// What a state was made from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Resolved settings.
+    pub settings: Settings,
+    /// Training images.
+    pub images: ImageSet,
+}
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Header {
     format: u32,
     encoder: EncoderConfig,
-    image_size: u32,
+    origin: Origin,
     position: Position,
     queue_pointer: usize,
     queue_filled: usize,
@@ -35,11 +49,11 @@ struct Header {
 ///
 /// # Errors
 /// What the file system refuses.
-pub fn save(path: &Path, state: &State, image_size: u32) -> Result<(), EmError> {
+pub fn save(path: &Path, state: &State, origin: &Origin) -> Result<(), EmError> {
     let header = Header {
         format: FORMAT,
         encoder: *state.pair.query.config(),
-        image_size,
+        origin: origin.clone(),
         position: state.position,
         queue_pointer: state.queue.pointer(),
         queue_filled: state.queue.filled(),
@@ -97,13 +111,18 @@ pub fn save(path: &Path, state: &State, image_size: u32) -> Result<(), EmError> 
         );
     }
     let header = serde_json::to_string(&header).expect("a plain struct");
+    let clock = serde_json::to_string(&state.clock).expect("a plain struct");
     let sum = checksum(
-        &header,
+        [&header, &clock],
         tensors
             .iter()
             .map(|(name, (_, _, bytes))| (name.as_str(), *bytes)),
     );
-    let metadata = HashMap::from([("protem".to_owned(), header), ("crc32".to_owned(), sum)]);
+    let metadata = HashMap::from([
+        ("protem".to_owned(), header),
+        ("clock".to_owned(), clock),
+        ("crc32".to_owned(), sum),
+    ]);
     let views: BTreeMap<String, TensorView> = tensors
         .into_iter()
         .map(|(name, (dtype, shape, bytes))| {
@@ -125,6 +144,7 @@ pub fn save(path: &Path, state: &State, image_size: u32) -> Result<(), EmError> 
 pub struct Checkpoint {
     path: PathBuf,
     header: Header,
+    clock: Clock,
     floats: HashMap<String, Vec<f32>>,
     labels: Vec<Vec<u32>>,
 }
@@ -153,10 +173,10 @@ impl Checkpoint {
                 .get(key)
                 .ok_or_else(|| refuse(format!("it has no `{key}` entry")))
         };
-        let (header, sum) = (get("protem")?, get("crc32")?);
+        let (header, clock, sum) = (get("protem")?, get("clock")?, get("crc32")?);
         let views: BTreeMap<String, TensorView> = file.tensors().into_iter().collect();
         let found = checksum(
-            header,
+            [header, clock],
             views
                 .iter()
                 .map(|(name, view)| (name.as_str(), view.data())),
@@ -166,14 +186,8 @@ impl Checkpoint {
                 "its checksum is {found}, not {sum}: it was altered or torn"
             )));
         }
-        let header: Header =
-            serde_json::from_str(header).map_err(|error| refuse(error.to_string()))?;
-        if header.format != FORMAT {
-            return Err(refuse(format!(
-                "it has format {}, this program reads {FORMAT}",
-                header.format
-            )));
-        }
+        let header: Header = parse(header).map_err(refuse)?;
+        let clock = serde_json::from_str(clock).map_err(|error| refuse(error.to_string()))?;
         let mut floats = HashMap::new();
         let mut labels = vec![Vec::new(); header.clusterings];
         for (name, view) in views {
@@ -192,6 +206,7 @@ impl Checkpoint {
         Ok(Self {
             path: path.to_path_buf(),
             header,
+            clock,
             floats,
             labels,
         })
@@ -227,7 +242,12 @@ impl Checkpoint {
 
     /// Side of the images it was trained on, in pixels.
     pub fn image_size(&self) -> u32 {
-        self.header.image_size
+        self.header.origin.settings.data.image_size
+    }
+
+    /// Settings and images it was trained with.
+    pub fn origin(&self) -> &Origin {
+        &self.header.origin
     }
 
     /// How far the run had come.
@@ -289,6 +309,7 @@ impl Checkpoint {
             queue,
             clusterings,
             position: self.header.position,
+            clock: self.clock,
         })
     }
 
@@ -336,9 +357,35 @@ pub fn file_name(step: u64) -> String {
     format!("step-{step:010}.safetensors")
 }
 
-fn checksum<'a>(header: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+/// Bytes of the checkpoint of a state once it has clusterings of these sizes over `images` images.
+pub fn size(state: &State, clusters: &[usize], images: usize) -> u64 {
+    let pair = [&state.pair.query, &state.pair.key];
+    let weights = pair.map(|e| e.tensors().map(|t| t.values.len()).sum::<usize>());
+    let dim = state.pair.query.config().dim;
+    let clusterings = clusters.iter().map(|k| images + k * (dim + 1));
+    let queue = state.queue.len() * dim;
+    let values =
+        weights.iter().sum::<usize>() + state.velocity.len() + queue + clusterings.sum::<usize>();
+    4 * values as u64 + HEADER_BYTES
+}
+
+/// The header, or why this program cannot read it; the format is looked at first.
+fn parse(header: &str) -> Result<Header, String> {
+    let value: serde_json::Value = serde_json::from_str(header).map_err(|e| e.to_string())?;
+    let format = value["format"].as_u64().unwrap_or(0);
+    if format != u64::from(FORMAT) {
+        return Err(format!(
+            "it has format {format}, this program reads {FORMAT}"
+        ));
+    }
+    serde_json::from_value(value).map_err(|e| e.to_string())
+}
+
+fn checksum<'a>(header: [&str; 2], tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(header.as_bytes());
+    header
+        .iter()
+        .for_each(|part| hasher.update(part.as_bytes()));
     for (name, bytes) in tensors {
         hasher.update(name.as_bytes());
         hasher.update(bytes);

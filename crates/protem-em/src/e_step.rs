@@ -1,7 +1,9 @@
 //! The E-step: cluster the key encoder's embeddings of the training set into prototypes.
 
 use crate::error::EmError;
+use crate::events::Event;
 use crate::features::normalise_rows;
+use crate::settings::Plan;
 use candle_core::{Device, Tensor};
 use protem_cluster::{ConcentrationParams, Init, KMeans, Matrix, concentration};
 use protem_loss::Prototypes;
@@ -25,6 +27,22 @@ pub struct EStepConfig {
     pub smoothing: f64,
     /// Percentiles that concentrations are clipped to.
     pub percentiles: (f64, f64),
+}
+
+impl EStepConfig {
+    /// A plan's.
+    pub fn of(plan: &Plan) -> Self {
+        Self {
+            clusters: plan.clusters.clone(),
+            iterations: plan.e_step.iterations,
+            restarts: plan.e_step.restarts,
+            max_points_per_centroid: plan.e_step.max_points_per_centroid,
+            warm_start: plan.e_step.warm_start,
+            temperature: plan.temperature,
+            smoothing: plan.e_step.smoothing,
+            percentiles: (plan.e_step.percentiles[0], plan.e_step.percentiles[1]),
+        }
+    }
 }
 
 /// One clustering of the training set, and what training and the next E-step need of it.
@@ -77,7 +95,7 @@ pub struct ClusteringReport {
     pub k: usize,
     /// Sum of squared distances before the last update.
     pub objective: f64,
-    /// Seconds that k-means took.
+    /// Seconds that k-means and concentration took.
     pub seconds: f64,
     /// Clusters that ended without a point.
     pub empty: usize,
@@ -85,6 +103,23 @@ pub struct ClusteringReport {
     pub concentration: (f32, f32),
     /// Adjusted mutual information with the previous E-step's labels.
     pub ami_previous: Option<f64>,
+}
+
+impl ClusteringReport {
+    /// As what is told of the E-step before `epoch` (from 1), after `step` steps.
+    pub(crate) fn event(&self, epoch: usize, step: u64) -> Event {
+        Event::EStep {
+            epoch,
+            step,
+            k: self.k,
+            objective: self.objective,
+            ami_previous: self.ami_previous,
+            empty: self.empty,
+            concentration_min: f64::from(self.concentration.0),
+            concentration_max: f64::from(self.concentration.1),
+            seconds: self.seconds,
+        }
+    }
 }
 
 /// Clusters L2-normalised embeddings (`images × dim`) at each granularity. The k-means of
@@ -99,43 +134,58 @@ pub fn e_step(
     seed: u64,
     previous: &[Clustering],
 ) -> Result<Vec<(Clustering, ClusteringReport)>, EmError> {
+    (0..config.clusters.len())
+        .map(|i| cluster(config, i, embeddings, dim, seed, previous.get(i)))
+        .collect()
+}
+
+/// Clustering `i` of an E-step.
+pub(crate) fn cluster(
+    config: &EStepConfig,
+    i: usize,
+    embeddings: &[f32],
+    dim: usize,
+    seed: u64,
+    previous: Option<&Clustering>,
+) -> Result<(Clustering, ClusteringReport), EmError> {
+    let begun = std::time::Instant::now();
     let points = Matrix::new(embeddings, embeddings.len() / dim, dim)?;
-    let mut out = Vec::with_capacity(config.clusters.len());
-    for (i, k) in config.clusters.iter().enumerate() {
-        let begun = std::time::Instant::now();
-        let before = previous.get(i).filter(|c| c.k() == *k);
-        let warm = before.filter(|_| config.warm_start);
-        let kmeans = KMeans::builder(*k)
-            .iterations(config.iterations)
-            .restarts(if warm.is_some() { 1 } else { config.restarts })
-            .seed(seed.wrapping_add(i as u64))
-            .max_points_per_centroid(config.max_points_per_centroid)
-            .init(warm.map_or(Init::Random, |c| Init::Given(c.centroids.clone())))
-            .build()?;
-        let fit = kmeans.fit(points)?;
-        let distances: Vec<f32> = fit.distances.iter().map(|d| d.max(0.0).sqrt()).collect();
-        let parameters = ConcentrationParams {
-            temperature: config.temperature,
-            smoothing: config.smoothing,
-            percentiles: config.percentiles,
-        };
-        let phi = concentration(&distances, &fit.labels, *k, &parameters)?;
-        let report = ClusteringReport {
-            k: *k,
-            objective: fit.objective,
-            seconds: begun.elapsed().as_secs_f64(),
-            concentration: phi
-                .iter()
-                .fold((f32::INFINITY, 0.0), |(l, h), p| (l.min(*p), h.max(*p))),
-            empty: fit.sizes.iter().filter(|n| **n == 0).count(),
-            ami_previous: before
-                .map(|c| protem_eval::ami(&fit.labels, &c.labels))
-                .transpose()?,
-        };
-        out.push((
-            Clustering::new(fit.labels, fit.centroids, phi, dim)?,
-            report,
-        ));
-    }
-    Ok(out)
+    let k = config.clusters[i];
+    let before = previous.filter(|c| c.k() == k);
+    let warm = before.filter(|_| config.warm_start);
+    let kmeans = KMeans::builder(k)
+        .iterations(config.iterations)
+        .restarts(if warm.is_some() { 1 } else { config.restarts })
+        .seed(seed.wrapping_add(i as u64))
+        .max_points_per_centroid(config.max_points_per_centroid)
+        .init(warm.map_or(Init::Random, |c| Init::Given(c.centroids.clone())))
+        .build()?;
+    let fit = kmeans.fit(points)?;
+    let distances: Vec<f32> = fit.distances.iter().map(|d| d.max(0.0).sqrt()).collect();
+    let parameters = ConcentrationParams {
+        temperature: config.temperature,
+        smoothing: config.smoothing,
+        percentiles: config.percentiles,
+    };
+    let phi = concentration(&distances, &fit.labels, k, &parameters)?;
+    let report = ClusteringReport {
+        k,
+        objective: fit.objective,
+        seconds: begun.elapsed().as_secs_f64(),
+        concentration: phi
+            .iter()
+            .fold((f32::INFINITY, 0.0), |(l, h), p| (l.min(*p), h.max(*p))),
+        empty: fit.sizes.iter().filter(|n| **n == 0).count(),
+        ami_previous: before
+            .map(|c| protem_eval::ami(&fit.labels, &c.labels))
+            .transpose()?,
+    };
+    tracing::debug!(
+        k,
+        seconds = report.seconds,
+        objective = report.objective,
+        "clustered"
+    );
+    let clustering = Clustering::new(fit.labels, fit.centroids, phi, dim)?;
+    Ok((clustering, report))
 }

@@ -1,5 +1,6 @@
 //! What can end a run.
 
+use crate::image_set::ImageSet;
 use std::path::PathBuf;
 
 /// Why training, a checkpoint or a resume failed.
@@ -26,15 +27,25 @@ pub enum EmError {
     /// The loss did not reach the embedding: it was computed from something else.
     #[error("the loss has no gradient at the embedding")]
     NoGradient,
-    /// A loss that is not a finite number.
-    #[error("the loss became {loss} in epoch {epoch}, step {step}")]
+    /// A value that is not a finite number.
+    #[error("the {what} became {value} in epoch {epoch}, step {step}")]
     NotFinite {
+        /// Which: the loss, the weights, the embeddings.
+        what: &'static str,
         /// Epoch, from 1.
         epoch: usize,
         /// Step of the run, from 1.
         step: u64,
-        /// The loss.
-        loss: f32,
+        /// The first such value.
+        value: f32,
+    },
+    /// The loader ended before its last image.
+    #[error("the loader stopped after {done} of {of}")]
+    LoaderStopped {
+        /// Batches or images that came.
+        done: usize,
+        /// Batches or images there are.
+        of: usize,
     },
     /// No checkpoint to go on from.
     #[error("no whole checkpoint in {}", folder.display())]
@@ -56,11 +67,19 @@ pub enum EmError {
     #[error("the checkpoint's {what} is {found}, this run's is {wanted}")]
     Mismatch {
         /// Which setting.
-        what: &'static str,
+        what: String,
         /// The checkpoint's.
         found: String,
         /// This run's.
         wanted: String,
+    },
+    /// A checkpoint of other images.
+    #[error("the checkpoint belongs to {found}, not to the {wanted} there are now")]
+    OtherImages {
+        /// The checkpoint's.
+        found: ImageSet,
+        /// This run's.
+        wanted: ImageSet,
     },
     /// The file system refused.
     #[error("cannot {action} {}", path.display())]

@@ -1,12 +1,13 @@
 //! What happens in a run, as data.
 
+use crate::state::Position;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Something that happened. Epochs count from 1; `step` is the number of optimizer steps done.
 ///
-/// All but [`Event::Note`] and [`Event::Quarantine`] are lines of `metrics.jsonl`. Everything but
-/// seconds and images per second is the same for the same seed.
+/// All but [`Event::Note`], [`Event::Quarantine`] and [`Event::Phase`] are lines of
+/// `metrics.jsonl`. Everything but seconds and images per second is the same for the same seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -41,7 +42,7 @@ pub enum Event {
         /// `ln(1 + r)`.
         chance: f64,
     },
-    /// An optimizer step.
+    /// An optimizer step; losses are means over its batches.
     Step {
         /// Epoch.
         epoch: usize,
@@ -55,7 +56,7 @@ pub enum Event {
         loss_prototype: Option<f64>,
         /// Learning rate.
         lr: f64,
-        /// Since the step before.
+        /// Training images per second since the step before, the wait for images included.
         images_per_second: f64,
     },
     /// One clustering of an E-step.
@@ -97,13 +98,16 @@ pub enum Event {
         lr: f64,
         /// kNN accuracy on images kept out of training, between 0 and 1.
         knn_top1: Option<f64>,
-        /// Effective rank of the features.
+        /// Effective rank of the features: between 1, collapsed, and their dimension. None where
+        /// it cannot be computed.
         effective_rank: Option<f64>,
-        /// Mean over the clusterings.
+        /// Mean over the clusterings of the AMI with the E-step before.
         ami_previous: Option<f64>,
-        /// Training images per second of the epoch, E-step and evaluation included.
+        /// Training images per second of the M-steps: the wait for images counts, E-step,
+        /// evaluation and saving do not.
         images_per_second: f64,
-        /// Time of the epoch.
+        /// Time of the epoch: E-step, M-steps, evaluation, and saving within it. Of an epoch that
+        /// was interrupted, over all its parts.
         seconds: f64,
         /// Time of its E-step.
         e_step_seconds: f64,
@@ -128,10 +132,26 @@ pub enum Event {
     },
     /// An image that cannot be read was passed over.
     Quarantine {
+        /// Which set it belongs to.
+        set: Set,
         /// Its path below the source.
         name: String,
         /// Why.
         reason: String,
+        /// Found before the first step: the image is none of the run's. Later it stays one, and
+        /// others take its place in batches.
+        at_start: bool,
+    },
+    /// Something long between steps has come this far.
+    Phase {
+        /// Epoch.
+        epoch: usize,
+        /// What.
+        phase: Phase,
+        /// Images or clusterings done.
+        done: usize,
+        /// Images or clusterings in all.
+        of: usize,
     },
     /// The run is over.
     Done {
@@ -162,32 +182,48 @@ pub enum Evaluated {
     Trained,
 }
 
+/// Which images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Set {
+    /// Those that are trained on.
+    Training,
+    /// Those that kNN is measured on.
+    Test,
+}
+
+/// Something long between steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The E-step embeds the training images.
+    Embedding,
+    /// The E-step clusters the embeddings.
+    Clustering,
+    /// kNN and effective rank are measured.
+    Measuring,
+}
+
 impl Event {
-    /// Steps done when it happened; none of a note or an image passed over.
-    pub fn step(&self) -> Option<u64> {
-        match self {
-            Self::Run { step, .. }
-            | Self::Step { step, .. }
-            | Self::EStep { step, .. }
-            | Self::Epoch { step, .. }
-            | Self::Eval { step, .. }
-            | Self::Done { step, .. } => Some(*step),
-            Self::Note { .. } | Self::Quarantine { .. } => None,
-        }
+    /// Whether it is a line of `metrics.jsonl`.
+    pub fn is_metric(&self) -> bool {
+        !matches!(
+            self,
+            Self::Note { .. } | Self::Quarantine { .. } | Self::Phase { .. }
+        )
     }
 
-    /// Whether a run that goes on from a checkpoint of `resumed` steps keeps this event: what
-    /// happened before it, and what such a checkpoint has already seen. An E-step that such a
-    /// checkpoint has not seen is done again.
-    pub fn precedes(&self, resumed: u64) -> bool {
+    /// Whether a run that goes on from `resumed` keeps this event: what such a state has already
+    /// seen. The rest will come again.
+    pub fn precedes(&self, resumed: &Position) -> bool {
+        let under_way = resumed.batch > 0;
         match self {
-            Self::Run { step, .. } | Self::EStep { step, .. } | Self::Done { step, .. } => {
-                *step < resumed
-            }
-            Self::Step { step, .. } | Self::Epoch { step, .. } | Self::Eval { step, .. } => {
-                resumed > 0 && *step <= resumed
-            }
-            Self::Note { .. } | Self::Quarantine { .. } => false,
+            Self::Run { step, .. } | Self::Done { step, .. } => *step < resumed.step,
+            Self::Step { step, .. } => *step <= resumed.step,
+            Self::EStep { epoch, .. } => *epoch <= resumed.epoch + usize::from(under_way),
+            Self::Epoch { epoch, .. } => *epoch <= resumed.epoch,
+            Self::Eval { .. } => resumed.step > 0,
+            Self::Note { .. } | Self::Quarantine { .. } | Self::Phase { .. } => false,
         }
     }
 }

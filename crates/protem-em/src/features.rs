@@ -1,10 +1,16 @@
 //! Centre-crop features of a whole source, in the source's order.
 
 use crate::error::EmError;
-use protem_data::{Evaluation, IMAGENET_MEAN, IMAGENET_STD, Source, StillLoader};
+use crate::quarantine::StandIn;
+use protem_data::{
+    DataError, Evaluation, IMAGENET_MEAN, IMAGENET_STD, Source, StillLoader, Unreadable,
+};
 use protem_encoder::Encoder;
 use protem_ops::Activation;
 use std::sync::Arc;
+
+/// Images of a pass: enough rows for full tiles, small enough for the cache.
+pub(crate) const PASS: usize = 128;
 
 /// Which output of the encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +19,30 @@ pub enum Output {
     Features,
     /// The head's embedding: what the E-step clusters.
     Embedding,
+}
+
+/// Values of every image of a source, and which images could not be read.
+#[derive(Debug, Clone)]
+pub struct Extracted {
+    /// `images × dim`, row-major, not normalised. The row of an unreadable image is that of a gray
+    /// one.
+    pub values: Vec<f32>,
+    /// Images that could not be read, in the source's order.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Extracted {
+    /// The rows of images that could be read, and their indices.
+    pub fn readable(self, dim: usize) -> (Vec<f32>, Vec<u32>) {
+        let rows = (self.values.len() / dim) as u32;
+        if self.unreadable.is_empty() {
+            return (self.values, (0..rows).collect());
+        }
+        let bad = |i: &u32| self.unreadable.binary_search_by_key(i, |u| u.index).is_ok();
+        let kept: Vec<u32> = (0..rows).filter(|i| !bad(i)).collect();
+        let row = |i: &u32| &self.values[*i as usize * dim..(*i as usize + 1) * dim];
+        (kept.iter().flat_map(row).copied().collect(), kept)
+    }
 }
 
 /// `images × dim`, row-major, not normalised, in evaluation mode under the centre crop.
@@ -26,26 +56,62 @@ pub fn extract(
     workers: usize,
     output: Output,
 ) -> Result<Vec<f32>, EmError> {
-    /// Images of a pass: enough rows for full tiles, small enough for the cache.
-    const BATCH: usize = 128;
+    let images = source.len();
+    let all = extract_readable(encoder, source, image_size, workers, output, &mut |_| true)?;
+    let all = all.expect("never asked to stop");
+    if all.unreadable.is_empty() {
+        return Ok(all.values);
+    }
+    Err(EmError::Data(DataError::TooManyUnreadable {
+        unreadable: all.unreadable,
+        images,
+        limit: 0,
+    }))
+}
+
+/// The same with unreadable images passed over. `progress` is told the number of images done, and
+/// answers whether to go on; nothing comes back if not.
+///
+/// # Errors
+/// A loader that fails.
+pub fn extract_readable(
+    encoder: &Encoder,
+    source: Arc<dyn Source>,
+    image_size: u32,
+    workers: usize,
+    output: Output,
+    progress: &mut dyn FnMut(usize) -> bool,
+) -> Result<Option<Extracted>, EmError> {
     let size = image_size as usize;
-    let mut rows = Vec::new();
-    for batch in StillLoader::new(source, Evaluation::for_size(image_size), BATCH, workers) {
+    let (images, source) = (source.len(), Arc::new(StandIn::new(source)));
+    let (mut values, mut done) = (Vec::new(), 0);
+    let evaluation = Evaluation::for_size(image_size);
+    for batch in StillLoader::new(source.clone(), evaluation, PASS, workers) {
         let batch = batch?;
         let shape = (batch.indices.len(), size, size);
-        let images = Activation::from_images(
+        let pixels = Activation::from_images(
             encoder.pool(),
             &batch.images,
             shape,
             IMAGENET_MEAN,
             IMAGENET_STD,
         );
-        rows.extend(match output {
-            Output::Features => encoder.features(images),
-            Output::Embedding => encoder.embed(images),
+        values.extend(match output {
+            Output::Features => encoder.features(pixels),
+            Output::Embedding => encoder.embed(pixels),
         });
+        done += batch.indices.len();
+        if !progress(done) {
+            return Ok(None);
+        }
     }
-    Ok(rows)
+    if done != images {
+        return Err(EmError::LoaderStopped { done, of: images });
+    }
+    Ok(Some(Extracted {
+        values,
+        unreadable: source.unreadable(),
+    }))
 }
 
 /// Scales each row to length one; a row of zeros stays.
@@ -60,5 +126,24 @@ pub fn normalise_rows(rows: &mut [f32], dim: usize) {
             let scale = (1.0 / norm) as f32;
             row.iter_mut().for_each(|x| *x *= scale);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_unreadable_images_are_left_out() {
+        let bad = |index| Unreadable {
+            index,
+            name: String::new(),
+            reason: String::new(),
+        };
+        let all = Extracted {
+            values: (0..8).map(|x| x as f32).collect(),
+            unreadable: vec![bad(0), bad(2)],
+        };
+        assert_eq!(all.readable(2), (vec![2.0, 3.0, 6.0, 7.0], vec![1, 3]));
     }
 }

@@ -8,24 +8,32 @@
 //!
 //! The crate knows nothing of the command line or of reports.
 
+mod accumulate;
 mod checkpoint;
 mod durable;
 mod e_step;
 mod error;
+mod estimate;
 mod events;
 mod features;
+mod image_set;
 mod m_step;
+mod measure;
+mod quarantine;
+mod resume;
 mod schedule;
 mod settings;
 mod state;
 mod trainer;
 
-pub use checkpoint::{Checkpoint, list as list_checkpoints, save as save_checkpoint};
-pub use durable::write_atomically;
+pub use checkpoint::{Checkpoint, Origin, list as list_checkpoints, save as save_checkpoint};
+pub use durable::{remove_partial, write_atomically};
 pub use e_step::{Clustering, ClusteringReport, EStepConfig, e_step};
 pub use error::EmError;
-pub use events::{Evaluated, Event};
-pub use features::{Output, extract, normalise_rows};
+pub use estimate::{Estimate, estimate};
+pub use events::{Evaluated, Event, Phase, Set};
+pub use features::{Extracted, Output, extract, extract_readable, normalise_rows};
+pub use image_set::ImageSet;
 pub use m_step::{Batch, LossConfig, Losses, m_step};
 pub use schedule::LearningRate;
 pub use settings::{
@@ -33,5 +41,5 @@ pub use settings::{
     EvalSettings, MethodSettings, Mode, Note, OptimPlan, OptimSettings, Plan, Precision, Schedule,
     Settings, Violation,
 };
-pub use state::{LossSums, Position, State};
+pub use state::{Clock, LossSums, Position, State};
 pub use trainer::{Outcome, Trainer};

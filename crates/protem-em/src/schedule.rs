@@ -1,5 +1,6 @@
 //! The learning rate of an epoch.
 
+use crate::settings::{Plan, Schedule};
 use std::f64::consts::PI;
 
 /// How the learning rate falls over a run.
@@ -17,6 +18,17 @@ pub enum LearningRate {
 }
 
 impl LearningRate {
+    /// A plan's.
+    pub fn of(plan: &Plan) -> Self {
+        match plan.optim.schedule {
+            Schedule::Cosine => Self::Cosine,
+            Schedule::Step => Self::Step {
+                milestones: plan.optim.milestones.clone(),
+                gamma: plan.optim.gamma,
+            },
+        }
+    }
+
     /// The rate of `epoch` (from 0) of `epochs`, from the base rate.
     pub fn at(&self, base: f64, epoch: usize, epochs: usize) -> f64 {
         match self {

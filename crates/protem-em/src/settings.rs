@@ -3,18 +3,22 @@
 //! [`Settings`] is the config file; [`Plan::check`] is the only way from there to a run. Defaults
 //! are those of the reference at ImageNet scale, less what follows from the number of images.
 
+mod check;
+mod note;
 mod plan;
 #[cfg(test)]
 mod tests;
 mod violation;
 
-pub use plan::{Note, OptimPlan, Plan};
+pub use note::Note;
+pub use plan::{OptimPlan, Plan};
 pub use violation::Violation;
 
 use protem_data::Recipe;
 use protem_encoder::{Arch, Head, Stem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// Everything that can be set about a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -143,16 +147,21 @@ pub enum Schedule {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataSettings {
+    /// Folder of training images: class folders, flat or nested. Without one, images are generated.
+    pub folder: Option<PathBuf>,
+    /// Labelled folder that kNN is measured on; without one, `held_out` of a labelled training set.
+    pub test_folder: Option<PathBuf>,
     /// Side of a view in pixels.
     pub image_size: u32,
     /// Threads that decode and augment; as many as compute when not given.
     pub workers: Option<usize>,
     /// Share of each class kept out of training for kNN when labels exist and no test folder is
-    /// named.
+    /// named; 0 keeps all images in.
     pub held_out: f64,
-    /// Share of the images that may be unreadable before the run is refused.
+    /// Share of the images that may be unreadable: more refuse the run at its start, and end it
+    /// where they become unreadable on the way.
     pub max_unreadable: f64,
-    /// Number of training images to generate when no folder is named; a tenth as many test images
+    /// Number of training images to generate when no folder is named; a fifth as many test images
     /// come on top.
     pub generated_images: usize,
 }
@@ -160,6 +169,8 @@ pub struct DataSettings {
 impl Default for DataSettings {
     fn default() -> Self {
         Self {
+            folder: None,
+            test_folder: None,
             image_size: 32,
             workers: None,
             held_out: 0.1,
@@ -333,7 +344,7 @@ impl Default for OptimSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvalSettings {
-    /// Epochs between kNN evaluations; 0 is never.
+    /// Epochs between kNN evaluations; the last epoch has one besides. 0 is never.
     pub knn_every: usize,
     /// Neighbours that vote.
     pub knn_k: usize,

@@ -5,7 +5,8 @@ use protem_encoder::MomentumPair;
 use protem_loss::Queue;
 use serde::{Deserialize, Serialize};
 
-/// How far a run has come. Counts are of what is done.
+/// How far a run has come, and what it will tell of the epoch under way and of the last one.
+/// Counts are of what is done. The same for the same seed.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Position {
     /// Whole epochs.
@@ -16,8 +17,12 @@ pub struct Position {
     pub step: u64,
     /// Sums of the losses over the batches of this epoch, for its mean.
     pub sums: LossSums,
-    /// Seconds of the run in the process or processes before this one.
-    pub seconds: f64,
+    /// Mean over the clusterings of the AMI of this epoch's E-step with the one before.
+    pub ami_previous: Option<f64>,
+    /// Mean loss of the last whole epoch.
+    pub loss: Option<f64>,
+    /// kNN accuracy of the last evaluation.
+    pub knn_top1: Option<f64>,
 }
 
 /// Sums of losses over batches.
@@ -27,6 +32,19 @@ pub struct LossSums {
     pub instance: f64,
     /// Of the ProtoNCE terms' mean.
     pub prototype: f64,
+}
+
+/// Seconds spent, over all the processes of a run; work that a crash lost is not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Clock {
+    /// The whole run.
+    pub run: f64,
+    /// The epoch under way.
+    pub epoch: f64,
+    /// Its E-step.
+    pub e_step: f64,
+    /// Its M-steps, with the wait for images and without saving.
+    pub m_step: f64,
 }
 
 /// Encoders, optimizer, queue, prototypes and position: what a checkpoint holds.
@@ -41,4 +59,6 @@ pub struct State {
     pub clusterings: Vec<Clustering>,
     /// How far the run has come.
     pub position: Position,
+    /// Seconds it took.
+    pub clock: Clock,
 }

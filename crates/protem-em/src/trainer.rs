@@ -1,30 +1,28 @@
 //! The EM loop: E-step, M-steps, evaluation, checkpoints, epoch after epoch.
 
-use crate::checkpoint::{self, Checkpoint};
-use crate::e_step::{ClusteringReport, EStepConfig, e_step};
+use crate::accumulate::Accumulated;
+use crate::checkpoint::{self, Checkpoint, Origin};
+use crate::e_step::{EStepConfig, cluster};
 use crate::error::EmError;
-use crate::events::{Evaluated, Event};
-use crate::features::{Output, extract, normalise_rows};
+use crate::events::{Evaluated, Event, Phase, Set};
+use crate::features::{Output, extract_readable, normalise_rows};
+use crate::image_set::ImageSet;
 use crate::m_step::{Batch, LossConfig, m_step};
+use crate::measure::{Measure, Measured};
+use crate::quarantine::Quarantine;
+use crate::resume;
 use crate::schedule::LearningRate;
-use crate::settings::{Plan, Schedule};
-use crate::state::{Position, State};
-use protem_data::{
-    Augment, Evaluation, IMAGENET_MEAN, IMAGENET_STD, Source, StillLoader, ViewBatch, ViewLoader,
-    ViewPlan,
-};
+use crate::settings::Plan;
+use crate::state::{Clock, Position, State};
+use protem_data::{Augment, IMAGENET_MEAN, IMAGENET_STD, Source, ViewBatch, ViewLoader, ViewPlan};
 use protem_encoder::MomentumPair;
-use protem_eval::{Features, KnnConfig, effective_rank, knn};
 use protem_loss::Queue;
 use protem_ops::Activation;
 use protem_ops::optim::Sgd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Rows that the effective rank is taken of at most.
-const RANK_ROWS: usize = 2048;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,18 +39,18 @@ pub enum Outcome {
 /// A run under way.
 pub struct Trainer {
     plan: Plan,
+    origin: Origin,
     train: Arc<dyn Source>,
     test: Option<Arc<dyn Source>>,
     checkpoints: PathBuf,
     state: State,
     gradient: Vec<f32>,
-    /// kNN of the last epoch that had one.
-    knn: Option<f64>,
-    /// Mean loss of the last epoch.
-    loss: f64,
+    quarantine: Quarantine,
     /// The last checkpoint.
     saved: PathBuf,
     resumed_from: Option<PathBuf>,
+    /// When the state's clock was last right.
+    clocked: Instant,
 }
 
 impl Trainer {
@@ -75,57 +73,36 @@ impl Trainer {
             pair,
             clusterings: Vec::new(),
             position: Position::default(),
+            clock: Clock::default(),
         };
-        Ok(Self::from_state(plan, train, test, checkpoints, state))
+        let origin = Origin::new(&plan, ImageSet::of(&*train));
+        Ok(Self::from_state(
+            plan,
+            origin,
+            train,
+            test,
+            checkpoints,
+            state,
+        ))
     }
 
     /// A run that goes on from a checkpoint, to the same bits as if it had never stopped.
     ///
     /// # Errors
-    /// A checkpoint of another encoder, queue or training set.
+    /// A checkpoint of other images, or of settings that may not change within a run.
     pub fn resume(
-        plan: Plan,
+        mut plan: Plan,
         train: Arc<dyn Source>,
         test: Option<Arc<dyn Source>>,
         checkpoints: PathBuf,
         from: Checkpoint,
     ) -> Result<Self, EmError> {
-        let mismatch = |what, found: String, wanted: String| {
-            if found == wanted {
-                Ok(())
-            } else {
-                Err(EmError::Mismatch {
-                    what,
-                    found,
-                    wanted,
-                })
-            }
-        };
-        mismatch(
-            "encoder",
-            format!("{:?}", from.encoder_config()),
-            format!("{:?}", plan.encoder),
-        )?;
-        mismatch(
-            "image size",
-            from.image_size().to_string(),
-            plan.image_size.to_string(),
-        )?;
+        let origin = Origin::new(&plan, ImageSet::of(&*train));
+        plan.notes.extend(resume::check(from.origin(), &origin)?);
         let path = from.path().to_path_buf();
         let state = from.into_state(plan.momentum as f32)?;
-        mismatch(
-            "queue",
-            state.queue.len().to_string(),
-            plan.queue.to_string(),
-        )?;
-        for clustering in &state.clusterings {
-            mismatch(
-                "number of training images",
-                clustering.labels.len().to_string(),
-                plan.images.to_string(),
-            )?;
-        }
-        let mut trainer = Self::from_state(plan, train, test, checkpoints, state);
+        tracing::debug!(checkpoint = %path.display(), step = state.position.step, "resuming");
+        let mut trainer = Self::from_state(plan, origin, train, test, checkpoints, state);
         trainer.saved.clone_from(&path);
         trainer.resumed_from = Some(path);
         Ok(trainer)
@@ -133,29 +110,35 @@ impl Trainer {
 
     fn from_state(
         plan: Plan,
+        origin: Origin,
         train: Arc<dyn Source>,
         test: Option<Arc<dyn Source>>,
         checkpoints: PathBuf,
         state: State,
     ) -> Self {
-        let gradient = vec![0.0; state.velocity.len()];
         Self {
+            gradient: vec![0.0; state.velocity.len()],
+            quarantine: Quarantine::new(plan.images, plan.settings.data.max_unreadable),
             plan,
+            origin,
             train,
             test,
             checkpoints,
             state,
-            gradient,
-            knn: None,
-            loss: f64::NAN,
             saved: PathBuf::new(),
             resumed_from: None,
+            clocked: Instant::now(),
         }
     }
 
     /// Encoders, queue, prototypes and position as they stand.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Bytes of a checkpoint of this run.
+    pub fn checkpoint_bytes(&self) -> u64 {
+        checkpoint::size(&self.state, &self.plan.clusters, self.plan.images)
     }
 
     /// Trains until all epochs are done or `stop` is set, telling `listener` what happens.
@@ -167,9 +150,38 @@ impl Trainer {
         listener: &mut dyn FnMut(&Event),
         stop: &AtomicBool,
     ) -> Result<Outcome, EmError> {
+        self.clocked = Instant::now();
+        listener(&self.begun());
+        for note in &self.plan.notes {
+            listener(&Event::Note {
+                text: note.to_string(),
+            });
+        }
         let fresh = self.state.position == Position::default();
+        if fresh && !self.measure_beginning(listener, stop)? {
+            let checkpoint = self.save()?;
+            return Ok(Outcome::Interrupted { checkpoint });
+        }
+        while self.state.position.epoch < self.plan.optim.epochs {
+            if let Some(checkpoint) = self.epoch(listener, stop)? {
+                return Ok(Outcome::Interrupted { checkpoint });
+            }
+        }
+        let position = &self.state.position;
+        listener(&Event::Done {
+            step: position.step,
+            epochs: position.epoch,
+            loss: position.loss.expect("an epoch is done"),
+            knn_top1: position.knn_top1,
+            checkpoint: self.saved.clone(),
+            seconds: self.state.clock.run,
+        });
+        Ok(Outcome::Finished)
+    }
+
+    fn begun(&self) -> Event {
         let plan = &self.plan;
-        listener(&Event::Run {
+        Event::Run {
             step: self.state.position.step,
             resumed_from: self.resumed_from.clone(),
             seed: plan.seed,
@@ -184,29 +196,7 @@ impl Trainer {
             clusters: plan.clusters.clone(),
             negatives: plan.negatives,
             chance: plan.chance_loss(),
-        });
-        for note in &plan.notes {
-            listener(&Event::Note {
-                text: note.to_string(),
-            });
         }
-        if fresh {
-            self.measure_beginning(listener)?;
-        }
-        while self.state.position.epoch < self.plan.optim.epochs {
-            if let Some(checkpoint) = self.epoch(listener, stop)? {
-                return Ok(Outcome::Interrupted { checkpoint });
-            }
-        }
-        listener(&Event::Done {
-            step: self.state.position.step,
-            epochs: self.state.position.epoch,
-            loss: self.loss,
-            knn_top1: self.knn,
-            checkpoint: self.saved.clone(),
-            seconds: self.state.position.seconds,
-        });
-        Ok(Outcome::Finished)
     }
 
     /// What is left of the current epoch. A path comes back if it was stopped and saved there.
@@ -215,106 +205,129 @@ impl Trainer {
         listener: &mut dyn FnMut(&Event),
         stop: &AtomicBool,
     ) -> Result<Option<PathBuf>, EmError> {
-        let begun = Instant::now();
-        let epoch = self.state.position.epoch;
-        let mut reports = Vec::new();
-        let clusters = !self.plan.clusters.is_empty() && epoch >= self.plan.warmup_epochs;
-        if clusters && self.state.position.batch == 0 {
-            reports = self.cluster(listener)?;
+        let position = &self.state.position;
+        let clusters = !self.plan.clusters.is_empty() && position.epoch >= self.plan.warmup_epochs;
+        if clusters && position.batch == 0 && !self.e_step(listener, stop)? {
+            return self.save().map(Some);
         }
-        let first = self.state.position.batch;
-        let e_step_seconds = begun.elapsed().as_secs_f64();
-        let m_step = Instant::now();
-        let batches = ViewLoader::new(ViewPlan {
-            source: self.train.clone(),
-            augment: Augment::new(self.plan.augment),
-            seed: self.plan.seed,
-            epoch: epoch as u64,
-            batch: self.plan.optim.batch,
-            start: first,
-            workers: self.plan.workers(),
-        })?;
-        let mut accumulated = Accumulated::new();
-        for batch in batches {
-            let stepped = self.batch(batch?, &mut accumulated, listener)?;
-            let position = self.state.position;
-            if !stepped || position.batch == self.plan.batches_per_epoch() {
-                continue; // the end of the epoch saves for itself
-            }
-            let due = self
-                .plan
-                .settings
-                .checkpoint
-                .every_steps
-                .is_some_and(|n| position.step.is_multiple_of(n));
-            let stopping = stop.load(Ordering::Relaxed);
-            if due || stopping {
-                let path = self.save(begun)?;
-                if stopping {
-                    return Ok(Some(path));
-                }
-            }
+        if let Some(path) = self.m_steps(listener, stop)? {
+            return Ok(Some(path));
         }
-        let seconds = m_step.elapsed().as_secs_f64();
-        let images = (self.state.position.batch - first) * self.plan.optim.batch;
-        self.finish_epoch(
-            &reports,
-            images as f64 / seconds,
-            (begun, e_step_seconds),
-            listener,
-        )?;
-        let done = self.state.position.epoch;
-        let last = done == self.plan.optim.epochs;
+        let epoch = self.state.position.epoch + 1;
+        let every = self.plan.eval.knn_every;
+        let last = epoch == self.plan.optim.epochs;
+        let with_knn = every > 0 && (epoch.is_multiple_of(every) || last);
+        let Some(measured) = self.measure(with_knn, listener, stop)? else {
+            return self.save().map(Some); // after the last batch: the epoch is measured again
+        };
+        self.finish_epoch(measured, listener);
         let stopping = stop.load(Ordering::Relaxed);
-        if last || stopping || done.is_multiple_of(self.plan.checkpoint.every_epochs) {
-            let path = self.save(begun)?;
+        if last || stopping || epoch.is_multiple_of(self.plan.checkpoint.every_epochs) {
+            let path = self.save()?;
             return Ok((stopping && !last).then_some(path));
         }
         Ok(None)
     }
 
-    /// The E-step of this epoch.
-    fn cluster(
+    /// The E-step of this epoch; false if it was stopped, and then nothing has changed.
+    fn e_step(
         &mut self,
         listener: &mut dyn FnMut(&Event),
-    ) -> Result<Vec<ClusteringReport>, EmError> {
-        let settings = &self.plan;
-        let (size, workers, dim) = (
-            settings.image_size,
-            settings.workers(),
-            self.plan.encoder.dim,
-        );
-        let mut embeddings = extract(
+        stop: &AtomicBool,
+    ) -> Result<bool, EmError> {
+        let begun = Instant::now();
+        let (epoch, dim) = (self.state.position.epoch + 1, self.plan.encoder.dim);
+        let span = tracing::debug_span!("e_step", epoch);
+        let _entered = span.enter();
+        let mut phase = |phase, done, of| {
+            listener(&Event::Phase {
+                epoch,
+                phase,
+                done,
+                of,
+            });
+            !stop.load(Ordering::Relaxed)
+        };
+        let images = self.plan.images;
+        let extracted = extract_readable(
             &self.state.pair.key,
             self.train.clone(),
-            size,
-            workers,
+            self.plan.image_size,
+            self.plan.workers(),
             Output::Embedding,
+            &mut |done| phase(Phase::Embedding, done, images),
         )?;
+        let Some(extracted) = extracted else {
+            return Ok(false);
+        };
+        let mut embeddings = extracted.values;
+        self.all_finite("embedding", &embeddings)?;
         normalise_rows(&mut embeddings, dim);
-        let found = e_step(
-            &e_step_config(&self.plan),
-            &embeddings,
-            dim,
-            settings.seed,
-            &self.state.clusterings,
-        )?;
-        let (clusterings, reports): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-        self.state.clusterings = clusterings;
-        for report in &reports {
-            listener(&Event::EStep {
-                epoch: self.state.position.epoch + 1,
-                step: self.state.position.step,
-                k: report.k,
-                objective: report.objective,
-                ami_previous: report.ami_previous,
-                empty: report.empty,
-                concentration_min: f64::from(report.concentration.0),
-                concentration_max: f64::from(report.concentration.1),
-                seconds: report.seconds,
-            });
+        tracing::debug!(images, seconds = begun.elapsed().as_secs_f64(), "embedded");
+        let config = EStepConfig::of(&self.plan);
+        let (mut clusterings, mut reports) = (Vec::new(), Vec::new());
+        for i in 0..config.clusters.len() {
+            if !phase(Phase::Clustering, i, config.clusters.len()) {
+                return Ok(false);
+            }
+            let previous = self.state.clusterings.get(i);
+            let (clustering, report) =
+                cluster(&config, i, &embeddings, dim, self.plan.seed, previous)?;
+            clusterings.push(clustering);
+            reports.push(report);
         }
-        Ok(reports)
+        self.quarantine
+            .add(Set::Training, extracted.unreadable, listener)?;
+        self.state.clusterings = clusterings;
+        let amis: Vec<f64> = reports.iter().filter_map(|r| r.ami_previous).collect();
+        let mean = amis.iter().sum::<f64>() / amis.len() as f64;
+        self.state.position.ami_previous = (!amis.is_empty()).then_some(mean);
+        self.state.clock.e_step = begun.elapsed().as_secs_f64();
+        for report in &reports {
+            listener(&report.event(epoch, self.state.position.step));
+        }
+        Ok(true)
+    }
+
+    /// The batches left of this epoch. A path comes back if it was stopped and saved there.
+    fn m_steps(
+        &mut self,
+        listener: &mut dyn FnMut(&Event),
+        stop: &AtomicBool,
+    ) -> Result<Option<PathBuf>, EmError> {
+        let batches = ViewLoader::new(ViewPlan {
+            source: self.train.clone(),
+            augment: Augment::new(self.plan.augment),
+            seed: self.plan.seed,
+            epoch: self.state.position.epoch as u64,
+            batch: self.plan.optim.batch,
+            start: self.state.position.batch,
+            workers: self.plan.workers(),
+        })?;
+        let of = self.plan.batches_per_epoch();
+        let mut accumulated = Accumulated::new(self.gradient.len());
+        let mut lap = Instant::now();
+        for batch in batches {
+            let stepped = self.batch(batch?, &mut accumulated, listener)?;
+            self.state.clock.m_step += lap.elapsed().as_secs_f64();
+            let position = self.state.position;
+            if stepped && position.batch < of {
+                let every = self.plan.checkpoint.every_steps;
+                let due = every.is_some_and(|n| position.step.is_multiple_of(n));
+                let stopping = stop.load(Ordering::Relaxed);
+                if due || stopping {
+                    let path = self.save()?;
+                    if stopping {
+                        return Ok(Some(path));
+                    }
+                }
+            }
+            lap = Instant::now(); // saving is no M-step
+        }
+        match self.state.position.batch {
+            done if done == of => Ok(None),
+            done => Err(EmError::LoaderStopped { done, of }),
+        }
     }
 
     /// One batch; true when it completed an optimizer step.
@@ -324,36 +337,32 @@ impl Trainer {
         accumulated: &mut Accumulated,
         listener: &mut dyn FnMut(&Event),
     ) -> Result<bool, EmError> {
-        for bad in batch.skipped {
-            listener(&Event::Quarantine {
-                name: bad.name,
-                reason: bad.reason,
-            });
-        }
-        let settings = &self.plan;
-        let side = settings.image_size as usize;
+        self.quarantine
+            .add(Set::Training, batch.skipped, listener)?;
+        let side = self.plan.image_size as usize;
         let shape = (batch.indices.len(), side, side);
-        if accumulated.batches == 0 {
+        if accumulated.batches() == 0 {
             self.state.pair.follow();
         }
         let pool = self.state.pair.query.pool().clone();
         let [queries, keys] = batch.views.map(|bytes| {
             Activation::from_images(&pool, &bytes, shape, IMAGENET_MEAN, IMAGENET_STD)
         });
-        let loss = LossConfig {
-            temperature: self.plan.temperature,
-            negatives: self.plan.negatives,
-        };
-        let stream = (
-            settings.seed,
-            (self.state.position.epoch * self.plan.batches_per_epoch() + self.state.position.batch)
-                as u64,
-        );
         let views = Batch {
             indices: &batch.indices,
             queries,
             keys,
         };
+        let loss = LossConfig {
+            temperature: self.plan.temperature,
+            negatives: self.plan.negatives,
+        };
+        let position = &mut self.state.position;
+        let of = self.plan.batches_per_epoch();
+        let stream = (
+            self.plan.seed,
+            (position.epoch * of + position.batch) as u64,
+        );
         let losses = m_step(
             &mut self.state.pair,
             &mut self.state.queue,
@@ -363,300 +372,211 @@ impl Trainer {
             views,
             &mut self.gradient,
         )?;
-        let (epoch, step) = (self.state.position.epoch + 1, self.state.position.step + 1);
         if !losses.total().is_finite() {
-            return Err(EmError::NotFinite {
-                epoch,
-                step,
-                loss: losses.total(),
-            });
+            return Err(self.not_finite("loss", self.state.position.step + 1, losses.total()));
         }
-        self.state.position.batch += 1;
-        self.state.position.sums.instance += f64::from(losses.instance);
-        self.state.position.sums.prototype += f64::from(losses.prototype.unwrap_or(0.0));
-        accumulated.add(&mut self.gradient);
-        if accumulated.batches < settings.optim.accumulate
-            && self.state.position.batch < self.plan.batches_per_epoch()
-        {
+        position.batch += 1;
+        position.sums.instance += f64::from(losses.instance);
+        position.sums.prototype += f64::from(losses.prototype.unwrap_or(0.0));
+        let last = position.batch == of;
+        accumulated.add(&mut self.gradient, losses);
+        if accumulated.batches() < self.plan.optim.accumulate && !last {
             return Ok(false);
         }
-        let lr = learning_rate(&self.plan).at(self.plan.optim.lr, epoch - 1, settings.optim.epochs);
+        self.optimizer_step(accumulated, listener)?;
+        Ok(true)
+    }
+
+    fn optimizer_step(
+        &mut self,
+        accumulated: &mut Accumulated,
+        listener: &mut dyn FnMut(&Event),
+    ) -> Result<(), EmError> {
+        let mean = accumulated.take(&mut self.gradient);
+        let lr = self.learning_rate();
         let sgd = Sgd {
             learning_rate: lr as f32,
-            momentum: settings.optim.momentum as f32,
-            weight_decay: settings.optim.weight_decay as f32,
+            momentum: self.plan.optim.momentum as f32,
+            weight_decay: self.plan.optim.weight_decay as f32,
         };
-        let micro = accumulated.batches;
-        accumulated.take_mean(&mut self.gradient);
         sgd.step(
             self.state.pair.query.parameters_mut(),
             &self.gradient,
             &mut self.state.velocity,
         );
-        self.state.position.step = step;
-        let images = self.plan.optim.batch * micro;
+        self.state.position.step += 1;
+        // Before anything is saved: a state that cannot go on must not replace one that can.
+        self.all_finite("weights", self.state.pair.query.parameters())?;
+        let images = self.plan.optim.batch * mean.batches;
         listener(&Event::Step {
-            epoch,
-            step,
-            loss: f64::from(losses.total()),
-            loss_instance: f64::from(losses.instance),
-            loss_prototype: losses.prototype.map(f64::from),
+            epoch: self.state.position.epoch + 1,
+            step: self.state.position.step,
+            loss: mean.instance + mean.prototype.unwrap_or(0.0),
+            loss_instance: mean.instance,
+            loss_prototype: mean.prototype,
             lr,
-            images_per_second: images as f64 / accumulated.begun.elapsed().as_secs_f64(),
+            images_per_second: images as f64 / mean.seconds,
         });
-        accumulated.begun = Instant::now();
+        Ok(())
+    }
+
+    fn learning_rate(&self) -> f64 {
+        let (optim, epoch) = (&self.plan.optim, self.state.position.epoch);
+        LearningRate::of(&self.plan).at(optim.lr, epoch, optim.epochs)
+    }
+
+    fn all_finite(&self, what: &'static str, values: &[f32]) -> Result<(), EmError> {
+        match values.iter().find(|x| !x.is_finite()) {
+            Some(value) => Err(self.not_finite(what, self.state.position.step, *value)),
+            None => Ok(()),
+        }
+    }
+
+    fn not_finite(&self, what: &'static str, step: u64, value: f32) -> EmError {
+        EmError::NotFinite {
+            what,
+            epoch: self.state.position.epoch + 1,
+            step,
+            value,
+        }
+    }
+
+    fn finish_epoch(&mut self, measured: Measured, listener: &mut dyn FnMut(&Event)) {
+        self.clock();
+        let lr = self.learning_rate();
+        let batches = self.plan.batches_per_epoch();
+        let position = &mut self.state.position;
+        let clock = std::mem::take(&mut self.state.clock);
+        self.state.clock.run = clock.run;
+        let sums = std::mem::take(&mut position.sums);
+        let instance = sums.instance / batches as f64;
+        let with_prototypes = !self.state.clusterings.is_empty();
+        let prototype = with_prototypes.then_some(sums.prototype / batches as f64);
+        let loss = instance + prototype.unwrap_or(0.0);
+        position.epoch += 1;
+        position.batch = 0;
+        position.loss = Some(loss);
+        position.knn_top1 = measured.knn_top1.or(position.knn_top1);
+        listener(&Event::Epoch {
+            epoch: position.epoch,
+            step: position.step,
+            loss,
+            loss_instance: instance,
+            loss_prototype: prototype,
+            chance: self.plan.chance_loss(),
+            lr,
+            knn_top1: measured.knn_top1,
+            effective_rank: measured.effective_rank,
+            ami_previous: position.ami_previous.take(),
+            images_per_second: (batches * self.plan.optim.batch) as f64 / clock.m_step,
+            seconds: clock.epoch,
+            e_step_seconds: clock.e_step,
+        });
+    }
+
+    /// kNN (if `with_knn`) and effective rank of the query encoder; none if it was stopped.
+    fn measure(
+        &mut self,
+        with_knn: bool,
+        listener: &mut dyn FnMut(&Event),
+        stop: &AtomicBool,
+    ) -> Result<Option<Measured>, EmError> {
+        let begun = Instant::now();
+        let epoch = self.state.position.epoch + 1;
+        let mut progress = |done, of| {
+            let phase = Phase::Measuring;
+            listener(&Event::Phase {
+                epoch,
+                phase,
+                done,
+                of,
+            });
+            !stop.load(Ordering::Relaxed)
+        };
+        let mut measure = Measure {
+            plan: &self.plan,
+            train: &self.train,
+            test: self.test.as_ref(),
+            progress: &mut progress,
+            unreadable: Vec::new(),
+        };
+        let measured = match measure.encoder(&self.state.pair.query, with_knn) {
+            Err(EmError::Eval(protem_eval::EvalError::NotFinite { .. })) => {
+                return Err(self.not_finite("features", self.state.position.step, f32::NAN));
+            }
+            measured => measured?,
+        };
+        for (set, bad) in measure.unreadable {
+            self.quarantine.add(set, vec![bad], listener)?;
+        }
+        tracing::debug!(epoch, seconds = begun.elapsed().as_secs_f64(), "measured");
+        Ok(measured)
+    }
+
+    /// What there is to beat: kNN on raw pixels and on the untrained encoder's features. False if
+    /// it was stopped.
+    fn measure_beginning(
+        &mut self,
+        listener: &mut dyn FnMut(&Event),
+        stop: &AtomicBool,
+    ) -> Result<bool, EmError> {
+        let mut measure = Measure {
+            plan: &self.plan,
+            train: &self.train,
+            test: self.test.as_ref(),
+            progress: &mut |_, _| true,
+            unreadable: Vec::new(),
+        };
+        if self.plan.eval.knn_every == 0 || !measure.has_labels() {
+            return Ok(true);
+        }
+        let (raw, protocol) = (measure.raw_pixels()?, measure.protocol());
+        let Some(untrained) = self.measure(true, listener, stop)? else {
+            return Ok(false);
+        };
+        let found = [
+            (Evaluated::RawPixels, raw),
+            (Evaluated::Untrained, untrained.knn_top1),
+        ];
+        for (features, top1) in found {
+            if let Some(top1) = top1 {
+                listener(&Event::Eval {
+                    step: 0,
+                    features,
+                    protocol: protocol.clone(),
+                    top1,
+                    chance: 1.0 / self.train.classes().len() as f64,
+                });
+            }
+        }
         Ok(true)
     }
 
-    fn finish_epoch(
-        &mut self,
-        reports: &[ClusteringReport],
-        images_per_second: f64,
-        (begun, e_step_seconds): (Instant, f64),
-        listener: &mut dyn FnMut(&Event),
-    ) -> Result<(), EmError> {
-        let settings = &self.plan;
-        let epoch = self.state.position.epoch + 1;
-        let due = epoch.is_multiple_of(settings.eval.knn_every) || epoch == settings.optim.epochs;
-        let (knn_top1, effective_rank) = if due {
-            self.measure()?
-        } else {
-            (None, self.rank()?)
-        };
-        self.knn = knn_top1.or(self.knn);
-        let sums = std::mem::take(&mut self.state.position.sums);
-        let mean = |sum: f64| sum / self.plan.batches_per_epoch() as f64;
-        let prototype = (!self.state.clusterings.is_empty()).then(|| mean(sums.prototype));
-        let amis: Vec<f64> = reports.iter().filter_map(|r| r.ami_previous).collect();
-        self.loss = mean(sums.instance) + prototype.unwrap_or(0.0);
-        listener(&Event::Epoch {
-            epoch,
-            step: self.state.position.step,
-            loss: self.loss,
-            loss_instance: mean(sums.instance),
-            loss_prototype: prototype,
-            chance: self.plan.chance_loss(),
-            lr: learning_rate(&self.plan).at(self.plan.optim.lr, epoch - 1, self.plan.optim.epochs),
-            knn_top1,
-            effective_rank: Some(effective_rank),
-            ami_previous: (!amis.is_empty()).then(|| amis.iter().sum::<f64>() / amis.len() as f64),
-            images_per_second,
-            seconds: begun.elapsed().as_secs_f64(),
-            e_step_seconds,
-        });
-        self.state.position.epoch = epoch;
-        self.state.position.batch = 0;
-        Ok(())
-    }
-
-    /// What there is to beat: kNN on raw pixels and on the untrained encoder's features.
-    fn measure_beginning(&self, listener: &mut dyn FnMut(&Event)) -> Result<(), EmError> {
-        let Some((test, train_labels, test_labels)) = self.labelled() else {
-            return Ok(());
-        };
-        let (train, test) = (self.pixels(self.train.clone())?, self.pixels(test)?);
-        let raw = knn(
-            &train,
-            &train_labels,
-            &test,
-            &test_labels,
-            &self.knn_config(),
-        )?
-        .top1;
-        let untrained = self.measure()?.0;
-        let tell = |features, top1: Option<f64>| top1.map(|top1| (features, top1));
-        for (features, top1) in [
-            tell(Evaluated::RawPixels, Some(raw)),
-            tell(Evaluated::Untrained, untrained),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            listener(&Event::Eval {
-                step: 0,
-                features,
-                protocol: self.protocol(),
-                top1,
-                chance: 1.0 / self.train.classes().len() as f64,
-            });
-        }
-        Ok(())
-    }
-
-    fn protocol(&self) -> String {
-        let eval = &self.plan.eval;
-        let (train, test) = (self.train.len(), self.test.as_ref().map_or(0, |t| t.len()));
-        format!(
-            "kNN, k = {}, cosine, temperature {}, {train} training and {test} test images, centre crop of {} pixels",
-            eval.knn_k, eval.knn_temperature, self.plan.image_size
-        )
-    }
-
-    fn knn_config(&self) -> KnnConfig {
-        KnnConfig {
-            k: self.plan.eval.knn_k,
-            temperature: self.plan.eval.knn_temperature,
-        }
-    }
-
-    /// Centre crops as they are, mean-free by channel.
-    fn pixels(&self, source: Arc<dyn Source>) -> Result<Features, EmError> {
-        let size = self.plan.image_size;
-        let mut values = Vec::new();
-        for batch in StillLoader::new(source, Evaluation::for_size(size), 256, self.plan.workers())
-        {
-            values.extend(
-                batch?
-                    .images
-                    .into_iter()
-                    .map(|byte| f32::from(byte) / 255.0 - 0.5),
-            );
-        }
-        Ok(Features::new(values, (size * size * 3) as usize)?)
-    }
-
-    /// kNN accuracy, where there are labels, and the effective rank, of the query encoder.
-    fn measure(&self) -> Result<(Option<f64>, f64), EmError> {
-        let Some((test, train_labels, test_labels)) = self.labelled() else {
-            return Ok((None, self.rank()?));
-        };
-        let (train, test) = (self.features(self.train.clone())?, self.features(test)?);
-        let config = self.knn_config();
-        let top1 = knn(&train, &train_labels, &test, &test_labels, &config)?.top1;
-        Ok((Some(top1), effective_rank(&spread(train, RANK_ROWS)?)?))
-    }
-
-    fn rank(&self) -> Result<f64, EmError> {
-        let rows = self.train.len();
-        let every = rows.div_ceil(RANK_ROWS);
-        let some = protem_data::Subset::new(
-            self.train.clone(),
-            (0..rows as u32).step_by(every).collect(),
-        );
-        Ok(effective_rank(&self.features(Arc::new(some))?)?)
-    }
-
-    fn labelled(&self) -> Option<Labelled> {
-        let labels = |source: &dyn Source| {
-            (0..source.len())
-                .map(|i| source.label(i))
-                .collect::<Option<Vec<u32>>>()
-        };
-        let test = self.test.clone()?;
-        Some((test.clone(), labels(&*self.train)?, labels(&*test)?))
-    }
-
-    fn features(&self, source: Arc<dyn Source>) -> Result<Features, EmError> {
-        let plan = &self.plan;
-        let values = extract(
-            &self.state.pair.query,
-            source,
-            plan.image_size,
-            plan.workers(),
-            Output::Features,
-        )?;
-        Ok(Features::new(values, self.plan.encoder.feature_dim())?)
+    /// Brings the clock up to now.
+    fn clock(&mut self) {
+        let seconds = self.clocked.elapsed().as_secs_f64();
+        self.clocked = Instant::now();
+        self.state.clock.run += seconds;
+        self.state.clock.epoch += seconds;
     }
 
     /// Writes a checkpoint and removes those beyond the number to keep.
-    fn save(&mut self, begun: Instant) -> Result<PathBuf, EmError> {
-        self.state.position.seconds += begun.elapsed().as_secs_f64();
-        let path = self
-            .checkpoints
-            .join(checkpoint::file_name(self.state.position.step));
-        checkpoint::save(&path, &self.state, self.plan.image_size)?;
+    fn save(&mut self) -> Result<PathBuf, EmError> {
+        self.clock();
+        let step = self.state.position.step;
+        let path = self.checkpoints.join(checkpoint::file_name(step));
+        checkpoint::save(&path, &self.state, &self.origin)?;
+        let seconds = self.clocked.elapsed().as_secs_f64();
+        tracing::debug!(checkpoint = %path.display(), step, seconds, "saved");
         let files = checkpoint::list(&self.checkpoints)?;
         let spare = files.len().saturating_sub(self.plan.checkpoint.keep_last);
         for old in files.iter().take(spare).filter(|old| **old != path) {
-            remove(old)?;
+            // One checkpoint too many is no reason to end a run.
+            if let Err(error) = std::fs::remove_file(old) {
+                tracing::warn!(%error, checkpoint = %old.display(), "an old checkpoint stays");
+            }
         }
-        self.saved = path.clone();
+        self.saved.clone_from(&path);
         Ok(path)
-    }
-}
-
-fn learning_rate(plan: &Plan) -> LearningRate {
-    match plan.optim.schedule {
-        Schedule::Cosine => LearningRate::Cosine,
-        Schedule::Step => LearningRate::Step {
-            milestones: plan.optim.milestones.clone(),
-            gamma: plan.optim.gamma,
-        },
-    }
-}
-
-fn e_step_config(plan: &Plan) -> EStepConfig {
-    EStepConfig {
-        clusters: plan.clusters.clone(),
-        iterations: plan.e_step.iterations,
-        restarts: plan.e_step.restarts,
-        max_points_per_centroid: plan.e_step.max_points_per_centroid,
-        warm_start: plan.e_step.warm_start,
-        temperature: plan.temperature,
-        smoothing: plan.e_step.smoothing,
-        percentiles: (plan.e_step.percentiles[0], plan.e_step.percentiles[1]),
-    }
-}
-
-fn remove(path: &Path) -> Result<(), EmError> {
-    std::fs::remove_file(path).map_err(|source| EmError::Io {
-        action: "remove",
-        path: path.to_path_buf(),
-        source,
-    })
-}
-
-/// At most `rows` rows, evenly spread.
-fn spread(features: Features, rows: usize) -> Result<Features, EmError> {
-    let every = features.rows().div_ceil(rows);
-    let values = features
-        .values()
-        .chunks_exact(features.dim())
-        .step_by(every)
-        .flatten()
-        .copied()
-        .collect();
-    Ok(Features::new(values, features.dim())?)
-}
-
-/// The test images, and the labels of training and test images.
-type Labelled = (Arc<dyn Source>, Vec<u32>, Vec<u32>);
-
-/// Gradients of the batches of one step.
-struct Accumulated {
-    begun: Instant,
-    batches: usize,
-    sum: Vec<f32>,
-}
-
-impl Accumulated {
-    fn new() -> Self {
-        Self {
-            begun: Instant::now(),
-            batches: 0,
-            sum: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, gradient: &mut [f32]) {
-        if self.batches == 0 {
-            self.sum.clear();
-            self.sum.extend_from_slice(gradient);
-        } else {
-            self.sum
-                .iter_mut()
-                .zip(gradient)
-                .for_each(|(s, g)| *s += *g);
-        }
-        self.batches += 1;
-    }
-
-    fn take_mean(&mut self, gradient: &mut [f32]) {
-        let scale = 1.0 / self.batches as f32;
-        gradient
-            .iter_mut()
-            .zip(&self.sum)
-            .for_each(|(g, s)| *g = s * scale);
-        self.batches = 0;
     }
 }

@@ -4,7 +4,9 @@
 //! The crate reads the trainer's events and knows nothing of its insides.
 
 mod npy;
+mod quarantine;
 mod run_folder;
 
 pub use npy::write_npy;
+pub use quarantine::Listed;
 pub use run_folder::{ReportError, RunFolder};

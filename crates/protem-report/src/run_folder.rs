@@ -1,9 +1,17 @@
 //! The folder of a run.
 
-use protem_em::{EmError, Event, write_atomically};
-use std::fs::{self, File, OpenOptions};
+use crate::quarantine::{Listed, QuarantineList};
+use protem_em::{EmError, Event, Position, list_checkpoints, remove_partial, write_atomically};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+
+const CONFIG: &str = "config.toml";
+const METRICS: &str = "metrics.jsonl";
+const QUARANTINE: &str = "quarantine.tsv";
+const CHECKPOINTS: &str = "checkpoints";
+/// Held while a process works in the folder.
+const LOCK: &str = ".lock";
 
 /// Why a run's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +22,17 @@ pub enum ReportError {
     /// It holds no run to go on with.
     #[error("{} holds no run", .0.display())]
     NoRun(PathBuf),
+    /// Another process is at work in it.
+    #[error("another process is at work in {}", .0.display())]
+    InUse(PathBuf),
+    /// Nothing can be written there.
+    #[error("nothing can be written to {}: {source}", path.display())]
+    Unwritable {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A file that could not be written or read.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -29,70 +48,98 @@ pub enum ReportError {
     Write(#[from] EmError),
 }
 
-/// `config.toml`, `metrics.jsonl`, `quarantine.tsv` and `checkpoints/` of one run.
+/// `config.toml`, `metrics.jsonl`, `quarantine.tsv` and `checkpoints/` of one run. One process at
+/// a time has it.
 #[derive(Debug)]
 pub struct RunFolder {
     root: PathBuf,
     metrics: File,
+    quarantine: QuarantineList,
+    /// Released when the process ends, however it ends.
+    _lock: File,
 }
 
 impl RunFolder {
+    /// Whether there is a run.
+    pub fn holds_run(root: &Path) -> bool {
+        root.join(CONFIG).exists() || Self::has_checkpoints(root)
+    }
+
+    /// Whether there is a checkpoint to go on from, whole or not.
+    pub fn has_checkpoints(root: &Path) -> bool {
+        list_checkpoints(&Self::checkpoints(root)).is_ok_and(|files| !files.is_empty())
+    }
+
+    /// Whether files could be written there, without leaving any: in the folder if it exists, in
+    /// the nearest folder above it otherwise.
+    ///
+    /// # Errors
+    /// What the file system refuses.
+    pub fn probe(root: &Path) -> Result<(), ReportError> {
+        let refused = |source| ReportError::Unwritable {
+            path: root.to_path_buf(),
+            source,
+        };
+        let root = std::path::absolute(root).map_err(refused)?;
+        let there = root.ancestors().find(|p| p.exists()).unwrap_or(&root);
+        let probe = there.join(format!(".protem-{}", std::process::id()));
+        let written = File::create(&probe).and_then(|mut file| file.write_all(b"probe"));
+        let removed = fs::remove_file(&probe);
+        written.and(removed).map_err(refused)
+    }
+
     /// A folder for a new run; `overwrite` removes the run that is there.
     ///
     /// # Errors
     /// A run that is there, or what the file system refuses.
     pub fn create(root: &Path, config: &str, overwrite: bool) -> Result<Self, ReportError> {
-        let holds_run = root.join("config.toml").exists() || root.join("checkpoints").exists();
-        if holds_run && !overwrite {
+        fs::create_dir_all(root).map_err(io("create", root))?;
+        let lock = lock(root)?;
+        if Self::holds_run(root) && !overwrite {
             return Err(ReportError::Occupied(root.to_path_buf()));
         }
-        if holds_run {
-            // Only what a run writes: the folder may hold other things.
-            for name in ["config.toml", "metrics.jsonl", "quarantine.tsv"] {
-                let path = root.join(name);
-                if path.exists() {
-                    fs::remove_file(&path).map_err(io("remove", &path))?;
-                }
-            }
-            let checkpoints = root.join("checkpoints");
-            if checkpoints.exists() {
-                fs::remove_dir_all(&checkpoints).map_err(io("remove", &checkpoints))?;
-            }
-        }
-        let checkpoints = root.join("checkpoints");
+        remove_run(root)?;
+        // The config first: without it the folder is none of a run, and can be begun again.
+        write_atomically(&root.join(CONFIG), config.as_bytes())?;
+        let checkpoints = Self::checkpoints(root);
         fs::create_dir_all(&checkpoints).map_err(io("create", &checkpoints))?;
-        write_atomically(&root.join("config.toml"), config.as_bytes())?;
-        Self::open(root)
+        Self::open(root, lock)
     }
 
-    /// The folder of a run that goes on from `step`; metrics after that step are dropped, since
-    /// they will come again.
+    /// The folder of a run that goes on from `position`; metrics after it are dropped, since they
+    /// will come again, and so is what a crash left half written.
     ///
     /// # Errors
     /// No run, or what the file system refuses.
-    pub fn resume(root: &Path, step: u64) -> Result<Self, ReportError> {
-        if !root.join("config.toml").exists() {
+    pub fn resume(root: &Path, position: &Position) -> Result<Self, ReportError> {
+        if !root.join(CONFIG).exists() {
             return Err(ReportError::NoRun(root.to_path_buf()));
         }
-        let path = root.join("metrics.jsonl");
+        let lock = lock(root)?;
+        let checkpoints = Self::checkpoints(root);
+        fs::create_dir_all(&checkpoints).map_err(io("create", &checkpoints))?;
+        remove_partial(root)?;
+        remove_partial(&checkpoints)?;
+        let path = root.join(METRICS);
         if path.exists() {
             let file = File::open(&path).map_err(io("read", &path))?;
             let mut kept = String::new();
-            for line in BufReader::new(file).lines() {
+            for line in BufReader::new(file).split(b'\n') {
                 let line = line.map_err(io("read", &path))?;
                 // A line torn by a crash is none.
-                if serde_json::from_str::<Event>(&line).is_ok_and(|event| event.precedes(step)) {
-                    kept.push_str(&line);
+                let event = serde_json::from_slice::<Event>(&line);
+                if event.is_ok_and(|event| event.precedes(position)) {
+                    kept.push_str(&String::from_utf8_lossy(&line));
                     kept.push('\n');
                 }
             }
             write_atomically(&path, kept.as_bytes())?;
         }
-        Self::open(root)
+        Self::open(root, lock)
     }
 
-    fn open(root: &Path) -> Result<Self, ReportError> {
-        let path = root.join("metrics.jsonl");
+    fn open(root: &Path, lock: File) -> Result<Self, ReportError> {
+        let path = root.join(METRICS);
         let metrics = OpenOptions::new()
             .create(true)
             .append(true)
@@ -101,6 +148,8 @@ impl RunFolder {
         Ok(Self {
             root: root.to_path_buf(),
             metrics,
+            quarantine: QuarantineList::open(root.join(QUARANTINE))?,
+            _lock: lock,
         })
     }
 
@@ -112,9 +161,9 @@ impl RunFolder {
     /// The config that the run was begun with.
     ///
     /// # Errors
-    /// What the file system refuses.
+    /// No run, or what the file system refuses.
     pub fn config(root: &Path) -> Result<String, ReportError> {
-        let path = root.join("config.toml");
+        let path = root.join(CONFIG);
         if !path.exists() {
             return Err(ReportError::NoRun(root.to_path_buf()));
         }
@@ -123,40 +172,125 @@ impl RunFolder {
 
     /// Where checkpoints go.
     pub fn checkpoints(root: &Path) -> PathBuf {
-        root.join("checkpoints")
+        root.join(CHECKPOINTS)
     }
 
-    /// Appends an event to `metrics.jsonl` as one whole line, and an unreadable image to
-    /// `quarantine.tsv` as well.
+    /// The images that were left out when the run began.
+    ///
+    /// # Errors
+    /// What the file system refuses.
+    pub fn left_out(root: &Path) -> Result<Listed, ReportError> {
+        Ok(QuarantineList::open(root.join(QUARANTINE))?.left_out())
+    }
+
+    /// Appends a metric to `metrics.jsonl` as one whole line, and an unreadable image to
+    /// `quarantine.tsv`, once. Notes and phases are not kept.
     ///
     /// # Errors
     /// What the file system refuses.
     pub fn record(&mut self, event: &Event) -> Result<(), ReportError> {
-        let mut line = serde_json::to_string(event).expect("plain data");
-        line.push('\n');
-        let path = self.root.join("metrics.jsonl");
-        self.metrics
-            .write_all(line.as_bytes())
-            .map_err(io("append to", &path))?;
-        if let Event::Quarantine { name, reason } = event {
-            let path = self.root.join("quarantine.tsv");
-            let flat = |text: &str| text.replace(['\t', '\n'], " ");
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&path)
-                .and_then(|mut file| writeln!(file, "{}\t{}", flat(name), flat(reason)))
+        if event.is_metric() {
+            let mut line = serde_json::to_string(event).expect("plain data");
+            line.push('\n');
+            let path = self.root.join(METRICS);
+            self.metrics
+                .write_all(line.as_bytes())
                 .map_err(io("append to", &path))?;
         }
-        Ok(())
+        self.quarantine.record(event)
     }
 }
 
-fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ReportError {
+fn lock(root: &Path) -> Result<File, ReportError> {
+    let path = root.join(LOCK);
+    let file = File::create(&path).map_err(io("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ReportError::InUse(root.to_path_buf())),
+        // A file system without locks: nobody can be kept out.
+        Err(TryLockError::Error(_)) => Ok(file),
+    }
+}
+
+/// Removes only what a run writes: the folder may hold other things.
+fn remove_run(root: &Path) -> Result<(), ReportError> {
+    let checkpoints = RunFolder::checkpoints(root);
+    if checkpoints.exists() {
+        fs::remove_dir_all(&checkpoints).map_err(io("remove", &checkpoints))?;
+    }
+    for name in [METRICS, QUARANTINE, CONFIG] {
+        let path = root.join(name);
+        if path.exists() {
+            fs::remove_file(&path).map_err(io("remove", &path))?;
+        }
+    }
+    remove_partial(root)?;
+    Ok(())
+}
+
+pub(crate) fn io(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(std::io::Error) -> ReportError + use<> {
     let path = path.to_path_buf();
     move |source| ReportError::Io {
         action,
         path,
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_not_overwritten_unasked_and_not_shared() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("run");
+        RunFolder::probe(&root).unwrap();
+        assert!(!root.exists());
+        let run = RunFolder::create(&root, "seed = 1", false).unwrap();
+        let again = RunFolder::create(&root, "seed = 2", true);
+        assert!(matches!(again, Err(ReportError::InUse(_))));
+        drop(run);
+        let again = RunFolder::create(&root, "seed = 2", false);
+        assert!(matches!(again, Err(ReportError::Occupied(_))));
+        assert_eq!(RunFolder::config(&root).unwrap(), "seed = 1");
+        fs::write(root.join("mine.txt"), "mine").unwrap();
+        drop(RunFolder::create(&root, "seed = 2", true).unwrap());
+        assert_eq!(RunFolder::config(&root).unwrap(), "seed = 2");
+        assert!(root.join("mine.txt").exists());
+        assert!(RunFolder::probe(&root.join("mine.txt")).is_err());
+    }
+
+    #[test]
+    fn torn_and_later_metrics_are_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let mut run = RunFolder::create(root, "", false).unwrap();
+        let step = |step| Event::Step {
+            epoch: 1,
+            step,
+            loss: 0.1,
+            loss_instance: 0.1,
+            loss_prototype: None,
+            lr: 0.1,
+            images_per_second: 1.0,
+        };
+        run.record(&step(1)).unwrap();
+        run.record(&Event::Note { text: "x".into() }).unwrap();
+        run.record(&step(2)).unwrap();
+        run.metrics.write_all(b"{\"event\":\"st").unwrap();
+        drop(run);
+        fs::write(root.join("config.toml.partial"), "torn").unwrap();
+        let position = Position {
+            step: 1,
+            ..Position::default()
+        };
+        drop(RunFolder::resume(root, &position).unwrap());
+        let kept = fs::read_to_string(root.join(METRICS)).unwrap();
+        assert_eq!(kept, serde_json::to_string(&step(1)).unwrap() + "\n");
+        assert!(!root.join("config.toml.partial").exists());
     }
 }

@@ -8,7 +8,12 @@ use std::path::PathBuf;
 #[command(
     name = "protem",
     version,
-    after_help = "Example:\n  protem train ~/photos --config configs/cifar10.toml --out runs/photos"
+    after_help = "Examples:
+  train        protem train ~/photos --config configs/cifar10.toml --out runs/photos
+  eval knn     protem eval knn --checkpoint runs/photos --train train --test test
+  embed        protem embed --checkpoint runs/photos --data ~/photos --out photos.npy
+  config       protem config schema > protem.schema.json
+  help         protem help train"
 )]
 pub struct Cli {
     /// What to do.
@@ -46,7 +51,8 @@ pub enum Command {
 /// Arguments of `train`.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// Folder of images; without one, the generated set.
+    /// Folder of images (class folders, flat or nested); without one, the generated set. A run that
+    /// is resumed remembers it.
     pub folder: Option<PathBuf>,
     /// The same as FOLDER.
     #[arg(long, conflicts_with = "folder")]

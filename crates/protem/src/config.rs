@@ -1,4 +1,5 @@
-//! Settings from their layers: defaults < file < environment < `--set`.
+//! Settings from their layers: defaults < file < environment < `--set`. Each layer is checked by
+//! itself, so that an error names it.
 
 use crate::failure::Failure;
 use protem_em::Settings;
@@ -12,25 +13,59 @@ const PREFIX: &str = "PROTEM_";
 /// Variables with the prefix that are no settings.
 const NOT_SETTINGS: [&str; 1] = ["PROTEM_ISA"];
 
-/// Settings from a file (or, without one, the quickstart's if `generated`), the environment and
-/// `key=value` pairs.
-pub fn load(file: Option<&Path>, generated: bool, set: &[String]) -> Result<Settings, Failure> {
-    let mut table = match file {
+/// Settings from a file (or the defaults), the environment and `key=value` pairs.
+pub fn load(file: Option<&Path>, set: &[String]) -> Result<Settings, Failure> {
+    let base = match file {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| {
-                Failure::usage(format!("cannot read the config {}: {e}", path.display()))
-            })?;
-            parse(&text, &path.display().to_string())?
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| Failure::usage(format!("cannot read the config {name}: {e}")))?;
+            parse(&text, &name)?
         }
-        None if generated => parse(QUICKSTART, "configs/quickstart.toml")?,
         None => Table::new(),
     };
-    for (name, value) in std::env::vars() {
-        if let Some(key) = name
-            .strip_prefix(PREFIX)
-            .filter(|_| !NOT_SETTINGS.contains(&name.as_str()))
+    layered(base, set)
+}
+
+/// The same for training: without a config file and without a folder from any layer, the
+/// generated set's settings are the base.
+pub fn for_training(
+    file: Option<&Path>,
+    folder: Option<&Path>,
+    set: &[String],
+) -> Result<Settings, Failure> {
+    let settings = load(file, set)?;
+    if file.is_some() || folder.is_some() || settings.data.folder.is_some() {
+        return Ok(settings);
+    }
+    layered(parse(QUICKSTART, "configs/quickstart.toml")?, set)
+}
+
+/// Settings from the text of a config file.
+pub fn from_text(text: &str, name: &str) -> Result<Settings, Failure> {
+    resolve(parse(text, name)?)
+}
+
+/// Settings as the text of a config file.
+pub fn to_text(settings: &Settings) -> String {
+    toml::to_string_pretty(settings).expect("settings are TOML")
+}
+
+fn layered(mut table: Table, set: &[String]) -> Result<Settings, Failure> {
+    for (name, value) in std::env::vars_os() {
+        let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else {
+            continue;
+        };
+        if let Some(key) = name.strip_prefix(PREFIX)
+            && !NOT_SETTINGS.contains(&name)
         {
-            put(&mut table, &key.to_lowercase().replace("__", "."), &value)?;
+            let key = key.to_lowercase().replace("__", ".");
+            put(
+                &mut table,
+                &key,
+                value,
+                &format!("environment variable {name}"),
+            )?;
         }
     }
     for pair in set {
@@ -39,62 +74,70 @@ pub fn load(file: Option<&Path>, generated: bool, set: &[String]) -> Result<Sett
                 "--set {pair}: write KEY=VALUE, such as optim.lr=0.06"
             ))
         })?;
-        put(&mut table, key, value)?;
+        put(&mut table, key.trim(), value, &format!("--set {pair}"))?;
     }
     resolve(table)
 }
 
-/// Settings from the text of a config file.
-pub fn from_text(text: &str, name: &str) -> Result<Settings, Failure> {
-    resolve(parse(text, name)?)
-}
-
+/// A file's table, every key and value of it found right.
 fn parse(text: &str, name: &str) -> Result<Table, Failure> {
-    text.parse()
-        .map_err(|e| Failure::usage(format!("{name} is not TOML: {e}")))
+    let table: Table = text
+        .parse()
+        .map_err(|e| Failure::usage(format!("{name} is not TOML: {e}")))?;
+    check_keys(&table, name)?;
+    toml::from_str::<Settings>(text).map_err(|e| Failure::usage(format!("{name}: {e}")))?;
+    Ok(table)
 }
 
-fn put(table: &mut Table, key: &str, value: &str) -> Result<(), Failure> {
+/// Sets one key of the table, found right by itself first, so that an error can name `origin`.
+fn put(table: &mut Table, key: &str, value: &str, origin: &str) -> Result<(), Failure> {
+    let plain = Value::String(value.to_owned());
     // A value that is no TOML by itself is a plain word: mode=moco-v2.
-    let value = format!("x = {value}")
+    let parsed = format!("x = {value}")
         .parse::<Table>()
         .ok()
         .and_then(|mut t| t.remove("x"))
-        .unwrap_or_else(|| Value::String(value.to_owned()));
+        .unwrap_or_else(|| plain.clone());
+    check_keys(&nested(key, parsed.clone()), origin)?;
+    let fits = |value: &Value| resolve(nested(key, value.clone()));
+    let value = match fits(&parsed) {
+        Ok(_) => parsed,
+        Err(_) if fits(&plain).is_ok() => plain, // a folder called 2024
+        Err(error) => return Err(Failure::usage(format!("{origin}: {error}"))),
+    };
     let mut at = table;
-    let mut parts = key.split('.').peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            at.insert(part.to_owned(), value);
-            return Ok(());
-        }
+    let (sections, last) = match key.rsplit_once('.') {
+        Some((sections, last)) => (sections.split('.').collect(), last),
+        None => (Vec::new(), key),
+    };
+    for part in sections {
         at = at
             .entry(part)
             .or_insert_with(|| Value::Table(Table::new()))
             .as_table_mut()
-            .ok_or_else(|| Failure::usage(format!("{key}: {part} is not a section")))?;
+            .ok_or_else(|| Failure::usage(format!("{origin}: {part} is not a section")))?;
     }
+    at.insert(last.to_owned(), value);
     Ok(())
 }
 
+/// The table that holds one dotted key.
+fn nested(key: &str, value: Value) -> Table {
+    let (name, value) = match key.split_once('.') {
+        Some((section, rest)) => (section, Value::Table(nested(rest, value))),
+        None => (key, value),
+    };
+    Table::from_iter([(name.to_owned(), value)])
+}
+
 fn resolve(table: Table) -> Result<Settings, Failure> {
-    check_keys(&table)?;
-    Settings::deserialize_table(table)
+    Value::Table(table)
+        .try_into()
         .map_err(|e| Failure::usage(format!("a setting has a wrong value: {e}")))
 }
 
-trait FromTable: Sized {
-    fn deserialize_table(table: Table) -> Result<Self, toml::de::Error>;
-}
-
-impl FromTable for Settings {
-    fn deserialize_table(table: Table) -> Result<Self, toml::de::Error> {
-        Value::Table(table).try_into()
-    }
-}
-
 /// Refuses a key that does not exist, with the nearest that does.
-fn check_keys(table: &Table) -> Result<(), Failure> {
+fn check_keys(table: &Table, origin: &str) -> Result<(), Failure> {
     let known = known_keys();
     for key in keys_of(table, "") {
         if !known.contains(&key) {
@@ -105,7 +148,7 @@ fn check_keys(table: &Table) -> Result<(), Failure> {
                 .map(|near| format!(": did you mean {near}?"))
                 .unwrap_or_default();
             return Err(Failure::usage(format!(
-                "there is no setting {key}{hint} (`protem config schema` lists them)"
+                "{origin}: there is no setting {key}{hint} (`protem config schema` lists them)"
             )));
         }
     }
@@ -156,8 +199,8 @@ mod tests {
         let mut seen = 0;
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            let settings = load(Some(&path), false, &[])
-                .unwrap_or_else(|e| panic!("{}: {e:?}", path.display()));
+            let settings =
+                load(Some(&path), &[]).unwrap_or_else(|e| panic!("{}: {e:?}", path.display()));
             protem_em::Plan::check(&settings, 1_300_000)
                 .unwrap_or_else(|e| panic!("{}: {e:?}", path.display()));
             seen += 1;
@@ -167,13 +210,13 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_the_nearest() {
-        let error = load(None, false, &["optim.lrr=1".into()]).unwrap_err();
+        let error = load(None, &["optim.lrr=1".into()]).unwrap_err();
         assert!(
             error.to_string().contains("did you mean optim.lr?"),
             "{error}"
         );
         assert_eq!(
-            load(None, false, &["mode=moco-v2".into()]).unwrap().mode,
+            load(None, &["mode=moco-v2".into()]).unwrap().mode,
             protem_em::Mode::MocoV2
         );
     }

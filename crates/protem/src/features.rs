@@ -1,11 +1,15 @@
 //! What uses a trained encoder: `eval knn` and `embed`.
 
 use crate::args::{EmbedArgs, KnnArgs};
+use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
-use protem_data::{Folder, Source};
-use protem_em::{Checkpoint, Output, extract};
+use crate::images::open_folder;
+use indicatif::{ProgressBar, ProgressStyle};
+use protem_data::Source;
+use protem_em::{Checkpoint, Output, extract_readable};
 use protem_eval::{Features, KnnConfig};
-use std::path::Path;
+use protem_report::RunFolder;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Loader threads of a pass over a folder.
@@ -14,136 +18,204 @@ fn workers() -> usize {
 }
 
 fn open_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
+    const ADVICE: &str = "Name a file of a run's checkpoints folder, or the run's folder.";
+    if !path.exists() {
+        return Err(Failure::usage(format!(
+            "there is no checkpoint {}. {ADVICE}",
+            path.display()
+        )));
+    }
     let opened = if path.is_dir() {
         let inner = protem_report::RunFolder::checkpoints(path);
-        Checkpoint::newest(if inner.is_dir() { &inner } else { path })
-            .map(|(checkpoint, _)| checkpoint)
+        Checkpoint::newest(if inner.is_dir() { &inner } else { path }).map(|(found, refused)| {
+            for (_, reason) in refused {
+                warn(format!("{reason}; taking the one before"));
+            }
+            found
+        })
     } else {
         Checkpoint::open(path)
     };
-    opened.map_err(|e| {
-        Failure::running(format!(
-            "{}\nName a file of a run's checkpoints folder, or the run's folder.",
-            explain(&e)
-        ))
-    })
+    opened.map_err(|e| Failure::running(format!("{}\n{ADVICE}", explain(&e))))
 }
 
-/// A folder's features under a checkpoint's encoder. Unreadable images are an error: the rows
-/// would no longer be the folder's images.
-fn features_of(checkpoint: &Checkpoint, folder: Arc<dyn Source>) -> Result<Features, Failure> {
+/// Features of the images of a folder that can be read, and which those are. The others are said
+/// on standard error.
+struct FolderFeatures {
+    features: Features,
+    indices: Vec<u32>,
+    skipped: usize,
+}
+
+fn features_of(
+    checkpoint: &Checkpoint,
+    path: &Path,
+    folder: Arc<dyn Source>,
+) -> Result<FolderFeatures, Failure> {
     let encoder = checkpoint
         .query_encoder()
         .map_err(|e| Failure::running(explain(&e)))?;
     let dim = encoder.config().feature_dim();
-    let values = extract(
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} images, {eta} left");
+    let bar = ProgressBar::new(folder.len() as u64)
+        .with_style(style.expect("a fixed template").progress_chars("=> "))
+        .with_message(path.display().to_string());
+    let extracted = extract_readable(
         &encoder,
         folder,
         checkpoint.image_size(),
         workers(),
         Output::Features,
-    )
-    .map_err(|e| Failure::running(explain(&e)))?;
-    Features::new(values, dim).map_err(|e| Failure::running(explain(&e)))
-}
-
-fn labelled(path: &Path) -> Result<(Arc<dyn Source>, Vec<u32>), Failure> {
-    let folder = open_folder(path)?;
-    let labels: Option<Vec<u32>> = (0..folder.len()).map(|i| folder.label(i)).collect();
-    let labels = labels.ok_or_else(|| {
-        Failure::usage(format!(
-            "{} has no classes: kNN needs at least two folders of images in it",
+        &mut |done| {
+            bar.set_position(done as u64);
+            true
+        },
+    );
+    bar.finish_and_clear();
+    let extracted = extracted.map_err(|e| Failure::running(explain(&e)))?;
+    let extracted = extracted.expect("never asked to stop");
+    for bad in &extracted.unreadable {
+        warn(format!("skipped {}: {}", bad.name, bad.reason));
+    }
+    let skipped = extracted.unreadable.len();
+    let (values, indices) = extracted.readable(dim);
+    if values.is_empty() {
+        return Err(Failure::running(format!(
+            "no image of {} can be read",
             path.display()
-        ))
-    })?;
-    Ok((folder, labels))
+        )));
+    }
+    let features = Features::new(values, dim).map_err(|e| Failure::running(explain(&e)))?;
+    Ok(FolderFeatures {
+        features,
+        indices,
+        skipped,
+    })
 }
 
-pub fn open_folder(path: &Path) -> Result<Arc<dyn Source>, Failure> {
-    Ok(Arc::new(
-        Folder::open(path).map_err(|e| Failure::usage(explain(&e)))?,
-    ))
+/// A labelled set, ready for kNN.
+struct Labelled {
+    folder: Arc<dyn Source>,
+    path: PathBuf,
+}
+
+impl Labelled {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let folder = open_folder(path)?;
+        if folder.classes().is_empty() {
+            return Err(Failure::usage(format!(
+                "{} has no classes: kNN needs at least two folders of images in it",
+                path.display()
+            )));
+        }
+        Ok(Self {
+            folder,
+            path: path.to_path_buf(),
+        })
+    }
+
+    fn features(&self, checkpoint: &Checkpoint) -> Result<(FolderFeatures, Vec<u32>), Failure> {
+        let found = features_of(checkpoint, &self.path, self.folder.clone())?;
+        let label = |i: &u32| self.folder.label(*i as usize);
+        let labels = found.indices.iter().filter_map(label).collect();
+        Ok((found, labels))
+    }
 }
 
 /// `protem eval knn`.
 pub fn knn(args: KnnArgs) -> Result<(), Failure> {
-    let checkpoint = open_checkpoint(&args.checkpoint)?;
-    let ((train, train_labels), (test, test_labels)) =
-        (labelled(&args.train)?, labelled(&args.test)?);
-    if train.classes() != test.classes() {
-        return Err(Failure::usage(format!(
-            "the classes differ: {:?} in {}, {:?} in {}",
-            train.classes(),
-            args.train.display(),
-            test.classes(),
-            args.test.display()
-        )));
-    }
-    if args.k == 0 || args.temperature <= 0.0 {
+    let positive = args.temperature.is_finite() && args.temperature > 0.0;
+    if args.k == 0 || !positive {
         return Err(Failure::usage(
             "--k must be at least 1 and --temperature above 0",
         ));
+    }
+    let checkpoint = open_checkpoint(&args.checkpoint)?;
+    let (train, test) = (Labelled::open(&args.train)?, Labelled::open(&args.test)?);
+    if train.folder.classes() != test.folder.classes() {
+        return Err(Failure::usage(format!(
+            "the classes differ: {:?} in {}, {:?} in {}; both need the same class folders",
+            train.folder.classes(),
+            args.train.display(),
+            test.folder.classes(),
+            args.test.display()
+        )));
     }
     let config = KnnConfig {
         k: args.k,
         temperature: args.temperature,
     };
-    let (train_features, test_features) = (
-        features_of(&checkpoint, train)?,
-        features_of(&checkpoint, test)?,
-    );
+    let (train, train_labels) = train.features(&checkpoint)?;
+    let (test, test_labels) = test.features(&checkpoint)?;
     let result = protem_eval::knn(
-        &train_features,
+        &train.features,
         &train_labels,
-        &test_features,
+        &test.features,
         &test_labels,
         &config,
     )
     .map_err(|e| Failure::running(explain(&e)))?;
-    let protocol = serde_json::json!({
-        "method": "weighted kNN, cosine similarity",
-        "features": "encoder output before the head, evaluation mode",
-        "checkpoint": checkpoint.path(),
-        "epoch": checkpoint.position().epoch,
-        "k": result.k,
-        "temperature": args.temperature,
-        "image_size": checkpoint.image_size(),
-        "train": {"folder": args.train, "images": train_labels.len()},
-        "test": {"folder": args.test, "images": test_labels.len()},
-    });
-    if args.json {
-        println!(
-            "{}",
-            serde_json::json!({"protocol": protocol, "top1": result.top1})
-        );
-    } else {
-        println!(
+    if !args.json {
+        say(format!(
             "kNN top-1 {:.2} % ({} neighbours, {} training and {} test images)",
             100.0 * result.top1,
             result.k,
             train_labels.len(),
             test_labels.len()
-        );
+        ));
+        return Ok(());
     }
+    let set = |path: &Path, found: &FolderFeatures| serde_json::json!({"folder": path, "images": found.indices.len(), "unreadable": found.skipped});
+    let protocol = serde_json::json!({
+        "method": "weighted kNN, cosine similarity",
+        "features": "encoder output before the head, evaluation mode, centre crop",
+        "checkpoint": checkpoint.path(),
+        "epoch": checkpoint.position().epoch,
+        "seed": checkpoint.origin().settings.seed,
+        "k": result.k,
+        "temperature": args.temperature,
+        "image_size": checkpoint.image_size(),
+        "train": set(&args.train, &train),
+        "test": set(&args.test, &test),
+    });
+    say(serde_json::json!({"protocol": protocol, "top1": result.top1}));
     Ok(())
 }
 
 /// `protem embed`.
 pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
+    let names = args.out.with_extension("txt");
+    if names == args.out {
+        return Err(Failure::usage(
+            "--out must not end in .txt: the images' names go to a file of that name",
+        ));
+    }
+    // Before the work, so that it is not lost.
+    let parent = args.out.parent().filter(|p| !p.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    RunFolder::probe(parent)
+        .map_err(|e| Failure::usage(format!("{}; name another file with --out", explain(&e))))?;
     let checkpoint = open_checkpoint(&args.checkpoint)?;
     let folder = open_folder(&args.data)?;
-    let features = features_of(&checkpoint, folder.clone())?;
+    let found = features_of(&checkpoint, &args.data, folder.clone())?;
+    std::fs::create_dir_all(parent)
+        .map_err(|e| Failure::running(format!("cannot create {}: {e}", parent.display())))?;
     let written = |e: protem_em::EmError| Failure::running(explain(&e));
+    let features = &found.features;
     protem_report::write_npy(&args.out, features.values(), features.dim()).map_err(written)?;
-    let names = args.out.with_extension("txt");
-    let list: String = (0..folder.len()).map(|i| folder.name(i) + "\n").collect();
+    let name = |i: &u32| folder.name(*i as usize) + "\n";
+    let list: String = found.indices.iter().map(name).collect();
     protem_em::write_atomically(&names, list.as_bytes()).map_err(written)?;
-    println!(
-        "{} × {} features in {}, names in {}",
+    let skipped = match found.skipped {
+        0 => String::new(),
+        n => format!(", {n} unreadable images left out"),
+    };
+    say(format!(
+        "{} × {} features in {}, names in {}{skipped}",
         features.rows(),
         features.dim(),
         args.out.display(),
         names.display()
-    );
+    ));
     Ok(())
 }

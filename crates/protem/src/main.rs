@@ -2,21 +2,33 @@
 
 mod args;
 mod config;
+mod console;
+mod dry_run;
 mod failure;
 mod features;
+mod images;
 mod progress;
+mod system;
 mod train;
 
 use args::{Cli, Command, Config, Eval};
 use clap::Parser;
+use console::{say, warn};
 use failure::Failure;
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let arguments = Cli::parse();
+    // Diagnostics only: what a run has to say is printed or in its folder.
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("protem: {failure}");
+            warn(&failure);
             ExitCode::from(failure.code)
         }
     }
@@ -29,18 +41,12 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Embed(args) => features::embed(args),
         Command::Config(Config::Schema) => {
             let schema = schemars::schema_for!(protem_em::Settings);
-            println!(
-                "{}",
-                serde_json::to_string_pretty(&schema).expect("a schema is JSON")
-            );
+            say(serde_json::to_string_pretty(&schema).expect("a schema is JSON"));
             Ok(())
         }
         Command::Config(Config::Show { config, set }) => {
-            let settings = config::load(config.as_deref(), false, &set)?;
-            print!(
-                "{}",
-                toml::to_string_pretty(&settings).expect("settings are TOML")
-            );
+            let settings = config::load(config.as_deref(), &set)?;
+            say(config::to_text(&settings).trim_end());
             Ok(())
         }
     }

@@ -1,9 +1,14 @@
 //! What a person sees while a run goes.
 
 use crate::args::LogFormat;
+use crate::console::say;
 use indicatif::{ProgressBar, ProgressStyle};
-use protem_em::{Evaluated, Event};
+use protem_em::{Evaluated, Event, Phase};
 use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// Between two lines about one phase where there is no bar: often enough not to look hung.
+const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Tells events: a bar and lines on a terminal, lines elsewhere, JSON if asked.
 pub struct Progress {
@@ -11,6 +16,8 @@ pub struct Progress {
     bar: ProgressBar,
     steps_per_epoch: u64,
     epochs: usize,
+    /// When there was something to see for the last time.
+    told: Instant,
 }
 
 impl Progress {
@@ -22,21 +29,28 @@ impl Progress {
         } else {
             ProgressBar::hidden()
         };
-        let style =
-            ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} steps, {eta} left {msg}");
+        let style = ProgressStyle::with_template(
+            "{spinner} {prefix} [{bar:30}] {pos}/{len} steps, {eta} left {msg}",
+        );
         bar.set_style(style.expect("a fixed template").progress_chars("=> "));
+        if shown {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
         Self {
             format,
             bar,
             steps_per_epoch: 0,
             epochs: 0,
+            told: Instant::now(),
         }
     }
 
     /// Tells one event.
     pub fn tell(&mut self, event: &Event) {
         if self.format == LogFormat::Json {
-            println!("{}", serde_json::to_string(event).expect("plain data"));
+            if !matches!(event, Event::Phase { .. }) {
+                say(serde_json::to_string(event).expect("plain data"));
+            }
             return;
         }
         match event {
@@ -55,16 +69,44 @@ impl Progress {
             Event::Step {
                 epoch, step, loss, ..
             } => {
-                self.bar
-                    .set_prefix(format!("epoch {epoch}/{}", self.epochs));
+                self.name_epoch(*epoch);
                 self.bar.set_position(*step);
                 self.bar.set_message(format!("loss {loss:.3}"));
+            }
+            Event::Phase {
+                epoch,
+                phase,
+                done,
+                of,
+            } => {
+                self.name_epoch(*epoch);
+                self.tell_phase(*epoch, *phase, *done, *of);
             }
             _ => {}
         }
         if let Some(line) = describe(event, self.epochs) {
-            self.bar.suspend(|| println!("{line}"));
+            self.told = Instant::now();
+            self.bar.suspend(|| say(line));
         }
+    }
+
+    fn name_epoch(&self, epoch: usize) {
+        self.bar
+            .set_prefix(format!("epoch {epoch}/{}", self.epochs));
+    }
+
+    /// On the bar at once; as a line when nothing has been told for a while.
+    fn tell_phase(&mut self, epoch: usize, phase: Phase, done: usize, of: usize) {
+        let what = match phase {
+            Phase::Embedding => format!("E-step: embedding {done}/{of} images"),
+            Phase::Clustering => format!("E-step: clustering {}/{of}", done + 1),
+            Phase::Measuring => format!("measuring {done}/{of} images"),
+        };
+        if self.bar.is_hidden() && self.told.elapsed() > LINE_EVERY {
+            say(format!("epoch {epoch:>3}/{}  {what}", self.epochs));
+            self.told = Instant::now();
+        }
+        self.bar.set_message(what);
     }
 }
 
@@ -83,6 +125,7 @@ fn describe(event: &Event, epochs: usize) -> Option<String> {
             batch,
             queue,
             clusters,
+            negatives,
             chance,
             resumed_from,
             step,
@@ -93,12 +136,12 @@ fn describe(event: &Event, epochs: usize) -> Option<String> {
                 None => String::new(),
             };
             format!(
-                "{begun}{mode} on {images} images: {:.1} M parameters, batch {batch}, queue {queue}, K {clusters:?}; InfoNCE at chance is {chance:.3}",
+                "{begun}{mode} on {images} images: {:.1} M parameters, batch {batch}, queue {queue}, K {clusters:?}, {negatives} negative prototypes; InfoNCE at chance is {chance:.3}",
                 *parameters as f64 / 1e6
             )
         }
         Event::Note { text } => format!("note: {text}"),
-        Event::Quarantine { name, reason } => format!("skipped {name}: {reason}"),
+        Event::Quarantine { name, reason, .. } => format!("skipped {name}: {reason}"),
         Event::Eval {
             features,
             top1,
@@ -126,6 +169,7 @@ fn describe(event: &Event, epochs: usize) -> Option<String> {
             ami_previous,
             images_per_second,
             seconds,
+            e_step_seconds,
             ..
         } => {
             let mut line = format!(
@@ -137,9 +181,15 @@ fn describe(event: &Event, epochs: usize) -> Option<String> {
                 effective_rank.map(|r| format!("  rank {r:.0}")),
                 ami_previous.map(|a| format!("  AMI to last {a:.2}")),
             ];
+            let e_step = match e_step_seconds {
+                0.0 => String::new(),
+                e_step => format!(" (E-step {e_step:.1})"),
+            };
             line.extend(optional.into_iter().flatten());
-            line + &format!("  {images_per_second:.0} img/s  {seconds:.1} s")
+            line + &format!("  {images_per_second:.0} img/s  {seconds:.1} s{e_step}")
         }
-        Event::Step { .. } | Event::EStep { .. } | Event::Done { .. } => return None,
+        Event::Step { .. } | Event::EStep { .. } | Event::Phase { .. } | Event::Done { .. } => {
+            return None;
+        }
     })
 }

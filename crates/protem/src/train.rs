@@ -1,50 +1,151 @@
 //! `protem train`: from arguments to a finished run.
 
-use crate::args::TrainArgs;
-use crate::config;
+use crate::args::{LogFormat, TrainArgs};
+use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
-use crate::features::open_folder;
+use crate::images::{Images, list};
 use crate::progress::Progress;
-use protem_data::{
-    Generated, GeneratedSpec, Source, Split, Subset, Unreadable, scan, split_held_out,
+use crate::system::{free_bytes, size};
+use crate::{config, dry_run};
+use protem_data::DataError;
+use protem_em::{
+    Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Position, Settings, Trainer,
+    list_checkpoints,
 };
-use protem_em::{Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Settings, Trainer};
 use protem_report::{ReportError, RunFolder};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs the command.
 pub fn train(args: TrainArgs) -> Result<(), Failure> {
-    let folder = args.folder.as_deref().or(args.data.as_deref());
-    let settings = if args.resume {
-        let text = RunFolder::config(&args.out).map_err(report)?;
-        config::from_text(&text, "the run's config.toml")?
-    } else {
-        config::load(args.config.as_deref(), folder.is_none(), &args.set)?
-    };
+    let settings = settings(&args)?;
     if let Some(threads) = settings.threads {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build_global();
         pool.map_err(|e| Failure::running(format!("cannot start {threads} threads: {e}")))?;
     }
-    let images = Images::open(folder, args.test.as_deref(), &settings)?;
+    if !args.dry_run {
+        check_out(&args)?;
+    }
+    // Only the images that the checkpoint knows of: looking again could find others unreadable.
+    let goes_on = args.resume && RunFolder::has_checkpoints(&args.out);
+    let left_out = goes_on.then(|| RunFolder::left_out(&args.out)).transpose();
+    let images = Images::open(&settings, left_out.map_err(report)?.as_ref())?;
     let plan = Plan::check(&settings, images.train.len()).map_err(|violations| {
         let lines: Vec<String> = violations.iter().map(|v| format!("  {v}")).collect();
         Failure::usage(format!("these settings cannot work:\n{}", lines.join("\n")))
     })?;
     if args.dry_run {
-        print_plan(&plan, &images);
-        return Ok(());
+        return dry_run::print(&args, &plan, &images);
     }
-    let (mut run, mut trainer) = begin(&args, plan, &images)?;
-    let mut progress = Progress::new(args.log_format);
+    let (run, trainer) = begin(&args, plan, &images)?;
+    drive(&args, &settings, run, trainer, &images)
+}
+
+/// A new run's settings from their layers, a resumed run's from its folder; the folders named on
+/// the command line in either case.
+fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
+    let folder = args.folder.as_deref().or(args.data.as_deref());
+    let mut settings = if args.resume {
+        let text = RunFolder::config(&args.out).map_err(report)?;
+        let name = args.out.join("config.toml");
+        config::from_text(&text, &name.display().to_string())?
+    } else {
+        config::for_training(args.config.as_deref(), folder, &args.set)?
+    };
+    let absolute = |path: &Path| {
+        std::path::absolute(path).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
+    };
+    let data = &mut settings.data;
+    for (setting, argument) in [
+        (&mut data.folder, folder),
+        (&mut data.test_folder, args.test.as_deref()),
+    ] {
+        if let Some(path) = argument.or(setting.as_deref()) {
+            *setting = Some(absolute(path)?);
+        }
+    }
+    if data.test_folder.is_some() && data.folder.is_none() {
+        return Err(Failure::usage(
+            "a test folder needs a training folder: name it, as in protem train FOLDER --test FOLDER",
+        ));
+    }
+    Ok(settings)
+}
+
+/// What can be known of the run's folder before the images are looked at.
+fn check_out(args: &TrainArgs) -> Result<(), Failure> {
+    if !args.resume && !args.overwrite && RunFolder::holds_run(&args.out) {
+        return Err(report(ReportError::Occupied(args.out.clone())));
+    }
+    RunFolder::probe(&args.out).map_err(report)
+}
+
+/// Everything is checked before anything in the run's folder changes.
+fn begin(args: &TrainArgs, plan: Plan, images: &Images) -> Result<(RunFolder, Trainer), Failure> {
+    let checkpoints = RunFolder::checkpoints(&args.out);
+    let (train, test) = (images.train.clone(), images.test.clone());
+    let keep = plan.checkpoint.keep_last;
+    if args.resume && RunFolder::has_checkpoints(&args.out) {
+        let (checkpoint, refused) = Checkpoint::newest(&checkpoints).map_err(em)?;
+        for (_, reason) in refused {
+            warn(format!("{reason}; taking the one before"));
+        }
+        let position = *checkpoint.position();
+        let trainer = Trainer::resume(plan, train, test, checkpoints, checkpoint).map_err(em)?;
+        check_disk(&args.out, &trainer, keep)?;
+        let run = RunFolder::resume(&args.out, &position).map_err(report)?;
+        return Ok((run, trainer));
+    }
+    let text = config::to_text(&plan.settings);
+    let trainer = Trainer::new(plan, train, test, checkpoints).map_err(em)?;
+    check_disk(&args.out, &trainer, keep)?;
+    if args.resume {
+        warn("there is no checkpoint yet: the run begins again");
+        let run = RunFolder::resume(&args.out, &Position::default()).map_err(report)?;
+        return Ok((run, trainer));
+    }
+    let run = RunFolder::create(&args.out, &text, args.overwrite).map_err(report)?;
+    Ok((run, trainer))
+}
+
+/// Whether the checkpoints to keep, and one more while it is written, fit on the disk. Those that
+/// are there will make room.
+fn check_disk(out: &Path, trainer: &Trainer, keep: usize) -> Result<(), Failure> {
+    let need = trainer.checkpoint_bytes() * (keep as u64 + 1);
+    let there = list_checkpoints(&RunFolder::checkpoints(out)).unwrap_or_default();
+    let there: u64 = there
+        .iter()
+        .filter_map(|file| file.metadata().ok())
+        .map(|file| file.len())
+        .sum();
+    match free_bytes(out) {
+        Some(free) if free + there < need => Err(Failure::running(format!(
+            "{} has {} free, and {keep} checkpoints and one being written take {}: make room, name another --out, or keep fewer (--set checkpoint.keep_last=1)",
+            out.display(),
+            size(free + there),
+            size(need)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Runs the trainer with everything that listens to it.
+fn drive(
+    args: &TrainArgs,
+    settings: &Settings,
+    mut run: RunFolder,
+    mut trainer: Trainer,
+    images: &Images,
+) -> Result<(), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, stop.clone())
             .map_err(|e| Failure::running(format!("cannot listen for signals: {e}")))?;
     }
+    let mut progress = Progress::new(args.log_format);
     let mut baseline = Baseline::default();
     let mut failed = None;
     let mut listener = |event: &Event| {
@@ -52,162 +153,47 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
         progress.tell(event);
         if failed.is_none() {
             failed = run.record(event).err();
+            if failed.is_some() {
+                stop.store(true, Ordering::Relaxed); // no hours of training without its metrics
+            }
         }
     };
-    if !args.resume {
-        images.unreadable.iter().for_each(|bad| {
-            listener(&Event::Quarantine {
-                name: bad.name.clone(),
-                reason: bad.reason.clone(),
-            });
-        });
-    }
+    images.quarantined().for_each(|event| listener(&event));
     let outcome = trainer.run(&mut listener, &stop);
     drop(progress);
-    if let Some(error) = failed {
-        return Err(report(error));
-    }
-    finish(outcome, &args, folder, &baseline)
-}
-
-/// The images of a run, with the unreadable ones left out.
-struct Images {
-    train: Arc<dyn Source>,
-    test: Option<Arc<dyn Source>>,
-    unreadable: Vec<Unreadable>,
-}
-
-impl Images {
-    fn open(
-        folder: Option<&Path>,
-        test: Option<&Path>,
-        settings: &Settings,
-    ) -> Result<Self, Failure> {
-        let Some(folder) = folder else {
-            return Ok(Self::generated(settings));
-        };
-        let limit = settings.data.max_unreadable;
-        let (all, unreadable) = readable(open_folder(folder)?, limit)?;
-        if let Some(test) = test {
-            let (test, more) = readable(open_folder(test)?, limit)?;
-            if all.classes() != test.classes() || all.classes().is_empty() {
-                return Err(Failure::usage(format!(
-                    "--test measures kNN: both folders must hold the same class folders (training {:?}, test {:?})",
-                    all.classes(),
-                    test.classes()
-                )));
+    match (outcome, failed) {
+        (Err(error), _) => Err(em(error)),
+        (Ok(_), Some(error)) => Err(Failure::running(format!(
+            "{}. The training itself is saved; go on with:\n  {}",
+            explain(&error),
+            resume_command(&args.out)
+        ))),
+        (Ok(Outcome::Interrupted { checkpoint }), None) => Err(Failure::interrupted(format!(
+            "stopped; everything is in {}. Go on with:\n  {}",
+            checkpoint.display(),
+            resume_command(&args.out)
+        ))),
+        (Ok(Outcome::Finished), None) => {
+            if args.log_format == LogFormat::Text {
+                finish(&args.out, settings.data.folder.as_deref(), &baseline);
             }
-            let unreadable = unreadable.into_iter().chain(more).collect();
-            return Ok(Self {
-                train: all,
-                test: Some(test),
-                unreadable,
-            });
-        }
-        if all.classes().is_empty() || settings.data.held_out == 0.0 {
-            return Ok(Self {
-                train: all,
-                test: None,
-                unreadable,
-            });
-        }
-        let (keep, held_out) = split_held_out(&*all, settings.data.held_out, settings.seed);
-        let part = |keep| Arc::new(Subset::new(all.clone(), keep)) as Arc<dyn Source>;
-        Ok(Self {
-            train: part(keep),
-            test: Some(part(held_out)),
-            unreadable,
-        })
-    }
-
-    /// The generated set, and a fifth as many images of its test stream.
-    fn generated(settings: &Settings) -> Self {
-        let make = |images, split| {
-            let spec = GeneratedSpec {
-                seed: settings.seed,
-                images,
-                size: settings.data.image_size,
-                split,
-            };
-            Arc::new(Generated::new(spec)) as Arc<dyn Source>
-        };
-        let images = settings.data.generated_images;
-        Self {
-            train: make(images, Split::Train),
-            test: Some(make((images / 5).max(10), Split::Test)),
-            unreadable: Vec::new(),
+            Ok(())
         }
     }
 }
 
-/// Decodes everything once and leaves out what cannot be read.
-fn readable(
-    source: Arc<dyn Source>,
-    limit: f64,
-) -> Result<(Arc<dyn Source>, Vec<Unreadable>), Failure> {
-    let found = scan(&*source, &|_| {});
-    if found.unreadable.is_empty() {
-        return Ok((source, Vec::new()));
-    }
-    let (bad, all) = (found.unreadable.len(), source.len());
-    if found.readable.is_empty() || bad as f64 > limit * all as f64 {
-        let lines: Vec<String> = found
-            .unreadable
-            .iter()
-            .take(20)
-            .map(|u| format!("  {}: {}", u.name, u.reason))
-            .collect();
-        return Err(Failure::running(format!(
-            "{bad} of {all} images cannot be read, more than data.max_unreadable = {limit} allows:\n{}\nRemove them, or raise data.max_unreadable.",
-            lines.join("\n")
-        )));
-    }
-    Ok((
-        Arc::new(Subset::new(source, found.readable)),
-        found.unreadable,
-    ))
+fn resume_command(out: &Path) -> String {
+    format!("protem train --resume --out {}", quoted(out))
 }
 
-fn begin(args: &TrainArgs, plan: Plan, images: &Images) -> Result<(RunFolder, Trainer), Failure> {
-    let checkpoints = RunFolder::checkpoints(&args.out);
-    let (train, test) = (images.train.clone(), images.test.clone());
-    if args.resume {
-        let (checkpoint, refused) = Checkpoint::newest(&checkpoints).map_err(em)?;
-        for (_, reason) in refused {
-            eprintln!("protem: {reason}; taking the one before");
-        }
-        let run = RunFolder::resume(&args.out, checkpoint.position().step).map_err(report)?;
-        let trainer = Trainer::resume(plan, train, test, checkpoints, checkpoint).map_err(em)?;
-        return Ok((run, trainer));
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@,=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
     }
-    let text = toml::to_string_pretty(&plan.settings).expect("settings are TOML");
-    let run = RunFolder::create(&args.out, &text, args.overwrite).map_err(report)?;
-    Ok((
-        run,
-        Trainer::new(plan, train, test, checkpoints).map_err(em)?,
-    ))
-}
-
-fn print_plan(plan: &Plan, images: &Images) {
-    print!(
-        "{}",
-        toml::to_string_pretty(&plan.settings).expect("settings are TOML")
-    );
-    println!(
-        "\n# {} training images, {} unreadable",
-        plan.images,
-        images.unreadable.len()
-    );
-    println!(
-        "# {} test images for kNN",
-        images.test.as_ref().map_or(0, |t| t.len())
-    );
-    println!(
-        "# {} steps an epoch, {} in all",
-        plan.steps_per_epoch(),
-        plan.steps_per_epoch() * plan.optim.epochs
-    );
-    plan.notes.iter().for_each(|note| println!("# {note}"));
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// What the end of a run is held against.
@@ -223,57 +209,50 @@ impl Baseline {
     fn note(&mut self, event: &Event) {
         match event {
             Event::Eval {
-                features: Evaluated::RawPixels,
+                features,
                 top1,
                 chance,
                 ..
             } => {
-                (self.raw_pixels, self.chance) = (Some(*top1), Some(*chance));
+                self.chance = Some(*chance);
+                match features {
+                    Evaluated::RawPixels => self.raw_pixels = Some(*top1),
+                    Evaluated::Untrained => self.untrained = Some(*top1),
+                    Evaluated::Trained => {}
+                }
             }
-            Event::Eval {
-                features: Evaluated::Untrained,
-                top1,
-                ..
-            } => self.untrained = Some(*top1),
             Event::Done { knn_top1, .. } => self.knn = *knn_top1,
             _ => {}
         }
     }
 }
 
-fn finish(
-    outcome: Result<Outcome, EmError>,
-    args: &TrainArgs,
-    folder: Option<&Path>,
-    b: &Baseline,
-) -> Result<(), Failure> {
-    let out = args.out.display();
-    let data = folder
-        .map(|f| format!("{} ", f.display()))
-        .unwrap_or_default();
-    match outcome.map_err(em)? {
-        Outcome::Interrupted { checkpoint } => Err(Failure::interrupted(format!(
-            "stopped; everything is in {}. Go on with:\n  protem train {data}--resume --out {out}",
-            checkpoint.display()
-        ))),
-        Outcome::Finished => {
-            let percent =
-                |x: Option<f64>| x.map_or("–".into(), |x| format!("{:.1} %", 100.0 * x));
-            if b.knn.is_some() {
-                println!(
-                    "\nkNN accuracy {} (chance {}, raw pixels {}, untrained encoder {})",
-                    percent(b.knn),
-                    percent(b.chance),
-                    percent(b.raw_pixels),
-                    percent(b.untrained)
-                );
-            }
-            println!("Run folder: {out}");
-            let next = folder.map_or("FOLDER".into(), |f| f.display().to_string());
-            println!("Next: protem embed --checkpoint {out} --data {next} --out features.npy");
-            Ok(())
-        }
+fn finish(out: &Path, folder: Option<&Path>, b: &Baseline) {
+    let percent = |x: f64| format!("{:.1} %", 100.0 * x);
+    if let Some(knn) = b.knn {
+        let known = [
+            ("chance", b.chance),
+            ("raw pixels", b.raw_pixels),
+            ("untrained encoder", b.untrained),
+        ];
+        let known: Vec<String> = known
+            .into_iter()
+            .filter_map(|(what, x)| Some(format!("{what} {}", percent(x?))))
+            .collect();
+        // A resumed run has told them when it began.
+        let against = if known.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", known.join(", "))
+        };
+        say(format!("\nkNN accuracy {}{against}", percent(knn)));
     }
+    let out = quoted(out);
+    say(format!("Run folder: {out}"));
+    let next = folder.map_or("FOLDER".into(), quoted);
+    say(format!(
+        "Next: protem embed --checkpoint {out} --data {next} --out features.npy"
+    ));
 }
 
 /// What the user can do about a run folder.
@@ -286,6 +265,12 @@ fn report(error: ReportError) -> Failure {
         ReportError::NoRun(_) => Failure::usage(format!(
             "{text}: name the run's folder with --out, or leave --resume out"
         )),
+        ReportError::InUse(_) => Failure::usage(format!(
+            "{text}: wait for it, or name another folder with --out"
+        )),
+        ReportError::Unwritable { .. } => Failure::usage(format!(
+            "{text}. Name a folder that can be written with --out"
+        )),
         _ => Failure::running(text),
     }
 }
@@ -295,17 +280,30 @@ fn em(error: EmError) -> Failure {
     let text = explain(&error);
     match error {
         EmError::NotFinite { .. } => Failure::running(format!(
-            "{text}. The last checkpoint is kept; try a lower learning rate (--set optim.lr=…)"
+            "{text}. Nothing was saved after it began, and the last checkpoint is kept; try a lower learning rate (--set optim.lr=…)"
         )),
-        EmError::NoCheckpoint { refused, .. } => {
-            let reasons: Vec<String> = refused
+        EmError::NoCheckpoint { refused, .. } => Failure::running(format!(
+            "{text}:\n{}\nBegin anew with --overwrite, or put back a copy of a checkpoint.",
+            refused
                 .into_iter()
-                .map(|(_, reason)| format!("  {reason}"))
-                .collect();
-            Failure::running(format!("{text}\n{}", reasons.join("\n")))
-        }
+                .map(|(_, reason): (PathBuf, String)| format!("  {reason}"))
+                .collect::<Vec<_>>()
+                .join("\n")
+        )),
         EmError::Mismatch { .. } => Failure::usage(format!(
-            "{text}: resume with the images and settings the run was begun with"
+            "{text}: put it back in the run's config.toml, or begin another run with --out"
+        )),
+        EmError::OtherImages { .. } => Failure::usage(format!(
+            "{text}: resume on the folder the run was begun on, with the files it had, or begin another run with --out"
+        )),
+        EmError::Data(DataError::TooManyUnreadable { unreadable, .. }) => {
+            Failure::running(format!(
+                "{text}:\n{}\nThe last checkpoint is kept. Mend them, or raise data.max_unreadable in the run's config.toml, and go on with --resume.",
+                list(&unreadable)
+            ))
+        }
+        EmError::Io { .. } => Failure::running(format!(
+            "{text}. What was saved before is whole: mend this, and go on with --resume"
         )),
         _ => Failure::running(text),
     }

@@ -1,14 +1,15 @@
 //! The one door from settings to a run: every value resolved and checked against the images.
 
+use super::check::{against_images, ranges};
 use super::{
-    CheckpointSettings, EStepSettings, EvalSettings, Mode, Precision, Schedule, Settings, Violation,
+    CheckpointSettings, EStepSettings, EvalSettings, Mode, Note, Precision, Schedule, Settings,
+    Violation,
 };
 use protem_data::{AugmentConfig, Recipe};
 use protem_encoder::EncoderConfig;
-use std::fmt;
 
 /// Longest queue that is chosen unasked: the reference's.
-const DEFAULT_QUEUE: usize = 16_384;
+pub(super) const DEFAULT_QUEUE: usize = 16_384;
 /// Images per prototype of the clusterings that are chosen unasked. At ImageNet's size this gives
 /// about the reference's 25000, 50000 and 100000: many more than there are classes.
 const IMAGES_PER_PROTOTYPE: [usize; 3] = [50, 20, 10];
@@ -78,103 +79,6 @@ pub struct OptimPlan {
     pub milestones: Vec<usize>,
     /// What the step schedule multiplies by.
     pub gamma: f64,
-}
-
-/// Something that works, but not as it was asked or not as one would expect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
-    /// The queue was shortened to what the images fill.
-    QueueClamped {
-        /// Keys asked for.
-        asked: usize,
-        /// Keys in the queue.
-        queue: usize,
-        /// Images of the training set.
-        images: usize,
-    },
-    /// A clustering with no more prototypes than the batch has images.
-    FewClusters {
-        /// Prototypes.
-        k: usize,
-        /// Images of a batch.
-        batch: usize,
-    },
-    /// A clustering that cannot give as many negatives as asked.
-    FewerNegatives {
-        /// Negatives asked for.
-        asked: usize,
-        /// Prototypes.
-        k: usize,
-    },
-    /// The run ends within the warm-up.
-    NoPrototypes {
-        /// Epochs without prototypes.
-        warmup_epochs: usize,
-        /// Epochs of the run.
-        epochs: usize,
-    },
-    /// Clusterings given to a mode without prototypes.
-    ClustersUnused {
-        /// The mode.
-        mode: Mode,
-    },
-    /// The learning rate was scaled to the batch.
-    LearningRateScaled {
-        /// As given, in millionths.
-        from_millionths: u64,
-        /// As used, in millionths.
-        to_millionths: u64,
-        /// Images of a step.
-        step_images: usize,
-    },
-}
-
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::QueueClamped {
-                asked,
-                queue,
-                images,
-            } => write!(
-                f,
-                "the queue has {queue} keys, not {asked}: there are {images} training images, and more would repeat them"
-            ),
-            Self::FewClusters { k, batch } => write!(
-                f,
-                "K = {k} is no more than the batch of {batch}: a batch often holds every prototype, and negatives are then \
-                 other images' prototypes only"
-            ),
-            Self::FewerNegatives { asked, k } => write!(
-                f,
-                "{asked} negatives were asked for and a clustering has K = {k}: all prototypes outside the batch are used"
-            ),
-            Self::NoPrototypes {
-                warmup_epochs,
-                epochs,
-            } => write!(
-                f,
-                "the warm-up of {warmup_epochs} epochs lasts the whole run of {epochs}: prototypes take no part"
-            ),
-            Self::ClustersUnused { mode } => {
-                write!(
-                    f,
-                    "mode {} has no prototypes: method.clusters is not used",
-                    mode.name()
-                )
-            }
-            Self::LearningRateScaled {
-                from_millionths,
-                to_millionths,
-                step_images,
-            } => write!(
-                f,
-                "the learning rate is {} · {step_images}/256 = {}",
-                *from_millionths as f64 / 1e6,
-                *to_millionths as f64 / 1e6
-            ),
-        }
-    }
 }
 
 impl Plan {
@@ -269,9 +173,10 @@ impl Plan {
         self.images / self.optim.batch
     }
 
-    /// Optimizer steps of an epoch; batches that do not fill a last step are left out.
+    /// Optimizer steps of an epoch; batches that do not fill the last step make a smaller one, of
+    /// their own mean gradient.
     pub fn steps_per_epoch(&self) -> usize {
-        self.batches_per_epoch() / self.optim.accumulate
+        self.batches_per_epoch().div_ceil(self.optim.accumulate)
     }
 
     /// InfoNCE of an encoder that tells nothing apart: `ln(1 + r)`.
@@ -294,7 +199,15 @@ fn encoder_config(s: &Settings) -> EncoderConfig {
 fn queue(asked: Option<usize>, batch: usize, images: usize, notes: &mut Vec<Note>) -> usize {
     let most = images / batch * batch;
     match asked {
-        None => most.min(DEFAULT_QUEUE / batch * batch).max(batch),
+        None => {
+            let queue = most.min(DEFAULT_QUEUE / batch * batch).max(batch);
+            notes.push(Note::QueueChosen {
+                queue,
+                batch,
+                images,
+            });
+            queue
+        }
         Some(asked) if asked > most => {
             notes.push(Note::QueueClamped {
                 asked,
@@ -319,6 +232,10 @@ fn clusters(s: &Settings, images: usize, notes: &mut Vec<Note>) -> Vec<usize> {
             .map(|per| (images / per).max(2))
             .to_vec();
         all.dedup();
+        notes.push(Note::ClustersChosen {
+            clusters: all.clone(),
+            images,
+        });
         all
     });
     let few = chosen.iter().filter(|k| **k <= s.optim.batch);
@@ -337,6 +254,13 @@ fn negatives(
 ) -> usize {
     let largest = clusters.iter().copied().max().unwrap_or(0);
     let Some(asked) = asked else {
+        if largest > 0 {
+            notes.push(Note::NegativesChosen {
+                negatives: queue.min(largest),
+                queue,
+                largest,
+            });
+        }
         return queue.min(largest);
     };
     let fewer = clusters.iter().filter(|k| **k < asked);
@@ -357,249 +281,4 @@ fn learning_rate(s: &Settings, notes: &mut Vec<Note>) -> f64 {
         step_images,
     });
     lr
-}
-
-/// What is wrong whatever the images.
-fn ranges(s: &Settings) -> Vec<Violation> {
-    let mut out = Vec::new();
-    let (d, e, m, k, o) = (&s.data, &s.encoder, &s.method, &s.e_step, &s.optim);
-    for (key, value, works) in [
-        ("method.temperature", m.temperature, 0.2),
-        ("eval.knn_temperature", s.eval.knn_temperature, 0.07),
-    ] {
-        if !(value.is_finite() && value > 0.0) {
-            out.push(Violation::Temperature { key, value, works });
-        }
-    }
-    for (key, value, works) in [
-        ("method.momentum", m.momentum, 0.999),
-        ("optim.momentum", o.momentum, 0.9),
-    ] {
-        if !(0.0..1.0).contains(&value) {
-            out.push(Violation::Momentum { key, value, works });
-        }
-    }
-    if !(o.lr.is_finite() && o.lr > 0.0) {
-        out.push(Violation::LearningRate { value: o.lr });
-    }
-    let [low, high] = k.percentiles;
-    if !(0.0 <= low && low <= high && high <= 100.0) {
-        out.push(Violation::Percentiles { low, high });
-    }
-    if !o.milestones.is_sorted_by(|a, b| a < b) {
-        out.push(Violation::Milestones {
-            milestones: o.milestones.clone(),
-        });
-    }
-    if s.augment.blur == Some(true) && s.augment.recipe.unwrap_or(s.mode.recipe()) == Recipe::V1 {
-        out.push(Violation::BlurOfV1);
-    }
-    if o.batch < 2 {
-        out.push(Violation::BatchTooSmall { batch: o.batch });
-    } else if e.split_bn == 0 || !o.batch.is_multiple_of(e.split_bn) || o.batch / e.split_bn < 2 {
-        out.push(Violation::SplitBn {
-            split_bn: e.split_bn,
-            batch: o.batch,
-        });
-    }
-    let mut within = |key, value: f64, holds: bool, rule, works| {
-        if !holds {
-            out.push(Violation::OutOfRange {
-                key,
-                value,
-                rule,
-                works,
-            });
-        }
-    };
-    let mut count = |key, value: usize, least: usize, most: usize, rule, works: usize| {
-        within(
-            key,
-            value as f64,
-            (least..=most).contains(&value),
-            rule,
-            works as f64,
-        );
-    };
-    const MANY: usize = usize::MAX;
-    count(
-        "threads",
-        s.threads.unwrap_or(1),
-        1,
-        4096,
-        "from 1 to 4096",
-        1,
-    );
-    count(
-        "data.workers",
-        d.workers.unwrap_or(1),
-        1,
-        4096,
-        "from 1 to 4096",
-        1,
-    );
-    count(
-        "data.image_size",
-        d.image_size as usize,
-        8,
-        4096,
-        "from 8 to 4096 pixels",
-        32,
-    );
-    count(
-        "data.generated_images",
-        d.generated_images,
-        4,
-        u32::MAX as usize,
-        "at least 4",
-        5000,
-    );
-    count("encoder.width", e.width, 1, 1024, "from 1 to 1024", 64);
-    count("encoder.dim", e.dim, 2, 65_536, "from 2 to 65536", 128);
-    count(
-        "method.negatives",
-        m.negatives.unwrap_or(1),
-        1,
-        MANY,
-        "at least 1",
-        1024,
-    );
-    count("e_step.iterations", k.iterations, 1, MANY, "at least 1", 20);
-    count("e_step.restarts", k.restarts, 1, MANY, "at least 1", 5);
-    count(
-        "e_step.max_points_per_centroid",
-        k.max_points_per_centroid,
-        1,
-        MANY,
-        "at least 1",
-        1000,
-    );
-    count("optim.epochs", o.epochs, 1, MANY, "at least 1", 200);
-    count("optim.accumulate", o.accumulate, 1, MANY, "at least 1", 1);
-    count("eval.knn_k", s.eval.knn_k, 1, MANY, "at least 1", 20);
-    count(
-        "checkpoint.every_epochs",
-        s.checkpoint.every_epochs,
-        1,
-        MANY,
-        "at least 1",
-        1,
-    );
-    count(
-        "checkpoint.keep_last",
-        s.checkpoint.keep_last,
-        1,
-        MANY,
-        "at least 1",
-        2,
-    );
-    let steps = s.checkpoint.every_steps.unwrap_or(1);
-    within(
-        "checkpoint.every_steps",
-        steps as f64,
-        steps > 0,
-        "at least 1",
-        1000.0,
-    );
-    let share = |x: f64| x > 0.0 && x < 1.0;
-    within(
-        "data.held_out",
-        d.held_out,
-        share(d.held_out),
-        "above 0 and below 1",
-        0.1,
-    );
-    within(
-        "data.max_unreadable",
-        d.max_unreadable,
-        (0.0..=1.0).contains(&d.max_unreadable),
-        "from 0 to 1",
-        0.1,
-    );
-    let scale = s.augment.min_scale;
-    within(
-        "augment.min_scale",
-        scale,
-        scale > 0.0 && scale <= 1.0,
-        "above 0 and at most 1",
-        0.2,
-    );
-    within(
-        "e_step.smoothing",
-        k.smoothing,
-        k.smoothing.is_finite() && k.smoothing >= 0.0,
-        "finite and at least 0",
-        10.0,
-    );
-    let decay = o.weight_decay;
-    within(
-        "optim.weight_decay",
-        decay,
-        decay.is_finite() && decay >= 0.0,
-        "finite and at least 0",
-        1e-4,
-    );
-    within(
-        "optim.gamma",
-        o.gamma,
-        o.gamma > 0.0 && o.gamma <= 1.0,
-        "above 0 and at most 1",
-        0.1,
-    );
-    out
-}
-
-/// What is wrong for this number of images.
-fn against_images(s: &Settings, images: usize) -> Vec<Violation> {
-    let mut out = Vec::new();
-    let (batch, accumulate) = (s.optim.batch, s.optim.accumulate);
-    if images < 4 {
-        return vec![Violation::TooFewImages { images }];
-    }
-    if batch > images {
-        let suggestion = 1 << images.ilog2();
-        out.push(Violation::BatchExceedsImages {
-            batch,
-            images,
-            suggestion,
-        });
-    } else if batch > 0 && accumulate > images / batch {
-        let batches = images / batch;
-        out.push(Violation::AccumulateExceedsEpoch {
-            accumulate,
-            images,
-            batch,
-            batches,
-        });
-    }
-    if let Some(queue) = s.method.queue
-        && batch > 0
-        && (queue == 0 || !queue.is_multiple_of(batch))
-    {
-        out.push(Violation::QueueNotMultiple { queue, batch });
-    }
-    if let Some(clusters) = &s.method.clusters
-        && s.mode.has_prototypes()
-    {
-        let suggestion = (images / 10).max(2);
-        if clusters.is_empty() {
-            out.push(Violation::NoClusters {
-                mode: s.mode.name(),
-            });
-        }
-        out.extend(clusters.iter().filter_map(|k| match *k {
-            k if k < 2 => Some(Violation::TooFewClusters {
-                k,
-                images,
-                suggestion,
-            }),
-            k if k > images => Some(Violation::TooManyClusters {
-                k,
-                images,
-                suggestion,
-            }),
-            _ => None,
-        }));
-    }
-    out
 }

@@ -97,7 +97,7 @@ fn the_learning_rate_follows_the_images_of_a_step_when_asked() {
     let change = |s: &mut Settings| (s.optim.accumulate, s.optim.scale_lr) = (4, true);
     let plan = Plan::check(&with(change), 5000).unwrap();
     assert!((plan.optim.lr - 0.06).abs() < 1e-12, "{}", plan.optim.lr);
-    assert_eq!((plan.batches_per_epoch(), plan.steps_per_epoch()), (39, 9));
+    assert_eq!((plan.batches_per_epoch(), plan.steps_per_epoch()), (39, 10));
     assert_eq!(Plan::check(&with(|_| ()), 5000).unwrap().optim.lr, 0.03);
 }
 

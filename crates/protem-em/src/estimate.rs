@@ -1,0 +1,247 @@
+//! What a run will take, before it begins: memory, disk and time.
+//!
+//! Sizes are computed; a step's time and working memory are measured on the encoder itself, with
+//! random pixels, since no formula knows the machine.
+
+use crate::checkpoint;
+use crate::e_step::{Clustering, EStepConfig, cluster};
+use crate::error::EmError;
+use crate::features::{PASS, normalise_rows};
+use crate::m_step::{Batch, LossConfig, m_step};
+use crate::settings::Plan;
+use crate::state::{Clock, Position, State};
+use protem_data::{Augment, IMAGENET_MEAN, IMAGENET_STD, Source, ViewLoader, ViewPlan};
+use protem_encoder::{Encoder, MomentumPair};
+use protem_loss::Queue;
+use protem_ops::Activation;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a run will take. Bytes and seconds; all of it estimated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Both encoders.
+    pub weights_bytes: u64,
+    /// Momentum and gradients.
+    pub optimizer_bytes: u64,
+    /// Keys of earlier batches.
+    pub queue_bytes: u64,
+    /// What a step works in, activations above all: measured, where the system tells it.
+    pub step_bytes: Option<u64>,
+    /// Embeddings and prototypes of an E-step.
+    pub e_step_bytes: u64,
+    /// Features that kNN compares.
+    pub evaluation_bytes: u64,
+    /// One checkpoint.
+    pub checkpoint_bytes: u64,
+    /// Checkpoints on disk at once: those kept, and one being written.
+    pub checkpoints: usize,
+    /// An optimizer step, its images included.
+    pub step_seconds: f64,
+    /// An E-step.
+    pub e_step_seconds: f64,
+    /// Evaluation at the end of an epoch, kNN included.
+    pub evaluation_seconds: f64,
+    /// The whole run.
+    pub seconds: f64,
+}
+
+impl Estimate {
+    /// Memory at its highest: what stays, and the larger of what E-step and evaluation hold.
+    pub fn memory_bytes(&self) -> u64 {
+        self.weights_bytes
+            + self.optimizer_bytes
+            + self.queue_bytes
+            + self.step_bytes.unwrap_or(0)
+            + self.e_step_bytes.max(self.evaluation_bytes)
+    }
+
+    /// Disk that checkpoints take at most.
+    pub fn disk_bytes(&self) -> u64 {
+        self.checkpoint_bytes * self.checkpoints as u64
+    }
+}
+
+/// Estimates a run on `train`, with `test_images` for kNN (0 without). Runs a few real steps.
+///
+/// # Errors
+/// A first batch that cannot be loaded.
+pub fn estimate(
+    plan: &Plan,
+    train: Arc<dyn Source>,
+    test_images: usize,
+) -> Result<Estimate, EmError> {
+    let before = resident_bytes();
+    let mut state = random_state(plan)?;
+    let mut gradient = vec![0.0; state.velocity.len()];
+    let batch_seconds =
+        load_seconds(plan, train)? + batch_seconds(plan, &mut state, &mut gradient)?;
+    let floats = |n: usize| 4 * n as u64;
+    let parameters = state.velocity.len();
+    let weights: usize = state.pair.query.tensors().map(|t| t.values.len()).sum();
+    let weights_bytes = floats(2 * weights);
+    let optimizer_bytes = floats(3 * parameters);
+    let queue_bytes = floats(plan.queue * plan.encoder.dim);
+    let fixed = weights_bytes + optimizer_bytes + queue_bytes;
+    let grown = before.zip(resident_bytes());
+    let largest = plan.clusters.iter().copied().max().unwrap_or(0);
+    let all_k: usize = plan.clusters.iter().sum();
+    // Embeddings once and k-means' sample of them; labels and distances of each clustering.
+    let points = 2 * plan.images * plan.encoder.dim + 2 * plan.images * plan.clusters.len();
+    let with_knn = test_images > 0 && plan.eval.knn_every > 0;
+    let measured = if with_knn {
+        plan.images + test_images
+    } else {
+        plan.images.min(2048)
+    };
+    let (embed, cluster) = e_step_seconds(plan, &state.pair.key, largest)?;
+    let e_step = if all_k == 0 {
+        0.0
+    } else {
+        embed * plan.images as f64 + cluster
+    };
+    let step_seconds = batch_seconds * plan.optim.accumulate.min(plan.batches_per_epoch()) as f64;
+    let evaluation_seconds = embed * measured as f64;
+    let epochs = plan.optim.epochs;
+    let e_steps = epochs.saturating_sub(plan.warmup_epochs) as f64;
+    let evaluations = match plan.eval.knn_every {
+        every if with_knn => epochs.div_ceil(every),
+        _ => epochs,
+    };
+    Ok(Estimate {
+        weights_bytes,
+        optimizer_bytes,
+        queue_bytes,
+        step_bytes: grown.map(|(before, after)| after.saturating_sub(before + fixed)),
+        e_step_bytes: if all_k == 0 {
+            0
+        } else {
+            floats(points + 3 * all_k * plan.encoder.dim)
+        },
+        // Once as they are, once normalised.
+        evaluation_bytes: floats(2 * measured * plan.encoder.feature_dim()),
+        checkpoint_bytes: checkpoint::size(&state, &plan.clusters, plan.images),
+        checkpoints: plan.checkpoint.keep_last + 1,
+        step_seconds,
+        e_step_seconds: e_step,
+        evaluation_seconds,
+        seconds: (batch_seconds * plan.batches_per_epoch() as f64 * epochs as f64)
+            + e_steps * e_step
+            + evaluations as f64 * evaluation_seconds,
+    })
+}
+
+/// A state of the plan's shape with clusterings of arbitrary images.
+fn random_state(plan: &Plan) -> Result<State, EmError> {
+    let pair = MomentumPair::new(plan.encoder, plan.seed, plan.momentum as f32);
+    let dim = plan.encoder.dim;
+    let clusterings = plan.clusters.iter().map(|&k| {
+        let labels = (0..plan.images).map(|i| (i % k) as u32).collect();
+        let centroids = (0..k * dim).map(|i| (i as f32).sin()).collect();
+        Clustering::new(labels, centroids, vec![plan.temperature as f32; k], dim)
+    });
+    Ok(State {
+        velocity: vec![0.0; pair.query.parameters().len()],
+        queue: Queue::new(plan.queue, dim, plan.optim.batch, plan.seed)?,
+        clusterings: clusterings.collect::<Result<_, _>>()?,
+        pair,
+        position: Position::default(),
+        clock: Clock::default(),
+    })
+}
+
+/// Seconds to load the views of a batch. Loading and computing share the processor, so their
+/// times add up.
+fn load_seconds(plan: &Plan, source: Arc<dyn Source>) -> Result<f64, EmError> {
+    let begun = Instant::now();
+    let mut loader = ViewLoader::new(ViewPlan {
+        source,
+        augment: Augment::new(plan.augment),
+        seed: plan.seed,
+        epoch: 0,
+        batch: plan.optim.batch,
+        start: 0,
+        workers: plan.workers(),
+    })?;
+    loader.next().transpose()?;
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+/// Seconds of an M-step of random pixels, after one that fills the stores.
+fn batch_seconds(plan: &Plan, state: &mut State, gradient: &mut [f32]) -> Result<f64, EmError> {
+    let indices: Vec<u32> = (0..plan.optim.batch as u32).collect();
+    let config = LossConfig {
+        temperature: plan.temperature,
+        negatives: plan.negatives,
+    };
+    let mut once = |step| {
+        let begun = Instant::now();
+        let batch = Batch {
+            indices: &indices,
+            queries: random_images(plan, &state.pair.query, indices.len()),
+            keys: random_images(plan, &state.pair.query, indices.len()),
+        };
+        m_step(
+            &mut state.pair,
+            &mut state.queue,
+            &state.clusterings,
+            &config,
+            (plan.seed, step),
+            batch,
+            gradient,
+        )?;
+        Ok::<_, EmError>(begun.elapsed().as_secs_f64())
+    };
+    once(0)?;
+    once(1)
+}
+
+/// Seconds to embed an image, and to cluster the whole set at every granularity.
+fn e_step_seconds(plan: &Plan, key: &Encoder, largest: usize) -> Result<(f64, f64), EmError> {
+    let rows = plan.images.min(PASS);
+    let begun = Instant::now();
+    key.embed(random_images(plan, key, rows));
+    let embed = begun.elapsed().as_secs_f64() / rows as f64;
+    if largest == 0 {
+        return Ok((embed, 0.0));
+    }
+    // K-means costs points × centroids: time a small one and scale it.
+    let (dim, points) = (plan.encoder.dim, plan.images.min(4096));
+    let k = largest.min(points / 4).max(2);
+    let mut sample: Vec<f32> = (0..points * dim).map(|i| (i as f32 * 0.37).sin()).collect();
+    normalise_rows(&mut sample, dim);
+    let config = EStepConfig {
+        clusters: vec![k],
+        iterations: 2,
+        restarts: 1,
+        ..EStepConfig::of(plan)
+    };
+    let begun = Instant::now();
+    cluster(&config, 0, &sample, dim, plan.seed, None)?;
+    // Two iterations, and the assignment at the end.
+    let of_a_distance = begun.elapsed().as_secs_f64() / (3 * points * k) as f64;
+    let e = &plan.e_step;
+    let distances = plan.clusters.iter().map(|&k| {
+        let trained = plan.images.min(k.saturating_mul(e.max_points_per_centroid));
+        (trained * e.iterations * e.restarts + plan.images) as f64 * k as f64
+    });
+    Ok((embed, of_a_distance * distances.sum::<f64>()))
+}
+
+fn random_images(plan: &Plan, encoder: &Encoder, rows: usize) -> Activation {
+    let size = plan.image_size as usize;
+    let bytes: Vec<u8> = (0..rows * size * size * 3)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let shape = (rows, size, size);
+    Activation::from_images(encoder.pool(), &bytes, shape, IMAGENET_MEAN, IMAGENET_STD)
+}
+
+/// Memory of this process, where the system tells it.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1024)
+}

@@ -1,0 +1,200 @@
+//! What an encoder is worth while it trains: kNN accuracy and effective rank.
+
+use crate::error::EmError;
+use crate::events::Set;
+use crate::features::{Output, extract_readable};
+use crate::quarantine::StandIn;
+use crate::settings::Plan;
+use protem_data::{Evaluation, Source, StillLoader, Subset, Unreadable};
+use protem_encoder::Encoder;
+use protem_eval::{Features, KnnConfig, effective_rank, knn};
+use std::sync::Arc;
+
+/// Rows that the effective rank is taken of at most.
+const RANK_ROWS: usize = 2048;
+/// Pixels that kNN on raw images may hold, as 32-bit floats: a quarter of a gigabyte. It tells
+/// what there is to beat, and is not worth more.
+const RAW_VALUES: usize = 1 << 26;
+
+/// The sets of a run, and how they are measured.
+pub(crate) struct Measure<'a> {
+    pub plan: &'a Plan,
+    pub train: &'a Arc<dyn Source>,
+    pub test: Option<&'a Arc<dyn Source>>,
+    /// Told the number of images done and of all; answers whether to go on.
+    pub progress: &'a mut dyn FnMut(usize, usize) -> bool,
+    /// Images that could not be read on the way.
+    pub unreadable: Vec<(Set, Unreadable)>,
+}
+
+/// Features, if there is an image, and its label if there are labels.
+type Labelled = (Option<Features>, Vec<u32>);
+
+/// What was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Measured {
+    pub knn_top1: Option<f64>,
+    pub effective_rank: Option<f64>,
+}
+
+impl Measure<'_> {
+    /// How kNN is measured, in words.
+    pub fn protocol(&self) -> String {
+        let eval = &self.plan.eval;
+        let (train, test) = (self.train.len(), self.test.map_or(0, |t| t.len()));
+        format!(
+            "kNN, k = {}, cosine, temperature {}, {train} training and {test} test images, centre crop of {} pixels",
+            eval.knn_k, eval.knn_temperature, self.plan.image_size
+        )
+    }
+
+    /// Whether kNN can be measured: both sets have labels.
+    pub fn has_labels(&self) -> bool {
+        let all = |s: &dyn Source| !s.is_empty() && (0..s.len()).all(|i| s.label(i).is_some());
+        self.test.is_some_and(|test| all(&**test)) && all(&**self.train)
+    }
+
+    /// kNN accuracy if `with_knn` and there are labels, and effective rank. Nothing if stopped.
+    pub fn encoder(
+        &mut self,
+        encoder: &Encoder,
+        with_knn: bool,
+    ) -> Result<Option<Measured>, EmError> {
+        let test = self.test.filter(|_| with_knn && self.has_labels());
+        let rows = self.train.len();
+        let Some(test) = test else {
+            let every = rows.div_ceil(RANK_ROWS);
+            let some = Subset::new(
+                self.train.clone(),
+                (0..rows as u32).step_by(every).collect(),
+            );
+            let done = (0, rows.div_ceil(every));
+            let some = self.features(encoder, Arc::new(some), Set::Training, done)?;
+            return Ok(some.map(|(features, _)| Measured {
+                knn_top1: None,
+                effective_rank: features.and_then(rank),
+            }));
+        };
+        let all = rows + test.len();
+        let train = self.features(encoder, self.train.clone(), Set::Training, (0, all))?;
+        let Some((train, train_labels)) = train else {
+            return Ok(None);
+        };
+        let test = self.features(encoder, test.clone(), Set::Test, (rows, all))?;
+        let Some((test, test_labels)) = test else {
+            return Ok(None);
+        };
+        let (Some(train), Some(test)) = (train, test) else {
+            return Ok(Some(Measured::default())); // no image left to measure on
+        };
+        let top1 = knn(
+            &train,
+            &train_labels,
+            &test,
+            &test_labels,
+            &self.knn_config(),
+        )?
+        .top1;
+        Ok(Some(Measured {
+            knn_top1: Some(top1),
+            effective_rank: rank(spread(train)),
+        }))
+    }
+
+    /// kNN accuracy of the centre crops' pixels, unless there are too many to hold.
+    pub fn raw_pixels(&mut self) -> Result<Option<f64>, EmError> {
+        let Some(test) = self.test else {
+            return Ok(None);
+        };
+        let per_image = self.plan.image_size as usize * self.plan.image_size as usize * 3;
+        if (self.train.len() + test.len()).saturating_mul(per_image) > RAW_VALUES {
+            return Ok(None);
+        }
+        let (train, train_labels) = self.pixels(self.train)?;
+        let (test, test_labels) = self.pixels(test)?;
+        Ok(Some(
+            knn(
+                &train,
+                &train_labels,
+                &test,
+                &test_labels,
+                &self.knn_config(),
+            )?
+            .top1,
+        ))
+    }
+
+    fn knn_config(&self) -> KnnConfig {
+        KnnConfig {
+            k: self.plan.eval.knn_k,
+            temperature: self.plan.eval.knn_temperature,
+        }
+    }
+
+    /// Centre crops as they are, without mean.
+    fn pixels(&self, source: &Arc<dyn Source>) -> Result<(Features, Vec<u32>), EmError> {
+        let size = self.plan.image_size;
+        let whole = Arc::new(StandIn::new(source.clone()));
+        let mut values = Vec::new();
+        for batch in StillLoader::new(whole, Evaluation::for_size(size), 256, self.plan.workers()) {
+            let pixels = batch?.images.into_iter();
+            values.extend(pixels.map(|byte| f32::from(byte) / 255.0 - 0.5));
+        }
+        let labels = (0..source.len()).filter_map(|i| source.label(i)).collect();
+        Ok((Features::new(values, (size * size * 3) as usize)?, labels))
+    }
+
+    /// Features of the readable images (none if there is none), and their labels. `done` and `all`
+    /// count images for the progress. Nothing if stopped.
+    fn features(
+        &mut self,
+        encoder: &Encoder,
+        source: Arc<dyn Source>,
+        set: Set,
+        (done, all): (usize, usize),
+    ) -> Result<Option<Labelled>, EmError> {
+        let (size, workers) = (self.plan.image_size, self.plan.workers());
+        let mut progress = |images| (self.progress)(done + images, all);
+        let extracted = extract_readable(
+            encoder,
+            source.clone(),
+            size,
+            workers,
+            Output::Features,
+            &mut progress,
+        )?;
+        let Some(extracted) = extracted else {
+            return Ok(None);
+        };
+        let unreadable = extracted.unreadable.iter().cloned();
+        self.unreadable.extend(unreadable.map(|bad| (set, bad)));
+        let dim = encoder.config().feature_dim();
+        let (values, kept) = extracted.readable(dim);
+        let labels = kept.iter().filter_map(|i| source.label(*i as usize));
+        let labels = labels.collect();
+        let features = if values.is_empty() {
+            None
+        } else {
+            Some(Features::new(values, dim)?)
+        };
+        Ok(Some((features, labels)))
+    }
+}
+
+/// None where the eigenvalues do not converge: that is no reason to end a run.
+fn rank(features: Features) -> Option<f64> {
+    effective_rank(&features)
+        .inspect_err(|error| tracing::warn!(%error, "no effective rank"))
+        .ok()
+}
+
+/// At most [`RANK_ROWS`] rows, evenly spread.
+fn spread(features: Features) -> Features {
+    let every = features.rows().div_ceil(RANK_ROWS);
+    if every == 1 {
+        return features;
+    }
+    let rows = features.values().chunks_exact(features.dim());
+    let values = rows.step_by(every).flatten().copied().collect();
+    Features::new(values, features.dim()).expect("some of finite rows")
+}

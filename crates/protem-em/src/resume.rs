@@ -1,0 +1,143 @@
+//! Whether a run may go on from a checkpoint.
+
+use crate::checkpoint::Origin;
+use crate::error::EmError;
+use crate::settings::{Note, Plan};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Settings that a state cannot survive a change of: its tensors, its place in the epoch, or what
+/// it has seen would no longer be those of the run.
+const FIXED: [&str; 8] = [
+    "seed",
+    "mode",
+    "precision",
+    "encoder.",
+    "data.image_size",
+    "method.queue",
+    "optim.batch",
+    "optim.accumulate",
+];
+/// Settings that results do not depend on.
+const FREE: [&str; 6] = [
+    "threads",
+    "data.workers",
+    "data.folder",
+    "data.test_folder",
+    "checkpoint.",
+    "eval.",
+];
+
+/// Checks a checkpoint's settings against those of the plan, and its images against `now`. What
+/// differs and may is noted.
+///
+/// # Errors
+/// A setting that may not differ; other images.
+pub(crate) fn check(from: &Origin, now: &Origin) -> Result<Vec<Note>, EmError> {
+    let was = flat(&from.settings);
+    let mut notes = Vec::new();
+    for (key, value) in flat(&now.settings) {
+        let before = was.get(&key).cloned().unwrap_or_default();
+        let one_of = |list: &[&str]| {
+            list.iter()
+                .any(|k| key == *k || (k.ends_with('.') && key.starts_with(*k)))
+        };
+        if before == value || one_of(&FREE) {
+            continue;
+        }
+        if one_of(&FIXED) {
+            return Err(EmError::Mismatch {
+                what: key,
+                found: before,
+                wanted: value,
+            });
+        }
+        notes.push(Note::SettingChanged {
+            key,
+            from: before,
+            to: value,
+        });
+    }
+    if from.images != now.images {
+        return Err(EmError::OtherImages {
+            found: from.images,
+            wanted: now.images,
+        });
+    }
+    Ok(notes)
+}
+
+impl Origin {
+    /// Of a plan and its training images.
+    pub(crate) fn new(plan: &Plan, images: crate::image_set::ImageSet) -> Self {
+        Self {
+            settings: plan.settings.clone(),
+            images,
+        }
+    }
+}
+
+/// Every setting by its dotted key, as JSON.
+fn flat(settings: &crate::settings::Settings) -> BTreeMap<String, String> {
+    let value = serde_json::to_value(settings).expect("settings are JSON");
+    let mut out = BTreeMap::new();
+    for (name, value) in value.as_object().into_iter().flatten() {
+        match value {
+            Value::Object(section) => out.extend(
+                section
+                    .iter()
+                    .map(|(key, value)| (format!("{name}.{key}"), value.to_string())),
+            ),
+            value => {
+                out.insert(name.clone(), value.to_string());
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image_set::ImageSet;
+    use crate::settings::Settings;
+
+    #[test]
+    fn what_the_state_depends_on_may_not_change() {
+        let origin = |change: &dyn Fn(&mut Settings)| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            Origin {
+                settings,
+                images: ImageSet {
+                    images: 5,
+                    names_crc32: 7,
+                },
+            }
+        };
+        let now = origin(&|_| ());
+        let fixed: [&dyn Fn(&mut Settings); 4] = [
+            &|s| s.seed = 1,
+            &|s| s.encoder.width = 8,
+            &|s| s.optim.batch = 8,
+            &|s| s.method.queue = Some(512),
+        ];
+        for change in fixed {
+            assert!(matches!(
+                check(&origin(change), &now),
+                Err(EmError::Mismatch { .. })
+            ));
+        }
+        let free = origin(&|s| (s.threads, s.checkpoint.keep_last) = (Some(7), 9));
+        assert_eq!(check(&free, &now).unwrap(), []);
+        let notes = check(&origin(&|s| s.optim.lr = 0.5), &now).unwrap();
+        assert_eq!(notes.len(), 1);
+        assert!(notes[0].to_string().contains("optim.lr"), "{}", notes[0]);
+        let mut other = origin(&|_| ());
+        other.images.names_crc32 = 8;
+        assert!(matches!(
+            check(&other, &now),
+            Err(EmError::OtherImages { .. })
+        ));
+    }
+}

@@ -1,0 +1,160 @@
+//! What is worth saying about settings that work.
+
+use super::Mode;
+use super::plan::DEFAULT_QUEUE;
+use std::fmt;
+
+/// Something that works, but not as it was asked or not as one would expect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// The queue's length was not given.
+    QueueChosen {
+        /// Keys in the queue.
+        queue: usize,
+        /// Images of a batch.
+        batch: usize,
+        /// Images of the training set.
+        images: usize,
+    },
+    /// The numbers of prototypes were not given.
+    ClustersChosen {
+        /// Prototypes of each clustering.
+        clusters: Vec<usize>,
+        /// Images of the training set.
+        images: usize,
+    },
+    /// The number of negative prototypes was not given.
+    NegativesChosen {
+        /// Negatives per clustering and batch.
+        negatives: usize,
+        /// Keys in the queue.
+        queue: usize,
+        /// Most prototypes of a clustering.
+        largest: usize,
+    },
+    /// The run goes on with another value than it had.
+    SettingChanged {
+        /// Which setting.
+        key: String,
+        /// As it was, in JSON.
+        from: String,
+        /// As it is.
+        to: String,
+    },
+    /// The queue was shortened to what the images fill.
+    QueueClamped {
+        /// Keys asked for.
+        asked: usize,
+        /// Keys in the queue.
+        queue: usize,
+        /// Images of the training set.
+        images: usize,
+    },
+    /// A clustering with no more prototypes than the batch has images.
+    FewClusters {
+        /// Prototypes.
+        k: usize,
+        /// Images of a batch.
+        batch: usize,
+    },
+    /// A clustering that cannot give as many negatives as asked.
+    FewerNegatives {
+        /// Negatives asked for.
+        asked: usize,
+        /// Prototypes.
+        k: usize,
+    },
+    /// The run ends within the warm-up.
+    NoPrototypes {
+        /// Epochs without prototypes.
+        warmup_epochs: usize,
+        /// Epochs of the run.
+        epochs: usize,
+    },
+    /// Clusterings given to a mode without prototypes.
+    ClustersUnused {
+        /// The mode.
+        mode: Mode,
+    },
+    /// The learning rate was scaled to the batch.
+    LearningRateScaled {
+        /// As given, in millionths.
+        from_millionths: u64,
+        /// As used, in millionths.
+        to_millionths: u64,
+        /// Images of a step.
+        step_images: usize,
+    },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::QueueChosen {
+                queue,
+                batch,
+                images,
+            } => write!(
+                f,
+                "method.queue = {queue}: the largest multiple of the batch ({batch}) within {DEFAULT_QUEUE} and the \
+                 {images} training images"
+            ),
+            Self::ClustersChosen { clusters, images } => write!(
+                f,
+                "method.clusters = {clusters:?}: a 50th, a 20th and a 10th of the {images} training images, at least 2"
+            ),
+            Self::NegativesChosen {
+                negatives,
+                queue,
+                largest,
+            } => write!(
+                f,
+                "method.negatives = {negatives}: the queue's length ({queue}), at most the largest K ({largest})"
+            ),
+            Self::SettingChanged { key, from, to } => {
+                write!(f, "{key} was {from} and is {to} from here on")
+            }
+            Self::QueueClamped {
+                asked,
+                queue,
+                images,
+            } => write!(
+                f,
+                "the queue has {queue} keys, not {asked}: there are {images} training images, and more would repeat them"
+            ),
+            Self::FewClusters { k, batch } => write!(
+                f,
+                "K = {k} is no more than the batch of {batch}: a batch often holds every prototype, and negatives are then \
+                 other images' prototypes only"
+            ),
+            Self::FewerNegatives { asked, k } => write!(
+                f,
+                "{asked} negatives were asked for and a clustering has K = {k}: all prototypes outside the batch are used"
+            ),
+            Self::NoPrototypes {
+                warmup_epochs,
+                epochs,
+            } => write!(
+                f,
+                "the warm-up of {warmup_epochs} epochs lasts the whole run of {epochs}: prototypes take no part"
+            ),
+            Self::ClustersUnused { mode } => {
+                write!(
+                    f,
+                    "mode {} has no prototypes: method.clusters is not used",
+                    mode.name()
+                )
+            }
+            Self::LearningRateScaled {
+                from_millionths,
+                to_millionths,
+                step_images,
+            } => write!(
+                f,
+                "the learning rate is {} · {step_images}/256 = {}",
+                *from_millionths as f64 / 1e6,
+                *to_millionths as f64 / 1e6
+            ),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `quarantine.tsv`: the images of a run that cannot be read, one a line: name, reason, set
+//! (`training` or `test`), and when it was found (`start`: the image is none of the run's;
+//! `later`: it is, and others take its place).
+
+use crate::run_folder::{ReportError, io};
+use protem_em::{Event, Set};
+use std::collections::HashSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+
+const START: &str = "start";
+const LATER: &str = "later";
+
+/// Names of images, by set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed(HashSet<(Set, String)>);
+
+impl Listed {
+    /// Whether an image is listed.
+    pub fn contains(&self, set: Set, name: &str) -> bool {
+        self.0.contains(&(set, escape(name)))
+    }
+
+    /// How many images are listed.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True without an image.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct QuarantineList {
+    path: PathBuf,
+    all: Listed,
+    left_out: Listed,
+}
+
+impl QuarantineList {
+    pub fn open(path: PathBuf) -> Result<Self, ReportError> {
+        let text = if path.exists() {
+            fs::read_to_string(&path).map_err(io("read", &path))?
+        } else {
+            String::new()
+        };
+        let mut list = Self {
+            path,
+            all: Listed::default(),
+            left_out: Listed::default(),
+        };
+        for line in text.lines() {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let [name, _, set, found] = fields[..] else {
+                continue; // torn by a crash
+            };
+            let set = if set == name_of(Set::Test) {
+                Set::Test
+            } else {
+                Set::Training
+            };
+            if found == START {
+                list.left_out.0.insert((set, name.to_owned()));
+            }
+            list.all.0.insert((set, name.to_owned()));
+        }
+        Ok(list)
+    }
+
+    pub fn left_out(self) -> Listed {
+        self.left_out
+    }
+
+    pub fn record(&mut self, event: &Event) -> Result<(), ReportError> {
+        let Event::Quarantine {
+            set,
+            name,
+            reason,
+            at_start,
+        } = event
+        else {
+            return Ok(());
+        };
+        let (name, reason) = (escape(name), escape(reason));
+        if !self.all.0.insert((*set, name.clone())) {
+            return Ok(());
+        }
+        let found = if *at_start { START } else { LATER };
+        let line = format!("{name}\t{reason}\t{}\t{found}\n", name_of(*set));
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.path)
+            .and_then(|mut file| file.write_all(line.as_bytes()))
+            .map_err(io("append to", &self.path))
+    }
+}
+
+fn name_of(set: Set) -> &'static str {
+    match set {
+        Set::Training => "training",
+        Set::Test => "test",
+    }
+}
+
+/// A name without tabs and line ends, different for different names.
+fn escape(text: &str) -> String {
+    let text = text.replace('\\', "\\\\");
+    text.replace('\t', "\\t")
+        .replace('\n', "\\n")
+        .replace('\r', "\\r")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_listed_once_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("quarantine.tsv");
+        let bad = |set, name: &str, at_start| Event::Quarantine {
+            set,
+            name: name.into(),
+            reason: "is\ttruncated".into(),
+            at_start,
+        };
+        for _ in 0..2 {
+            let mut list = QuarantineList::open(path.clone()).unwrap();
+            list.record(&bad(Set::Training, "a\tb.jpg", true)).unwrap();
+            list.record(&bad(Set::Test, "c.jpg", false)).unwrap();
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        let left_out = QuarantineList::open(path).unwrap().left_out();
+        assert!(left_out.contains(Set::Training, "a\tb.jpg") && left_out.len() == 1);
+    }
+}

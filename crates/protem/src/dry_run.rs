@@ -1,0 +1,102 @@
+//! `protem train --dry-run`: the plan, and what it will take.
+
+use crate::args::{LogFormat, TrainArgs};
+use crate::config;
+use crate::console::say;
+use crate::failure::{Failure, explain};
+use crate::images::Images;
+use crate::system::{free_bytes, memory_bytes, size, time};
+use protem_em::{Estimate, Plan, estimate};
+use protem_report::RunFolder;
+
+/// Prints the resolved settings, as a config file, and the estimates below them as comments; or
+/// all of it as a JSON object.
+pub fn print(args: &TrainArgs, plan: &Plan, images: &Images) -> Result<(), Failure> {
+    let test = images.test.as_ref().map_or(0, |t| t.len());
+    let found = estimate(plan, images.train.clone(), test);
+    let found = found.map_err(|e| Failure::running(explain(&e)))?;
+    let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
+    if args.log_format == LogFormat::Json {
+        say(serde_json::json!({
+            "settings": plan.settings,
+            "images": {"training": plan.images, "test": test, "unreadable": images.unreadable.len()},
+            "steps_per_epoch": plan.steps_per_epoch(),
+            "steps": plan.steps_per_epoch() * plan.optim.epochs,
+            "memory_bytes": found.memory_bytes(),
+            "disk_bytes": found.disk_bytes(),
+            "estimate": found,
+            "notes": notes,
+        }));
+        return Ok(());
+    }
+    say(config::to_text(&plan.settings));
+    for line in sets(plan, images, test)
+        .iter()
+        .chain(&takes(args, plan, &found))
+    {
+        say(format!("# {line}"));
+    }
+    notes.iter().for_each(|note| say(format!("# {note}")));
+    if !args.resume && !args.overwrite && RunFolder::holds_run(&args.out) {
+        say(format!(
+            "# {} already holds a run: the run itself will want --resume, --overwrite or another --out",
+            args.out.display()
+        ));
+    }
+    Ok(())
+}
+
+fn sets(plan: &Plan, images: &Images, test: usize) -> Vec<String> {
+    let (steps, epochs) = (plan.steps_per_epoch(), plan.optim.epochs);
+    vec![
+        format!(
+            "{} training images, {test} test images for kNN, {} unreadable",
+            plan.images,
+            images.unreadable.len()
+        ),
+        format!(
+            "queue {}, K {:?}, {} negative prototypes; InfoNCE at chance is ln(1 + {}) = {:.3}",
+            plan.queue,
+            plan.clusters,
+            plan.negatives,
+            plan.queue,
+            plan.chance_loss()
+        ),
+        format!("{steps} steps an epoch, {} in all", steps * epochs),
+    ]
+}
+
+fn takes(args: &TrainArgs, plan: &Plan, found: &Estimate) -> Vec<String> {
+    let have = |bytes: Option<u64>, what| {
+        bytes.map_or(String::new(), |bytes| format!(" of {} {what}", size(bytes)))
+    };
+    let step = found.step_bytes.map_or("unknown".into(), size);
+    vec![
+        "Estimates, from two steps on this machine with random pixels:".into(),
+        format!(
+            "memory {}{}: weights {}, optimizer {}, queue {}, a step {step}, E-step {}, kNN {}",
+            size(found.memory_bytes()),
+            have(memory_bytes(), "there are"),
+            size(found.weights_bytes),
+            size(found.optimizer_bytes),
+            size(found.queue_bytes),
+            size(found.e_step_bytes),
+            size(found.evaluation_bytes)
+        ),
+        format!(
+            "disk {}{}: {} checkpoints of {}, one of them while it is written",
+            size(found.disk_bytes()),
+            have(free_bytes(&args.out), "free"),
+            found.checkpoints,
+            size(found.checkpoint_bytes)
+        ),
+        format!(
+            "time {} for {} epochs: a step {}, an E-step {}, an evaluation {}",
+            time(found.seconds),
+            plan.optim.epochs,
+            time(found.step_seconds),
+            time(found.e_step_seconds),
+            time(found.evaluation_seconds)
+        ),
+    ]
+}

@@ -1,0 +1,162 @@
+//! The images of a run: which are trained on, which kNN is measured on, which cannot be read.
+
+use crate::failure::{Failure, explain};
+use indicatif::{ProgressBar, ProgressStyle};
+use protem_data::{
+    Folder, Generated, GeneratedSpec, Source, Split, Subset, Unreadable, scan, split_held_out,
+};
+use protem_em::{Event, Set, Settings};
+use protem_report::Listed;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The images of a run, with the unreadable ones left out.
+pub struct Images {
+    /// Trained on.
+    pub train: Arc<dyn Source>,
+    /// Measured on.
+    pub test: Option<Arc<dyn Source>>,
+    /// Found unreadable just now.
+    pub unreadable: Vec<(Set, Unreadable)>,
+}
+
+impl Images {
+    /// Opens what the settings name. Every image is decoded once, unless a run that goes on
+    /// already knows which to leave out.
+    pub fn open(settings: &Settings, known: Option<&Listed>) -> Result<Self, Failure> {
+        let data = &settings.data;
+        let Some(folder) = &data.folder else {
+            return Ok(Self::generated(settings));
+        };
+        let mut unreadable = Vec::new();
+        let mut readable = |folder: &Path, set| {
+            let (source, bad) = readable(open_folder(folder)?, set, known, data.max_unreadable)?;
+            unreadable.extend(bad.into_iter().map(|bad| (set, bad)));
+            Ok::<_, Failure>(source)
+        };
+        let all = readable(folder, Set::Training)?;
+        let test = match &data.test_folder {
+            Some(test) => Some(readable(test, Set::Test)?),
+            None => None,
+        };
+        if let Some(test) = &test
+            && (all.classes() != test.classes() || all.classes().is_empty())
+        {
+            return Err(Failure::usage(format!(
+                "--test measures kNN: both folders must hold the same class folders (training {:?}, test {:?})",
+                all.classes(),
+                test.classes()
+            )));
+        }
+        if test.is_some() || all.classes().is_empty() || data.held_out == 0.0 {
+            return Ok(Self {
+                train: all,
+                test,
+                unreadable,
+            });
+        }
+        let (keep, held_out) = split_held_out(&*all, data.held_out, settings.seed);
+        let part = |keep| Arc::new(Subset::new(all.clone(), keep)) as Arc<dyn Source>;
+        Ok(Self {
+            train: part(keep),
+            test: (!held_out.is_empty()).then(|| part(held_out)),
+            unreadable,
+        })
+    }
+
+    /// The generated set, and a fifth as many images of its test stream.
+    fn generated(settings: &Settings) -> Self {
+        let make = |images, split| {
+            let spec = GeneratedSpec {
+                seed: settings.seed,
+                images,
+                size: settings.data.image_size,
+                split,
+            };
+            Arc::new(Generated::new(spec)) as Arc<dyn Source>
+        };
+        let images = settings.data.generated_images;
+        Self {
+            train: make(images, Split::Train),
+            test: Some(make((images / 5).max(10), Split::Test)),
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// What was found unreadable, as events.
+    pub fn quarantined(&self) -> impl Iterator<Item = Event> {
+        self.unreadable.iter().map(|(set, bad)| Event::Quarantine {
+            set: *set,
+            name: bad.name.clone(),
+            reason: bad.reason.clone(),
+            at_start: true,
+        })
+    }
+}
+
+/// A folder of images.
+pub fn open_folder(path: &Path) -> Result<Arc<dyn Source>, Failure> {
+    let listing = ProgressBar::new_spinner().with_message(format!("listing {}", path.display()));
+    listing.enable_steady_tick(std::time::Duration::from_millis(200));
+    let folder = Folder::open(path);
+    listing.finish_and_clear();
+    let folder = folder.map_err(|e| {
+        Failure::usage(format!(
+            "{}; name a folder with images in it or below it",
+            explain(&e)
+        ))
+    })?;
+    Ok(Arc::new(folder))
+}
+
+/// Decodes everything once and leaves out what cannot be read; or leaves out what is `known`.
+fn readable(
+    source: Arc<dyn Source>,
+    set: Set,
+    known: Option<&Listed>,
+    limit: f64,
+) -> Result<(Arc<dyn Source>, Vec<Unreadable>), Failure> {
+    let all = source.len();
+    if let Some(known) = known {
+        let keep: Vec<u32> = (0..all as u32)
+            .filter(|i| !known.contains(set, &source.name(*i as usize)))
+            .collect();
+        if keep.len() == all {
+            return Ok((source, Vec::new()));
+        }
+        return Ok((Arc::new(Subset::new(source, keep)), Vec::new()));
+    }
+    let style = ProgressStyle::with_template("checking images [{bar:30}] {pos}/{len}, {eta} left");
+    let bar = ProgressBar::new(all as u64)
+        .with_style(style.expect("a fixed template").progress_chars("=> "));
+    let found = scan(&*source, &|done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    let bad = found.unreadable.len();
+    if bad == 0 {
+        return Ok((source, Vec::new()));
+    }
+    if found.readable.is_empty() || bad as f64 > limit * all as f64 {
+        return Err(Failure::running(format!(
+            "{bad} of {all} images cannot be read, more than data.max_unreadable = {limit} allows:\n{}\nRemove them, or raise data.max_unreadable.",
+            list(&found.unreadable)
+        )));
+    }
+    Ok((
+        Arc::new(Subset::new(source, found.readable)),
+        found.unreadable,
+    ))
+}
+
+/// The first of the unreadable images, one a line.
+pub fn list(unreadable: &[Unreadable]) -> String {
+    const SHOWN: usize = 20;
+    let mut lines: Vec<String> = unreadable
+        .iter()
+        .take(SHOWN)
+        .map(|u| format!("  {}: {}", u.name, u.reason))
+        .collect();
+    if unreadable.len() > SHOWN {
+        lines.push(format!("  … and {} more", unreadable.len() - SHOWN));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,66 @@
+//! What the machine has left.
+
+use std::path::Path;
+
+/// Bytes that can be written below a folder, which need not exist yet; none where the system
+/// does not tell.
+pub fn free_bytes(folder: &Path) -> Option<u64> {
+    let folder = std::path::absolute(folder).ok()?;
+    let there = folder.ancestors().find(|p| p.exists())?;
+    let status = rustix::fs::statvfs(there).ok()?;
+    Some(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
+/// Bytes of memory of the machine or of this process's group, whichever is less; none where the
+/// system does not tell.
+pub fn memory_bytes() -> Option<u64> {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.and_then(|text| {
+        let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
+        let kib = line.trim().trim_end_matches("kB").trim();
+        kib.parse::<u64>().ok().map(|kib| kib * 1024)
+    });
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let group = group.and_then(|text| text.trim().parse().ok());
+    machine.into_iter().chain(group).min()
+}
+
+/// A size for people.
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        if value < 1000.0 {
+            let digits = if value < 10.0 && unit != "B" { 1 } else { 0 };
+            return format!("{value:.digits$} {unit}");
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1} TB")
+}
+
+/// A time for people.
+pub fn time(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s if s < 100.0 => format!("{s:.1} s"),
+        s if s < 6000.0 => format!("{:.0} min", s / 60.0),
+        s if s < 48.0 * 3600.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{:.1} days", s / 86_400.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_readable() {
+        assert_eq!(size(950), "950 B");
+        assert_eq!(size(1_500_000), "1.5 MB");
+        assert_eq!(size(23_400_000_000), "23 GB");
+        assert_eq!(time(0.0042), "4.2 ms");
+        assert_eq!(time(90.0), "90.0 s");
+        assert_eq!(time(600.0), "10 min");
+        assert_eq!(time(7200.0), "2.0 h");
+    }
+}

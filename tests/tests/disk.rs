@@ -1,0 +1,81 @@
+//! Disks that are full, or will be: nothing that was saved is lost.
+
+use protem_tests::*;
+use std::fs;
+use std::process::Command;
+
+/// The command under `sh`, with files limited to `blocks` of 512 bytes. A write beyond fails as
+/// one to a full disk does.
+fn limited(command: &Command, blocks: usize) -> Command {
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+    within("sh", &["-c", &script, "sh"], command)
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (unbroken, out) = (folder.path().join("unbroken"), folder.path().join("run"));
+    run(&mut tiny(&unbroken, &[], &[])).expect(0);
+    run(&mut tiny(&out, &[], &[])).expect(0);
+    let all = checkpoints(&out);
+    all[1..]
+        .iter()
+        .for_each(|file| fs::remove_file(file).unwrap());
+    let before = fs::read(&all[0]).unwrap();
+    let blocks = before.len() / 512 / 2;
+    let ended = run(&mut limited(&resume(&out), blocks)).expect(1);
+    ended.says(&["cannot write", "--resume"]);
+    assert_eq!(checkpoints(&out), all[..1]);
+    assert_eq!(fs::read(&all[0]).unwrap(), before);
+    run(&mut resume(&out)).expect(0);
+    assert_same_state(&unbroken, &out);
+    assert_eq!(timeless_metrics(&unbroken), timeless_metrics(&out));
+}
+
+#[test]
+fn metrics_that_cannot_be_written_stop_the_run_after_saving() {
+    let folder = tempfile::tempdir().unwrap();
+    let (unbroken, out) = (folder.path().join("unbroken"), folder.path().join("run"));
+    run(&mut tiny(&unbroken, &[], &[])).expect(0);
+    run(&mut tiny(&out, &[], &[])).expect(0);
+    let all = checkpoints(&out);
+    all[1..]
+        .iter()
+        .for_each(|file| fs::remove_file(file).unwrap());
+    // Metrics that leave no room for a line within the limit, which a checkpoint stays under.
+    let blocks = fs::read(&all[0]).unwrap().len() / 512 + 40;
+    let path = out.join("metrics.jsonl");
+    let metrics = fs::read_to_string(&path).unwrap();
+    let evaluation = metrics.lines().find(|l| l.contains("\"eval\"")).unwrap();
+    let line = format!("{evaluation}\n");
+    let copies = blocks * 512 / line.len();
+    fs::write(&path, line.repeat(copies)).unwrap();
+    let ended = run(&mut limited(&resume(&out), blocks)).expect(1);
+    ended.says(&["metrics.jsonl", "saved", "--resume"]);
+    run(&mut resume(&out)).expect(0);
+    assert_same_state(&unbroken, &out);
+}
+
+#[test]
+fn a_disk_too_small_for_the_checkpoints_is_refused_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = folder.path().join("small");
+    fs::create_dir(&small).unwrap();
+    // A file system of the command's own, where the system permits one.
+    let own = |command: &Command| {
+        let script = "mount -t tmpfs -o size=64k none \"$0\" && exec \"$@\"";
+        let small = small.to_str().unwrap();
+        within("unshare", &["-rm", "sh", "-c", script, small], command)
+    };
+    if !own(&Command::new("true"))
+        .status()
+        .is_ok_and(|s| s.success())
+    {
+        println!("skipped: no file system of one's own here");
+        return;
+    }
+    let out = small.join("run");
+    let command = tiny(&out, &[], &[]);
+    let ended = run(&mut own(&command)).expect(1);
+    ended.says(&["66 kB free", "make room", "keep_last"]);
+}

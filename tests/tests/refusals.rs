@@ -1,0 +1,272 @@
+//! What cannot work is refused before it costs anything, with what would.
+
+use protem_tests::*;
+use std::fs;
+use std::path::Path;
+
+fn refused(args: &[&str], set: &[&str], words: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    run(&mut tiny(&out, args, set)).expect(2).says(words);
+    assert!(!out.exists(), "{words:?}: a run's folder was made");
+}
+
+#[test]
+fn settings_that_cannot_work() {
+    refused(
+        &[],
+        &["method.clusters=[97]"],
+        &["K = 97", "96 training images", "2 to 96"],
+    );
+    refused(&[], &["method.clusters=[1]"], &["K = 1", "at least 2"]);
+    refused(
+        &[],
+        &["method.queue=50"],
+        &["method.queue = 50", "48 or 64"],
+    );
+    refused(&[], &["optim.batch=200"], &["optim.batch = 200", "64 say"]);
+    refused(
+        &[],
+        &["method.temperature=0"],
+        &["method.temperature = 0", "0.2"],
+    );
+    refused(
+        &[],
+        &["encoder.width=0"],
+        &["encoder.width = 0", "from 1 to 1024"],
+    );
+    refused(
+        &[],
+        &["optim.lrr=1"],
+        &["--set optim.lrr=1", "did you mean optim.lr?"],
+    );
+    refused(
+        &[],
+        &["optim.lr=fast"],
+        &["--set optim.lr=fast", "invalid type"],
+    );
+    refused(&[], &["optim.lr"], &["KEY=VALUE"]);
+    refused(&[], &["mode=simclr"], &["--set mode=simclr", "pcl-v2"]);
+    refused(&["--test", "somewhere"], &[], &["training folder"]);
+    refused(
+        &["nowhere/at/all"],
+        &[],
+        &["there is no folder", "nowhere/at/all"],
+    );
+}
+
+#[test]
+fn folders_that_hold_too_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("images");
+    fs::create_dir(&images).unwrap();
+    let path = images.to_str().unwrap();
+    fs::write(images.join("notes.txt"), "no image").unwrap();
+    refused(&[path], &[], &["holds no image", "jpg"]);
+    picture(&images.join("one.png"), 0, 0);
+    refused(&[path], &[], &["1 image(s)", "at least 4"]);
+}
+
+#[test]
+fn config_files_and_variables_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("mine.toml");
+    let out = folder.path().join("run");
+    for (text, words) in [
+        (
+            "[optim]\nlearning_rate = 1",
+            vec!["mine.toml", "optim.learning_rate", "did you mean"],
+        ),
+        (
+            "[optim]\nbatch = \"many\"",
+            vec!["mine.toml", "invalid type"],
+        ),
+        ("[optim\nbatch = 1", vec!["mine.toml", "not TOML"]),
+        (
+            "[optimizer]\nbatch = 16",
+            vec!["mine.toml", "did you mean optim.batch?"],
+        ),
+    ] {
+        fs::write(&config, text).unwrap();
+        let mut command = protem(&["train", "--config"]);
+        command.arg(&config).arg("--out").arg(&out);
+        run(&mut command).expect(2).says(&words);
+    }
+    let mut command = protem(&["train", "--config", "absent.toml"]);
+    run(&mut command).expect(2).says(&["absent.toml"]);
+    let mut command = tiny(&out, &[], &[]);
+    let ended = run(command.env("PROTEM_OPTIM__LRR", "1"));
+    ended
+        .expect(2)
+        .says(&["PROTEM_OPTIM__LRR", "did you mean optim.lr?"]);
+    assert!(!out.exists());
+}
+
+#[test]
+fn folders_that_cannot_take_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    for out in [
+        file.as_path(),
+        &file.join("below"),
+        Path::new("/proc/protem-run"),
+    ] {
+        let ended = run(&mut tiny(out, &[], &[])).expect(2);
+        ended.says(&["nothing can be written to", "--out"]);
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+    let ended = run(&mut resume(&folder.path().join("absent"))).expect(2);
+    ended.says(&["holds no run", "--out"]);
+}
+
+#[test]
+fn a_run_is_not_replaced_unasked_nor_for_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    run(&mut tiny(&out, &[], &["optim.epochs=1"])).expect(0);
+    let before = last_state(&out);
+    let ended = run(&mut tiny(&out, &[], &[])).expect(2);
+    ended.says(&["already holds a run", "--resume", "--overwrite"]);
+    // What replaces it must be able to begin.
+    run(&mut tiny(&out, &["--overwrite", "nowhere"], &[])).expect(2);
+    run(&mut tiny(&out, &["--overwrite"], &["method.queue=50"])).expect(2);
+    assert!(last_state(&out) == before);
+    run(&mut tiny(&out, &["--overwrite"], &["optim.epochs=2"])).expect(0);
+    assert_eq!(metrics_of(&out, "epoch").len(), 2);
+}
+
+#[test]
+fn a_checkpoint_of_another_shape() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    run(&mut tiny(&out, &[], &["optim.epochs=1"])).expect(0);
+    let before = last_state(&out);
+    let config = fs::read_to_string(out.join("config.toml")).unwrap();
+    for (key, from, to) in [
+        ("encoder.width", "width = 4", "width = 8"),
+        ("optim.batch", "batch = 16", "batch = 32"),
+        ("method.queue", "queue = 64", "queue = 32"),
+        ("seed", "seed = 0", "seed = 1"),
+        ("mode", "mode = \"pcl-v2\"", "mode = \"moco-v2\""),
+    ] {
+        assert!(config.contains(from), "{config}");
+        fs::write(out.join("config.toml"), config.replace(from, to)).unwrap();
+        let ended = run(&mut resume(&out)).expect(2);
+        ended.says(&["the checkpoint's", key, "config.toml"]);
+    }
+    fs::write(
+        out.join("config.toml"),
+        config.replace("width = 4", "widht = 4"),
+    )
+    .unwrap();
+    let ended = run(&mut resume(&out)).expect(2);
+    ended.says(&["config.toml", "did you mean encoder.width?"]);
+    assert!(last_state(&out) == before);
+    // What a state survives is said and done: two more epochs.
+    fs::write(
+        out.join("config.toml"),
+        config.replace("epochs = 1\n", "epochs = 3\n"),
+    )
+    .unwrap();
+    let ended = run(&mut resume(&out)).expect(0);
+    assert!(
+        ended.stdout.contains("optim.epochs was 1 and is 3"),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    run(&mut tiny(&out, &[], &["optim.epochs=1"])).expect(0);
+    let before = last_state(&out);
+    let config = fs::read_to_string(out.join("config.toml")).unwrap();
+    let lr = config
+        .lines()
+        .find(|line| line.starts_with("lr = "))
+        .unwrap();
+    let wild = config.replace(lr, "lr = 1e30");
+    fs::write(
+        out.join("config.toml"),
+        wild.replace("epochs = 1\n", "epochs = 4\n"),
+    )
+    .unwrap();
+    let ended = run(&mut resume(&out)).expect(1);
+    ended.says(&["became", "in epoch", "step", "optim.lr"]);
+    for file in checkpoints(&out) {
+        assert!(weights_are_finite(&file), "{}", file.display());
+    }
+    // The good state is there, to go on with a lower rate.
+    let calm = config.replace("epochs = 1\n", "epochs = 2\n");
+    for file in checkpoints(&out)
+        .iter()
+        .skip_while(|f| !f.ends_with("step-0000000006.safetensors"))
+        .skip(1)
+    {
+        fs::remove_file(file).unwrap();
+    }
+    assert!(last_state(&out) == before);
+    fs::write(out.join("config.toml"), calm).unwrap();
+    run(&mut resume(&out)).expect(0);
+}
+
+fn weights_are_finite(file: &Path) -> bool {
+    let bytes = fs::read(file).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    tensors
+        .iter()
+        .filter(|(name, _)| !name.contains("labels"))
+        .all(|(_, view)| {
+            let floats = view.data().chunks_exact(4);
+            floats
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .all(f32::is_finite)
+        })
+}
+
+#[test]
+fn evaluations_of_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    run(&mut tiny(&out, &[], &["optim.epochs=1"])).expect(0);
+    let flat = folder.path().join("flat");
+    fs::create_dir(&flat).unwrap();
+    picture(&flat.join("a.png"), 0, 0);
+    let classes = folder.path().join("classes");
+    class_folders(&classes, 2, 2);
+    let knn = |checkpoint: &Path, train: &Path, k: &str| {
+        let mut command = protem(&["eval", "knn", "--k", k, "--checkpoint"]);
+        command.arg(checkpoint).arg("--train").arg(train);
+        run(command.arg("--test").arg(&classes))
+    };
+    knn(&out, &classes, "1").expect(0);
+    knn(&out, &flat, "1").expect(2).says(&["no classes"]);
+    knn(&out, &classes, "0").expect(2).says(&["--k"]);
+    knn(&out.join("absent"), &classes, "1")
+        .expect(2)
+        .says(&["there is no checkpoint"]);
+    knn(&flat.join("a.png"), &classes, "1")
+        .expect(1)
+        .says(&["not a whole checkpoint"]);
+    let three = folder.path().join("three");
+    class_folders(&three, 3, 2);
+    knn(&out, &three, "1").expect(2).says(&["classes differ"]);
+    // An unreadable image is left out, and said.
+    fs::write(classes.join("class-0/bad.png"), "no picture").unwrap();
+    knn(&out, &classes, "1")
+        .expect(0)
+        .says(&["skipped class-0/bad.png"]);
+    let mut command = protem(&["embed", "--checkpoint"]);
+    command.arg(&out).arg("--data").arg(&classes);
+    let npy = folder.path().join("new/x.npy");
+    run(command.arg("--out").arg(&npy))
+        .expect(0)
+        .says(&["bad.png"]);
+    let names = fs::read_to_string(npy.with_extension("txt")).unwrap();
+    assert_eq!(names.lines().count(), 4, "{names}");
+    let mut command = protem(&["embed", "--data", ".", "--out", "x.txt", "--checkpoint"]);
+    run(command.arg(&out)).expect(2).says(&[".txt"]);
+}

@@ -1,0 +1,332 @@
+//! Runs that stop, by a signal, a kill or a crash, and go on to the same bits.
+
+use protem_tests::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A child that is not left behind when a test fails.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::null());
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self(command.spawn().unwrap())
+    }
+
+    /// Waits until `seen` or the end; true if it was seen.
+    fn wait_until(&mut self, mut seen: impl FnMut() -> bool) -> bool {
+        let begun = Instant::now();
+        loop {
+            if seen() {
+                return true;
+            }
+            if self.0.try_wait().unwrap().is_some() {
+                return false;
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(120),
+                "nothing happens"
+            );
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.0.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    fn end(mut self) -> Ended {
+        let read = |from: Option<&mut dyn std::io::Read>| {
+            let mut text = String::new();
+            from.unwrap().read_to_string(&mut text).unwrap();
+            text
+        };
+        let stdout = read(self.0.stdout.as_mut().map(|s| s as _));
+        let stderr = read(self.0.stderr.as_mut().map(|s| s as _));
+        let code = self.0.wait().unwrap().code();
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        Ended {
+            code,
+            stdout,
+            stderr,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The command that a user would give next.
+fn next(out: &Path, set: &[&str]) -> Command {
+    if out.join("config.toml").exists() {
+        resume(out)
+    } else {
+        tiny(out, &[], set)
+    }
+}
+
+#[test]
+fn twenty_kills_change_nothing() {
+    const KILLS: usize = 20;
+    let folder = tempfile::tempdir().unwrap();
+    let (unbroken, killed) = (folder.path().join("unbroken"), folder.path().join("killed"));
+    let set = ["optim.epochs=5", "checkpoint.keep_last=2"];
+    let begun = Instant::now();
+    run(&mut tiny(&unbroken, &[], &set)).expect(0);
+    let whole = begun.elapsed();
+    let mut rng = ChaCha8Rng::seed_from_u64(20);
+    let (mut kills, mut while_saving) = (0, 0);
+    while kills < KILLS {
+        let mut child = Running::start(&mut next(&killed, &set));
+        let folder = killed.join("checkpoints");
+        let alive = if kills % 2 == 0 {
+            // Some steps on, the moment a file is seen that is not yet in place.
+            let after = checkpoints(&killed).len() + rng.random_range(0..3);
+            let partial = |f: &Path| f.extension().is_some_and(|e| e == "partial");
+            let mut saves = 0;
+            let mut last = None;
+            child.wait_until(|| {
+                let found = files(&folder).into_iter().find(|f| partial(f));
+                if found.is_some() && found != last {
+                    saves += 1;
+                    last = found;
+                }
+                saves > after.min(2)
+            })
+        } else {
+            let share = rng.random_range(0.02..0.4);
+            let until = Instant::now() + whole.mul_f64(share);
+            child.wait_until(|| Instant::now() >= until)
+        };
+        if !alive {
+            // It came to its end first: the next one begins anew.
+            assert_eq!(child.end().code, Some(0));
+            assert_same_state(&unbroken, &killed);
+            fs::remove_dir_all(&killed).unwrap();
+            continue;
+        }
+        child.signal("-KILL");
+        child.end();
+        kills += 1;
+        let torn = files(&folder)
+            .iter()
+            .any(|f| f.extension().is_some_and(|e| e == "partial"));
+        while_saving += usize::from(torn);
+    }
+    run(&mut next(&killed, &set)).expect(0);
+    assert_same_state(&unbroken, &killed);
+    assert_eq!(timeless_metrics(&unbroken), timeless_metrics(&killed));
+    assert!(while_saving > 0, "no kill hit a checkpoint being written");
+    let left = files(&killed.join("checkpoints"));
+    assert_eq!(left.len(), 2, "{left:?}");
+    println!("{while_saving} of {KILLS} kills left a half-written file");
+}
+
+#[test]
+fn signals_save_in_the_middle_of_an_epoch_and_say_how_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let unbroken = folder.path().join("unbroken");
+    let set = ["checkpoint.every_steps=1000", "optim.accumulate=2"];
+    run(&mut tiny(&unbroken, &[], &set)).expect(0);
+    for signal in ["-INT", "-TERM"] {
+        let out = folder.path().join(format!("stopped by {signal}"));
+        let mut child = Running::start(&mut tiny(&out, &[], &set));
+        let metrics = out.join("metrics.jsonl");
+        // In the second epoch, after the E-step.
+        let seen = || fs::read_to_string(&metrics).is_ok_and(|m| m.contains("\"e_step\""));
+        assert!(child.wait_until(seen), "it ended");
+        child.signal(signal);
+        let ended = child.end().expect(130);
+        let command = format!("protem train --resume --out '{}'", out.display());
+        let ended = ended.says(&["stopped", ".safetensors", &command]);
+        assert!(ended.stdout.contains("epoch   1/3"), "{}", ended.stdout);
+        run(&mut resume(&out)).expect(0);
+        assert_same_state(&unbroken, &out);
+        assert_eq!(timeless_metrics(&unbroken), timeless_metrics(&out));
+    }
+}
+
+#[test]
+fn threads_do_not_change_the_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    run(&mut tiny(&one, &[], &["threads=1"])).expect(0);
+    run(&mut tiny(&two, &[], &["threads=2"])).expect(0);
+    assert_same_state(&one, &two);
+    assert_eq!(timeless_metrics(&one), timeless_metrics(&two));
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let unbroken = folder.path().join("unbroken");
+    run(&mut tiny(&unbroken, &[], &[])).expect(0);
+    let damage: [(&str, fn(&mut Vec<u8>)); 3] = [
+        ("torn", |bytes| bytes.truncate(bytes.len() / 2)),
+        ("altered", |bytes| {
+            let at = bytes.len() - 100;
+            bytes[at] ^= 1;
+        }),
+        ("emptied", Vec::clear),
+    ];
+    for (name, damage) in damage {
+        let out = folder.path().join(name);
+        run(&mut tiny(&out, &[], &[])).expect(0);
+        let last = checkpoints(&out).pop().unwrap();
+        let mut bytes = fs::read(&last).unwrap();
+        damage(&mut bytes);
+        fs::write(&last, bytes).unwrap();
+        let stale = out.join("checkpoints/step-0000000099.safetensors.partial");
+        fs::write(&stale, "half").unwrap();
+        let file = last.file_name().unwrap().to_str().unwrap();
+        let ended = run(&mut resume(&out)).expect(0);
+        ended.says(&[file, "taking the one before"]);
+        assert!(!stale.exists());
+        assert_same_state(&unbroken, &out);
+        // Evaluation and export refuse the file itself.
+        let mut bytes = fs::read(&last).unwrap();
+        damage(&mut bytes);
+        fs::write(&last, bytes).unwrap();
+        let mut command = protem(&["embed", "--data", ".", "--out", "x.npy", "--checkpoint"]);
+        run(command.arg(&last).current_dir(folder.path()))
+            .expect(1)
+            .says(&["not a whole checkpoint"]);
+    }
+    for file in checkpoints(&unbroken) {
+        fs::write(file, "nothing").unwrap();
+    }
+    let ended = run(&mut resume(&unbroken)).expect(1);
+    ended.says(&["no whole checkpoint", "--overwrite"]);
+}
+
+#[test]
+fn a_finished_run_resumes_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    run(&mut tiny(&out, &[], &[])).expect(0);
+    let before = timeless_metrics(&out);
+    run(&mut resume(&out)).expect(0);
+    assert_eq!(timeless_metrics(&out), before);
+}
+
+#[test]
+fn a_run_remembers_its_folders_and_refuses_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    class_folders(&at("images"), 2, 20);
+    class_folders(&at("test"), 2, 3);
+    let begin = |out: &Path, set: &[&str]| {
+        let mut command = tiny(
+            out,
+            &["images", "--test", "test"],
+            &["method.queue=32", "method.clusters=[8, 20]"],
+        );
+        set.iter().for_each(|pair| {
+            command.args(["--set", pair]);
+        });
+        run(command.current_dir(folder.path())).expect(0)
+    };
+    begin(&at("unbroken"), &[]);
+    begin(&at("run"), &[]);
+    let set_back = |out: &Path| {
+        let all = checkpoints(out);
+        fs::remove_file(all.last().unwrap()).unwrap();
+    };
+    set_back(&at("run"));
+    // From another working folder, without a word of the images.
+    run(&mut resume(&at("run"))).expect(0);
+    assert_same_state(&at("unbroken"), &at("run"));
+    assert_eq!(
+        timeless_metrics(&at("unbroken")),
+        timeless_metrics(&at("run"))
+    );
+
+    // The same images elsewhere are the same images.
+    fs::rename(at("images"), at("moved")).unwrap();
+    set_back(&at("run"));
+    let ended = run(&mut resume(&at("run"))).expect(2);
+    ended.says(&["there is no folder", "images"]);
+    let mut command = protem(&["train", "moved", "--resume", "--out", "run"]);
+    run(command.current_dir(folder.path())).expect(0);
+    assert_same_state_but_folder(&at("unbroken"), &at("run"));
+
+    // One more, or one renamed, are others.
+    picture(&at("moved/class-0/new.png"), 0, 1);
+    let resume_moved = || {
+        let mut command = protem(&["train", "moved", "--resume", "--out", "run"]);
+        run(command.current_dir(folder.path()))
+    };
+    let before = fs::read(at("run/metrics.jsonl")).unwrap();
+    resume_moved()
+        .expect(2)
+        .says(&["the 41 images", "folder the run was begun on"]);
+    fs::remove_file(at("moved/class-0/0.jpg")).unwrap();
+    resume_moved().expect(2).says(&["CRC-32"]);
+    assert_eq!(fs::read(at("run/metrics.jsonl")).unwrap(), before);
+}
+
+/// As [`assert_same_state`], where the settings name the folder they were resumed on.
+fn assert_same_state_but_folder(a: &Path, b: &Path) {
+    let (mut a, mut b) = (last_state(a), last_state(b));
+    a.remove("protem");
+    b.remove("protem");
+    assert!(a == b);
+}
+
+#[test]
+fn images_lost_on_the_way_are_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    class_folders(&at("images"), 2, 24);
+    fs::write(at("images/class-1/at-start.png"), "no picture").unwrap();
+    let set = [
+        "method.queue=32",
+        "method.clusters=[8, 20]",
+        "optim.epochs=4",
+        "data.max_unreadable=0.2",
+    ];
+    let out = at("run");
+    let mut command = tiny(&out, &[], &set);
+    let mut child = Running::start(command.arg(at("images")));
+    let metrics = out.join("metrics.jsonl");
+    let begun = || fs::read_to_string(&metrics).is_ok_and(|m| m.contains("\"step\":1,"));
+    assert!(child.wait_until(begun), "it ended");
+    for lost in ["class-0/3.png", "class-0/4.jpg", "class-1/5.png"] {
+        fs::write(at("images").join(lost), "gone").unwrap();
+    }
+    let ended = child.end().expect(0);
+    assert!(
+        ended.stdout.contains("skipped class-0/"),
+        "{}",
+        ended.stdout
+    );
+    let quarantine = fs::read_to_string(out.join("quarantine.tsv")).unwrap();
+    assert!(
+        quarantine.contains("at-start.png") && quarantine.contains("later"),
+        "{quarantine}"
+    );
+    // The run's images are still those it began with: it can be resumed.
+    fs::remove_file(checkpoints(&out).pop().unwrap()).unwrap();
+    run(&mut resume(&out)).expect(0);
+    assert_eq!(metrics_of(&out, "epoch").len(), 4);
+    // Too many end it, with the list.
+    fs::remove_file(checkpoints(&out).pop().unwrap()).unwrap();
+    for lost in 0..20 {
+        let kind = if lost % 2 == 0 { "jpg" } else { "png" };
+        fs::write(at("images").join(format!("class-0/{lost}.{kind}")), "gone").unwrap();
+    }
+    let ended = run(&mut resume(&out)).expect(1);
+    ended.says(&["cannot be read", "class-0/", "max_unreadable"]);
+    assert!(!checkpoints(&out).is_empty());
+}
