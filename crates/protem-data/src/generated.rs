@@ -2,8 +2,8 @@
 //!
 //! A class is an outline with a texture. Colours (and which of them is the lighter), place, size,
 //! rotation and background are random, so neighbours in raw pixels seldom share a class, while a
-//! network that has learned to look past them finds it. Colours are muted: most of what tells
-//! two of them apart is within the reach of colour jitter.
+//! network that has learned to look past them finds it. Colours are muted and differ most in
+//! brightness, within the reach of colour jitter.
 
 use crate::error::ReadError;
 use crate::source::Source;
@@ -11,7 +11,6 @@ use image::{Rgb, RgbImage};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::f32::consts::TAU;
-use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Texture and outline of each class.
@@ -198,19 +197,20 @@ struct Picture {
 
 impl Picture {
     fn draw(rng: &mut impl Rng, texture: Texture, outline: Outline) -> Self {
-        let first = colour(rng, 40.0..215.0);
-        let second = apart(rng, &[first], 80.0);
-        let ground = apart(rng, &[first], 40.0);
-        let far = apart(rng, &[first], 40.0);
+        let (luma, contrast) = (rng.random_range(70.0..185.0), rng.random_range(35.0..65.0));
+        let lighter = if rng.random() { contrast } else { -contrast };
+        // The background lies between the texture's two colours: a blurred shape vanishes in it.
+        let behind = luma + rng.random_range(-10.0..10.0);
+        let ground = colour(rng, behind);
         Self {
             texture,
             outline,
             centre: [rng.random_range(-0.25..0.25), rng.random_range(-0.25..0.25)],
-            radius: rng.random_range(0.7..1.0),
+            radius: rng.random_range(0.75..1.0),
             angle: rng.random_range(0.0..TAU),
-            frequency: rng.random_range(3.6..5.4),
-            colours: [first, second],
-            background: [ground, far],
+            frequency: rng.random_range(4.8..5.8),
+            colours: [colour(rng, luma + lighter), colour(rng, luma - lighter)],
+            background: [ground, ground.map(|c| c + rng.random_range(-15.0..15.0))],
             slope: rng.random_range(0.0..TAU),
         }
     }
@@ -249,25 +249,7 @@ impl Picture {
     }
 }
 
-/// A muted colour of this luma: a gray moved by up to a tenth of its brightness in each channel.
-fn colour(rng: &mut impl Rng, luma: Range<f32>) -> [f32; 3] {
-    let gray = rng.random_range(luma);
-    std::array::from_fn(|_| (gray * rng.random_range(0.9..1.1)).min(255.0))
-}
-
-/// A colour that differs from others in luma, so that it still does in gray.
-fn apart(rng: &mut impl Rng, others: &[[f32; 3]], difference: f32) -> [f32; 3] {
-    loop {
-        let found = colour(rng, 20.0..235.0);
-        if others
-            .iter()
-            .all(|o| (luma(&found) - luma(o)).abs() > difference)
-        {
-            return found;
-        }
-    }
-}
-
-fn luma(c: &[f32; 3]) -> f32 {
-    0.299 * c[0] + 0.587 * c[1] + 0.114 * c[2]
+/// A muted colour: a gray moved by up to an eighth of its brightness in each channel.
+fn colour(rng: &mut impl Rng, gray: f32) -> [f32; 3] {
+    std::array::from_fn(|_| gray * rng.random_range(0.88..1.12))
 }

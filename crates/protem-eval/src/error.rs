@@ -27,6 +27,9 @@ pub enum EvalError {
         /// The first such row.
         row: usize,
     },
+    /// A clustering that cannot be.
+    #[error(transparent)]
+    Cluster(#[from] protem_cluster::ClusterError),
     /// A decomposition that did not converge.
     #[error("the eigenvalues of the features' covariance did not converge")]
     Eigenvalues,

@@ -3,11 +3,13 @@
 //! Pure functions of features and labels; the crate knows nothing of how they were made.
 
 mod agreement;
+mod clusters;
 mod error;
 mod knn;
 mod rank;
 
 pub use agreement::ami;
+pub use clusters::{ClusterConfig, cluster_ami};
 pub use error::EvalError;
 pub use knn::{KnnConfig, KnnResult, knn};
 pub use rank::effective_rank;

@@ -1,6 +1,6 @@
 //! Measures against slow or other implementations.
 
-use protem_eval::{Features, KnnConfig, ami, effective_rank, knn};
+use protem_eval::{ClusterConfig, Features, KnnConfig, ami, cluster_ami, effective_rank, knn};
 
 fn waves(rows: usize, dim: usize, from: usize) -> Features {
     let values = (0..rows * dim)
@@ -95,4 +95,22 @@ fn ami_equals_scikit_learn() {
     );
     assert_eq!(ami(&a, &a).unwrap(), 1.0);
     assert!(ami(&a, &b[1..]).is_err());
+}
+
+#[test]
+fn clusters_of_separate_classes_match_them() {
+    // Three classes on axes of their own, a little apart within each.
+    let labels: Vec<u32> = (0..60).map(|i| i % 3).collect();
+    let values = labels.iter().zip(0..).flat_map(|(class, i)| {
+        let mut row = [0.01 * i as f32; 3];
+        row[*class as usize] = 10.0;
+        row
+    });
+    let features = Features::new(values.collect(), 3).unwrap();
+    let matched = cluster_ami(&features, &labels, &ClusterConfig::new(3, 0)).unwrap();
+    assert!((matched - 1.0).abs() < 1e-12, "{matched}");
+    let other: Vec<u32> = (0..60).map(|i| i / 20).collect();
+    let unrelated = cluster_ami(&features, &other, &ClusterConfig::new(3, 0)).unwrap();
+    assert!(unrelated.abs() < 0.05, "{unrelated}");
+    assert!(cluster_ami(&features, &labels, &ClusterConfig::new(61, 0)).is_err());
 }

@@ -100,6 +100,12 @@ pub enum Eval {
         after_help = "Example:\n  protem eval knn --checkpoint runs/photos --train train --test test --json"
     )]
     Knn(KnnArgs),
+    /// Agreement of k-means clusters of the embeddings with the classes: adjusted mutual
+    /// information.
+    #[command(
+        after_help = "Example:\n  protem eval ami --checkpoint runs/photos --data test --k 10 --json"
+    )]
+    Ami(AmiArgs),
 }
 
 /// Arguments of `eval knn`.
@@ -120,6 +126,26 @@ pub struct KnnArgs {
     /// Temperature of the votes.
     #[arg(long, default_value_t = 0.07)]
     pub temperature: f64,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `eval ami`.
+#[derive(Debug, Args)]
+pub struct AmiArgs {
+    /// Checkpoint file, or the folder of a run for its newest.
+    #[arg(long)]
+    pub checkpoint: PathBuf,
+    /// Class folders to cluster.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Clusters.
+    #[arg(long)]
+    pub k: usize,
+    /// Seed of k-means.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

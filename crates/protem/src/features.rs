@@ -1,13 +1,13 @@
-//! What uses a trained encoder: `eval knn` and `embed`.
+//! What uses a trained encoder: `eval knn`, `eval ami` and `embed`.
 
-use crate::args::{EmbedArgs, KnnArgs};
+use crate::args::{AmiArgs, EmbedArgs, KnnArgs};
 use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
 use crate::images::open_folder;
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::Source;
 use protem_em::{Checkpoint, Output, extract_readable};
-use protem_eval::{Features, KnnConfig};
+use protem_eval::{ClusterConfig, Features, KnnConfig};
 use protem_report::RunFolder;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,15 +47,26 @@ struct FolderFeatures {
     skipped: usize,
 }
 
+impl FolderFeatures {
+    /// Which images a figure belongs to.
+    fn describe(&self, folder: &Path) -> serde_json::Value {
+        serde_json::json!({"folder": folder, "images": self.indices.len(), "unreadable": self.skipped})
+    }
+}
+
 fn features_of(
     checkpoint: &Checkpoint,
     path: &Path,
     folder: Arc<dyn Source>,
+    output: Output,
 ) -> Result<FolderFeatures, Failure> {
     let encoder = checkpoint
         .query_encoder()
         .map_err(|e| Failure::running(explain(&e)))?;
-    let dim = encoder.config().feature_dim();
+    let dim = match output {
+        Output::Features => encoder.config().feature_dim(),
+        Output::Embedding => encoder.config().dim,
+    };
     let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} images, {eta} left");
     let bar = ProgressBar::new(folder.len() as u64)
         .with_style(style.expect("a fixed template").progress_chars("=> "))
@@ -65,7 +76,7 @@ fn features_of(
         folder,
         checkpoint.image_size(),
         workers(),
-        Output::Features,
+        output,
         &mut |done| {
             bar.set_position(done as u64);
             true
@@ -104,7 +115,7 @@ impl Labelled {
         let folder = open_folder(path)?;
         if folder.classes().is_empty() {
             return Err(Failure::usage(format!(
-                "{} has no classes: kNN needs at least two folders of images in it",
+                "{} has no classes: there must be at least two folders of images in it",
                 path.display()
             )));
         }
@@ -114,8 +125,12 @@ impl Labelled {
         })
     }
 
-    fn features(&self, checkpoint: &Checkpoint) -> Result<(FolderFeatures, Vec<u32>), Failure> {
-        let found = features_of(checkpoint, &self.path, self.folder.clone())?;
+    fn features(
+        &self,
+        checkpoint: &Checkpoint,
+        output: Output,
+    ) -> Result<(FolderFeatures, Vec<u32>), Failure> {
+        let found = features_of(checkpoint, &self.path, self.folder.clone(), output)?;
         let label = |i: &u32| self.folder.label(*i as usize);
         let labels = found.indices.iter().filter_map(label).collect();
         Ok((found, labels))
@@ -145,8 +160,8 @@ pub fn knn(args: KnnArgs) -> Result<(), Failure> {
         k: args.k,
         temperature: args.temperature,
     };
-    let (train, train_labels) = train.features(&checkpoint)?;
-    let (test, test_labels) = test.features(&checkpoint)?;
+    let (train, train_labels) = train.features(&checkpoint, Output::Features)?;
+    let (test, test_labels) = test.features(&checkpoint, Output::Features)?;
     let result = protem_eval::knn(
         &train.features,
         &train_labels,
@@ -165,21 +180,66 @@ pub fn knn(args: KnnArgs) -> Result<(), Failure> {
         ));
         return Ok(());
     }
-    let set = |path: &Path, found: &FolderFeatures| serde_json::json!({"folder": path, "images": found.indices.len(), "unreadable": found.skipped});
     let protocol = serde_json::json!({
         "method": "weighted kNN, cosine similarity",
         "features": "encoder output before the head, evaluation mode, centre crop",
-        "checkpoint": checkpoint.path(),
-        "epoch": checkpoint.position().epoch,
-        "seed": checkpoint.origin().settings.seed,
+        "encoder": provenance(&checkpoint),
         "k": result.k,
         "temperature": args.temperature,
-        "image_size": checkpoint.image_size(),
-        "train": set(&args.train, &train),
-        "test": set(&args.test, &test),
+        "train": train.describe(&args.train),
+        "test": test.describe(&args.test),
     });
     say(serde_json::json!({"protocol": protocol, "top1": result.top1}));
     Ok(())
+}
+
+/// `protem eval ami`.
+pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
+    let checkpoint = open_checkpoint(&args.checkpoint)?;
+    let data = Labelled::open(&args.data)?;
+    let images = data.folder.len();
+    if args.k < 2 || args.k > images {
+        return Err(Failure::usage(format!(
+            "--k {} must lie between 2 and the {images} images",
+            args.k
+        )));
+    }
+    let config = ClusterConfig::new(args.k, args.seed);
+    let (found, labels) = data.features(&checkpoint, Output::Embedding)?;
+    let ami = protem_eval::cluster_ami(&found.features, &labels, &config)
+        .map_err(|e| Failure::running(explain(&e)))?;
+    if !args.json {
+        say(format!(
+            "AMI {ami:.4} of {} clusters with {} classes ({} images)",
+            args.k,
+            data.folder.classes().len(),
+            labels.len()
+        ));
+        return Ok(());
+    }
+    let protocol = serde_json::json!({
+        "method": "AMI (arithmetic mean) of k-means clusters with the classes",
+        "features": "L2-normalised embedding, evaluation mode, centre crop",
+        "encoder": provenance(&checkpoint),
+        "k": args.k,
+        "iterations": config.iterations,
+        "restarts": config.restarts,
+        "seed": args.seed,
+        "data": found.describe(&args.data),
+    });
+    say(serde_json::json!({"protocol": protocol, "ami": ami}));
+    Ok(())
+}
+
+/// Which encoder a figure belongs to.
+fn provenance(checkpoint: &Checkpoint) -> serde_json::Value {
+    serde_json::json!({
+        "checkpoint": checkpoint.path(),
+        "epoch": checkpoint.position().epoch,
+        "mode": checkpoint.origin().settings.mode,
+        "seed": checkpoint.origin().settings.seed,
+        "image_size": checkpoint.image_size(),
+    })
 }
 
 /// `protem embed`.
@@ -197,7 +257,7 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
         .map_err(|e| Failure::usage(format!("{}; name another file with --out", explain(&e))))?;
     let checkpoint = open_checkpoint(&args.checkpoint)?;
     let folder = open_folder(&args.data)?;
-    let found = features_of(&checkpoint, &args.data, folder.clone())?;
+    let found = features_of(&checkpoint, &args.data, folder.clone(), Output::Features)?;
     std::fs::create_dir_all(parent)
         .map_err(|e| Failure::running(format!("cannot create {}: {e}", parent.display())))?;
     let written = |e: protem_em::EmError| Failure::running(explain(&e));

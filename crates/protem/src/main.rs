@@ -38,6 +38,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Train(args) => train::train(args),
         Command::Eval(Eval::Knn(args)) => features::knn(args),
+        Command::Eval(Eval::Ami(args)) => features::cluster_agreement(args),
         Command::Embed(args) => features::embed(args),
         Command::Config(Config::Schema) => {
             let schema = schemars::schema_for!(protem_em::Settings);
