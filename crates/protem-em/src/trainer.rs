@@ -4,6 +4,7 @@ use crate::accumulate::Accumulated;
 use crate::checkpoint::{self, Checkpoint, Origin};
 use crate::e_step::{EStepConfig, cluster};
 use crate::error::EmError;
+use crate::estimate::Sizes;
 use crate::events::{Evaluated, Event, Phase, Set};
 use crate::features::{Output, extract_readable, normalise_rows};
 use crate::image_set::ImageSet;
@@ -139,6 +140,12 @@ impl Trainer {
     /// Bytes of a checkpoint of this run.
     pub fn checkpoint_bytes(&self) -> u64 {
         checkpoint::size(&self.state, &self.plan.clusters, self.plan.images)
+    }
+
+    /// Memory of this run that follows from its plan.
+    pub fn sizes(&self) -> Sizes {
+        let test = self.test.as_ref().map_or(0, |test| test.len());
+        Sizes::of(&self.plan, &self.state, test)
     }
 
     /// Trains until all epochs are done or `stop` is set, telling `listener` what happens.
