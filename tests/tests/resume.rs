@@ -196,7 +196,8 @@ fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
     let folder = tempfile::tempdir().unwrap();
     let unbroken = folder.path().join("unbroken");
     run(&mut tiny(&unbroken, &[], &[])).expect(0);
-    let damage: [(&str, fn(&mut Vec<u8>)); 3] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damage: [(&str, Damage); 3] = [
         ("torn", |bytes| bytes.truncate(bytes.len() / 2)),
         ("altered", |bytes| {
             let at = bytes.len() - 100;
