@@ -158,6 +158,30 @@ fn signals_save_in_the_middle_of_an_epoch_and_say_how_to_go_on() {
 }
 
 #[test]
+fn an_e_step_that_is_stopped_is_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (unbroken, out) = (folder.path().join("unbroken"), folder.path().join("run"));
+    let set = [
+        "data.generated_images=800",
+        "method.warmup_epochs=0",
+        "method.clusters=[200, 100]",
+        "e_step.restarts=20",
+        "optim.epochs=1",
+        "checkpoint.every_steps=1000",
+    ];
+    run(&mut tiny(&unbroken, &[], &set)).expect(0);
+    let mut child = Running::start(&mut tiny(&out, &[], &set));
+    let metrics = out.join("metrics.jsonl");
+    let seen = || fs::read_to_string(&metrics).is_ok_and(|m| m.contains("\"untrained\""));
+    assert!(child.wait_until(seen), "it ended");
+    child.signal("-TERM");
+    let ended = child.end().expect(130);
+    ended.says(&["step-0000000000.safetensors"]);
+    run(&mut resume(&out)).expect(0);
+    assert_same_state(&unbroken, &out);
+}
+
+#[test]
 fn threads_do_not_change_the_bits() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
@@ -172,7 +196,8 @@ fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
     let folder = tempfile::tempdir().unwrap();
     let unbroken = folder.path().join("unbroken");
     run(&mut tiny(&unbroken, &[], &[])).expect(0);
-    let damage: [(&str, fn(&mut Vec<u8>)); 3] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damage: [(&str, Damage); 3] = [
         ("torn", |bytes| bytes.truncate(bytes.len() / 2)),
         ("altered", |bytes| {
             let at = bytes.len() - 100;

@@ -60,56 +60,7 @@ pub fn save(path: &Path, state: &State, origin: &Origin) -> Result<(), EmError> 
         clusterings: state.clusterings.len(),
     };
     let queue = state.queue.tensor().flatten_all()?.to_vec1::<f32>()?;
-    let mut tensors: BTreeMap<String, (Dtype, Vec<usize>, &[u8])> = BTreeMap::new();
-    let mut put = |name: String, dtype, shape: Vec<usize>, bytes| {
-        tensors.insert(name, (dtype, shape, bytes));
-    };
-    for (prefix, encoder) in [("query", &state.pair.query), ("key", &state.pair.key)] {
-        for tensor in encoder.tensors() {
-            let bytes = bytemuck::cast_slice(tensor.values);
-            put(
-                format!("{prefix}.{}", tensor.name),
-                Dtype::F32,
-                tensor.shape.to_vec(),
-                bytes,
-            );
-        }
-    }
-    let velocity = bytemuck::cast_slice(&state.velocity);
-    put(
-        "velocity".into(),
-        Dtype::F32,
-        vec![state.velocity.len()],
-        velocity,
-    );
-    put(
-        "queue".into(),
-        Dtype::F32,
-        state.queue.tensor().dims().to_vec(),
-        bytemuck::cast_slice(&queue),
-    );
-    for (m, c) in state.clusterings.iter().enumerate() {
-        let name = |part| format!("clustering.{m}.{part}");
-        put(
-            name("labels"),
-            Dtype::U32,
-            vec![c.labels.len()],
-            bytemuck::cast_slice(&c.labels),
-        );
-        let shape = vec![c.k(), c.centroids.len() / c.k()];
-        put(
-            name("centroids"),
-            Dtype::F32,
-            shape,
-            bytemuck::cast_slice(&c.centroids),
-        );
-        put(
-            name("concentration"),
-            Dtype::F32,
-            vec![c.k()],
-            bytemuck::cast_slice(&c.concentration),
-        );
-    }
+    let tensors = tensors(state, &queue);
     let header = serde_json::to_string(&header).expect("a plain struct");
     let clock = serde_json::to_string(&state.clock).expect("a plain struct");
     let sum = checksum(
@@ -138,6 +89,64 @@ pub fn save(path: &Path, state: &State, origin: &Origin) -> Result<(), EmError> 
             reason: error.to_string(),
         })?;
     write_atomically(path, &bytes)
+}
+
+/// Type, shape and bytes of tensors by name.
+type Tensors<'a> = BTreeMap<String, (Dtype, Vec<usize>, &'a [u8])>;
+
+/// Every tensor of a state, whose queue's values are `queue`.
+fn tensors<'a>(state: &'a State, queue: &'a [f32]) -> Tensors<'a> {
+    let mut tensors = Tensors::new();
+    let mut put = |name: String, dtype, shape: Vec<usize>, bytes| {
+        tensors.insert(name, (dtype, shape, bytes));
+    };
+    for (prefix, encoder) in [("query", &state.pair.query), ("key", &state.pair.key)] {
+        for tensor in encoder.tensors() {
+            let bytes = bytemuck::cast_slice(tensor.values);
+            put(
+                format!("{prefix}.{}", tensor.name),
+                Dtype::F32,
+                tensor.shape.to_vec(),
+                bytes,
+            );
+        }
+    }
+    let velocity = bytemuck::cast_slice(&state.velocity);
+    put(
+        "velocity".into(),
+        Dtype::F32,
+        vec![state.velocity.len()],
+        velocity,
+    );
+    put(
+        "queue".into(),
+        Dtype::F32,
+        state.queue.tensor().dims().to_vec(),
+        bytemuck::cast_slice(queue),
+    );
+    for (m, c) in state.clusterings.iter().enumerate() {
+        let name = |part| format!("clustering.{m}.{part}");
+        put(
+            name("labels"),
+            Dtype::U32,
+            vec![c.labels.len()],
+            bytemuck::cast_slice(&c.labels),
+        );
+        let shape = vec![c.k(), c.centroids.len() / c.k()];
+        put(
+            name("centroids"),
+            Dtype::F32,
+            shape,
+            bytemuck::cast_slice(&c.centroids),
+        );
+        put(
+            name("concentration"),
+            Dtype::F32,
+            vec![c.k()],
+            bytemuck::cast_slice(&c.concentration),
+        );
+    }
+    tensors
 }
 
 /// A checkpoint read from disk, with its checksum found right.

@@ -8,6 +8,7 @@ use crate::e_step::{Clustering, EStepConfig, cluster};
 use crate::error::EmError;
 use crate::features::{PASS, normalise_rows};
 use crate::m_step::{Batch, LossConfig, m_step};
+use crate::measure::RANK_ROWS;
 use crate::settings::Plan;
 use crate::state::{Clock, Position, State};
 use protem_data::{Augment, IMAGENET_MEAN, IMAGENET_STD, Source, ViewLoader, ViewPlan};
@@ -18,21 +19,65 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a run will take. Bytes and seconds; all of it estimated.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Estimate {
+/// Memory that follows from the plan, in bytes: everything but what a step works in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Sizes {
     /// Both encoders.
     pub weights_bytes: u64,
     /// Momentum and gradients.
     pub optimizer_bytes: u64,
     /// Keys of earlier batches.
     pub queue_bytes: u64,
-    /// What a step works in, activations above all: measured, where the system tells it.
-    pub step_bytes: Option<u64>,
     /// Embeddings and prototypes of an E-step.
     pub e_step_bytes: u64,
     /// Features that kNN compares.
     pub evaluation_bytes: u64,
+}
+
+impl Sizes {
+    /// Of a run whose state is `state`, with `test_images` for kNN (0 without).
+    pub(crate) fn of(plan: &Plan, state: &State, test_images: usize) -> Self {
+        let floats = |n: usize| 4 * n as u64;
+        let weights: usize = state.pair.query.tensors().map(|t| t.values.len()).sum();
+        let (dim, all_k) = (plan.encoder.dim, plan.clusters.iter().sum::<usize>());
+        // Embeddings once and k-means' sample of them; labels and distances of each clustering.
+        let points = 2 * plan.images * dim + 2 * plan.images * plan.clusters.len();
+        Self {
+            weights_bytes: floats(2 * weights),
+            optimizer_bytes: floats(3 * state.velocity.len()),
+            queue_bytes: floats(plan.queue * dim),
+            e_step_bytes: if all_k == 0 {
+                0
+            } else {
+                floats(points + 3 * all_k * dim)
+            },
+            // Once as they are, once normalised.
+            evaluation_bytes: floats(
+                2 * measured_images(plan, test_images) * plan.encoder.feature_dim(),
+            ),
+        }
+    }
+
+    /// What is held all the time.
+    fn fixed(&self) -> u64 {
+        self.weights_bytes + self.optimizer_bytes + self.queue_bytes
+    }
+
+    /// At the highest: what is held all the time, and the larger of what E-step and evaluation
+    /// hold.
+    pub fn total(&self) -> u64 {
+        self.fixed() + self.e_step_bytes.max(self.evaluation_bytes)
+    }
+}
+
+/// What a run will take. Bytes and seconds; all of it estimated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Memory that follows from the plan.
+    #[serde(flatten)]
+    pub sizes: Sizes,
+    /// What a step works in, activations above all: measured, where the system tells it.
+    pub step_bytes: Option<u64>,
     /// One checkpoint.
     pub checkpoint_bytes: u64,
     /// Checkpoints on disk at once: those kept, and one being written.
@@ -48,13 +93,9 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Memory at its highest: what stays, and the larger of what E-step and evaluation hold.
+    /// Memory at its highest.
     pub fn memory_bytes(&self) -> u64 {
-        self.weights_bytes
-            + self.optimizer_bytes
-            + self.queue_bytes
-            + self.step_bytes.unwrap_or(0)
-            + self.e_step_bytes.max(self.evaluation_bytes)
+        self.sizes.total() + self.step_bytes.unwrap_or(0)
     }
 
     /// Disk that checkpoints take at most.
@@ -77,50 +118,26 @@ pub fn estimate(
     let mut gradient = vec![0.0; state.velocity.len()];
     let batch_seconds =
         load_seconds(plan, train)? + batch_seconds(plan, &mut state, &mut gradient)?;
-    let floats = |n: usize| 4 * n as u64;
-    let parameters = state.velocity.len();
-    let weights: usize = state.pair.query.tensors().map(|t| t.values.len()).sum();
-    let weights_bytes = floats(2 * weights);
-    let optimizer_bytes = floats(3 * parameters);
-    let queue_bytes = floats(plan.queue * plan.encoder.dim);
-    let fixed = weights_bytes + optimizer_bytes + queue_bytes;
+    let sizes = Sizes::of(plan, &state, test_images);
     let grown = before.zip(resident_bytes());
     let largest = plan.clusters.iter().copied().max().unwrap_or(0);
-    let all_k: usize = plan.clusters.iter().sum();
-    // Embeddings once and k-means' sample of them; labels and distances of each clustering.
-    let points = 2 * plan.images * plan.encoder.dim + 2 * plan.images * plan.clusters.len();
-    let with_knn = test_images > 0 && plan.eval.knn_every > 0;
-    let measured = if with_knn {
-        plan.images + test_images
-    } else {
-        plan.images.min(2048)
-    };
     let (embed, cluster) = e_step_seconds(plan, &state.pair.key, largest)?;
-    let e_step = if all_k == 0 {
+    let e_step = if largest == 0 {
         0.0
     } else {
         embed * plan.images as f64 + cluster
     };
     let step_seconds = batch_seconds * plan.optim.accumulate.min(plan.batches_per_epoch()) as f64;
-    let evaluation_seconds = embed * measured as f64;
+    let evaluation_seconds = embed * measured_images(plan, test_images) as f64;
     let epochs = plan.optim.epochs;
     let e_steps = epochs.saturating_sub(plan.warmup_epochs) as f64;
     let evaluations = match plan.eval.knn_every {
-        every if with_knn => epochs.div_ceil(every),
+        every if every > 0 && test_images > 0 => epochs.div_ceil(every),
         _ => epochs,
     };
     Ok(Estimate {
-        weights_bytes,
-        optimizer_bytes,
-        queue_bytes,
-        step_bytes: grown.map(|(before, after)| after.saturating_sub(before + fixed)),
-        e_step_bytes: if all_k == 0 {
-            0
-        } else {
-            floats(points + 3 * all_k * plan.encoder.dim)
-        },
-        // Once as they are, once normalised.
-        evaluation_bytes: floats(2 * measured * plan.encoder.feature_dim()),
+        sizes,
+        step_bytes: grown.map(|(before, after)| after.saturating_sub(before + sizes.fixed())),
         checkpoint_bytes: checkpoint::size(&state, &plan.clusters, plan.images),
         checkpoints: plan.checkpoint.keep_last + 1,
         step_seconds,
@@ -130,6 +147,15 @@ pub fn estimate(
             + e_steps * e_step
             + evaluations as f64 * evaluation_seconds,
     })
+}
+
+/// Images whose features an evaluation takes.
+fn measured_images(plan: &Plan, test_images: usize) -> usize {
+    if test_images > 0 && plan.eval.knn_every > 0 {
+        plan.images + test_images
+    } else {
+        plan.images.min(RANK_ROWS)
+    }
 }
 
 /// A state of the plan's shape with clusterings of arbitrary images.
@@ -244,4 +270,40 @@ fn resident_bytes() -> Option<u64> {
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+    use protem_data::{Generated, GeneratedSpec, Split};
+
+    #[test]
+    fn sizes_follow_from_the_plan_and_times_are_measured() {
+        let mut settings = Settings::default();
+        settings.data.image_size = 16;
+        (settings.encoder.width, settings.encoder.dim) = (4, 16);
+        (settings.optim.batch, settings.optim.epochs) = (16, 30);
+        settings.method.clusters = Some(vec![10, 20]);
+        let plan = Plan::check(&settings, 64).unwrap();
+        let source = Generated::new(GeneratedSpec {
+            seed: 0,
+            images: 64,
+            size: 16,
+            split: Split::Train,
+        });
+        let found = estimate(&plan, Arc::new(source), 10).unwrap();
+        assert_eq!(found.sizes.queue_bytes, 64 * 16 * 4);
+        assert_eq!(found.sizes.evaluation_bytes, 2 * 74 * 32 * 4);
+        assert_eq!(
+            found.sizes.e_step_bytes,
+            4 * (2 * 64 * 16 + 2 * 64 * 2 + 3 * 30 * 16)
+        );
+        assert_eq!(found.disk_bytes(), 3 * found.checkpoint_bytes);
+        // 30 epochs of 4 steps, 10 E-steps after the warm-up, 30 evaluations.
+        let parts = 120.0 * found.step_seconds
+            + 10.0 * found.e_step_seconds
+            + 30.0 * found.evaluation_seconds;
+        assert!((found.seconds / parts - 1.0).abs() < 1e-9);
+    }
 }

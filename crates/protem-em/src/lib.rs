@@ -30,7 +30,7 @@ pub use checkpoint::{Checkpoint, Origin, list as list_checkpoints, save as save_
 pub use durable::{remove_partial, write_atomically};
 pub use e_step::{Clustering, ClusteringReport, EStepConfig, e_step};
 pub use error::EmError;
-pub use estimate::{Estimate, estimate};
+pub use estimate::{Estimate, Sizes, estimate};
 pub use events::{Evaluated, Event, Phase, Set};
 pub use features::{Extracted, Output, extract, extract_readable, normalise_rows};
 pub use image_set::ImageSet;

@@ -11,7 +11,7 @@ use protem_eval::{Features, KnnConfig, effective_rank, knn};
 use std::sync::Arc;
 
 /// Rows that the effective rank is taken of at most.
-const RANK_ROWS: usize = 2048;
+pub(crate) const RANK_ROWS: usize = 2048;
 /// Pixels that kNN on raw images may hold, as 32-bit floats: a quarter of a gigabyte. It tells
 /// what there is to beat, and is not worth more.
 const RAW_VALUES: usize = 1 << 26;

@@ -1,24 +1,22 @@
 //! The EM loop: E-step, M-steps, evaluation, checkpoints, epoch after epoch.
 
-use crate::accumulate::Accumulated;
+mod evaluation;
+mod passes;
+
 use crate::checkpoint::{self, Checkpoint, Origin};
-use crate::e_step::{EStepConfig, cluster};
 use crate::error::EmError;
-use crate::events::{Evaluated, Event, Phase, Set};
-use crate::features::{Output, extract_readable, normalise_rows};
+use crate::estimate::Sizes;
+use crate::events::Event;
 use crate::image_set::ImageSet;
-use crate::m_step::{Batch, LossConfig, m_step};
-use crate::measure::{Measure, Measured};
+use crate::measure::Measured;
 use crate::quarantine::Quarantine;
 use crate::resume;
 use crate::schedule::LearningRate;
 use crate::settings::Plan;
 use crate::state::{Clock, Position, State};
-use protem_data::{Augment, IMAGENET_MEAN, IMAGENET_STD, Source, ViewBatch, ViewLoader, ViewPlan};
+use protem_data::Source;
 use protem_encoder::MomentumPair;
 use protem_loss::Queue;
-use protem_ops::Activation;
-use protem_ops::optim::Sgd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -141,6 +139,12 @@ impl Trainer {
         checkpoint::size(&self.state, &self.plan.clusters, self.plan.images)
     }
 
+    /// Memory of this run that follows from its plan.
+    pub fn sizes(&self) -> Sizes {
+        let test = self.test.as_ref().map_or(0, |test| test.len());
+        Sizes::of(&self.plan, &self.state, test)
+    }
+
     /// Trains until all epochs are done or `stop` is set, telling `listener` what happens.
     ///
     /// # Errors
@@ -229,197 +233,6 @@ impl Trainer {
         Ok(None)
     }
 
-    /// The E-step of this epoch; false if it was stopped, and then nothing has changed.
-    fn e_step(
-        &mut self,
-        listener: &mut dyn FnMut(&Event),
-        stop: &AtomicBool,
-    ) -> Result<bool, EmError> {
-        let begun = Instant::now();
-        let (epoch, dim) = (self.state.position.epoch + 1, self.plan.encoder.dim);
-        let span = tracing::debug_span!("e_step", epoch);
-        let _entered = span.enter();
-        let mut phase = |phase, done, of| {
-            listener(&Event::Phase {
-                epoch,
-                phase,
-                done,
-                of,
-            });
-            !stop.load(Ordering::Relaxed)
-        };
-        let images = self.plan.images;
-        let extracted = extract_readable(
-            &self.state.pair.key,
-            self.train.clone(),
-            self.plan.image_size,
-            self.plan.workers(),
-            Output::Embedding,
-            &mut |done| phase(Phase::Embedding, done, images),
-        )?;
-        let Some(extracted) = extracted else {
-            return Ok(false);
-        };
-        let mut embeddings = extracted.values;
-        self.all_finite("embedding", &embeddings)?;
-        normalise_rows(&mut embeddings, dim);
-        tracing::debug!(images, seconds = begun.elapsed().as_secs_f64(), "embedded");
-        let config = EStepConfig::of(&self.plan);
-        let (mut clusterings, mut reports) = (Vec::new(), Vec::new());
-        for i in 0..config.clusters.len() {
-            if !phase(Phase::Clustering, i, config.clusters.len()) {
-                return Ok(false);
-            }
-            let previous = self.state.clusterings.get(i);
-            let (clustering, report) =
-                cluster(&config, i, &embeddings, dim, self.plan.seed, previous)?;
-            clusterings.push(clustering);
-            reports.push(report);
-        }
-        self.quarantine
-            .add(Set::Training, extracted.unreadable, listener)?;
-        self.state.clusterings = clusterings;
-        let amis: Vec<f64> = reports.iter().filter_map(|r| r.ami_previous).collect();
-        let mean = amis.iter().sum::<f64>() / amis.len() as f64;
-        self.state.position.ami_previous = (!amis.is_empty()).then_some(mean);
-        self.state.clock.e_step = begun.elapsed().as_secs_f64();
-        for report in &reports {
-            listener(&report.event(epoch, self.state.position.step));
-        }
-        Ok(true)
-    }
-
-    /// The batches left of this epoch. A path comes back if it was stopped and saved there.
-    fn m_steps(
-        &mut self,
-        listener: &mut dyn FnMut(&Event),
-        stop: &AtomicBool,
-    ) -> Result<Option<PathBuf>, EmError> {
-        let batches = ViewLoader::new(ViewPlan {
-            source: self.train.clone(),
-            augment: Augment::new(self.plan.augment),
-            seed: self.plan.seed,
-            epoch: self.state.position.epoch as u64,
-            batch: self.plan.optim.batch,
-            start: self.state.position.batch,
-            workers: self.plan.workers(),
-        })?;
-        let of = self.plan.batches_per_epoch();
-        let mut accumulated = Accumulated::new(self.gradient.len());
-        let mut lap = Instant::now();
-        for batch in batches {
-            let stepped = self.batch(batch?, &mut accumulated, listener)?;
-            self.state.clock.m_step += lap.elapsed().as_secs_f64();
-            let position = self.state.position;
-            if stepped && position.batch < of {
-                let every = self.plan.checkpoint.every_steps;
-                let due = every.is_some_and(|n| position.step.is_multiple_of(n));
-                let stopping = stop.load(Ordering::Relaxed);
-                if due || stopping {
-                    let path = self.save()?;
-                    if stopping {
-                        return Ok(Some(path));
-                    }
-                }
-            }
-            lap = Instant::now(); // saving is no M-step
-        }
-        match self.state.position.batch {
-            done if done == of => Ok(None),
-            done => Err(EmError::LoaderStopped { done, of }),
-        }
-    }
-
-    /// One batch; true when it completed an optimizer step.
-    fn batch(
-        &mut self,
-        batch: ViewBatch,
-        accumulated: &mut Accumulated,
-        listener: &mut dyn FnMut(&Event),
-    ) -> Result<bool, EmError> {
-        self.quarantine
-            .add(Set::Training, batch.skipped, listener)?;
-        let side = self.plan.image_size as usize;
-        let shape = (batch.indices.len(), side, side);
-        if accumulated.batches() == 0 {
-            self.state.pair.follow();
-        }
-        let pool = self.state.pair.query.pool().clone();
-        let [queries, keys] = batch.views.map(|bytes| {
-            Activation::from_images(&pool, &bytes, shape, IMAGENET_MEAN, IMAGENET_STD)
-        });
-        let views = Batch {
-            indices: &batch.indices,
-            queries,
-            keys,
-        };
-        let loss = LossConfig {
-            temperature: self.plan.temperature,
-            negatives: self.plan.negatives,
-        };
-        let position = &mut self.state.position;
-        let of = self.plan.batches_per_epoch();
-        let stream = (
-            self.plan.seed,
-            (position.epoch * of + position.batch) as u64,
-        );
-        let losses = m_step(
-            &mut self.state.pair,
-            &mut self.state.queue,
-            &self.state.clusterings,
-            &loss,
-            stream,
-            views,
-            &mut self.gradient,
-        )?;
-        if !losses.total().is_finite() {
-            return Err(self.not_finite("loss", self.state.position.step + 1, losses.total()));
-        }
-        position.batch += 1;
-        position.sums.instance += f64::from(losses.instance);
-        position.sums.prototype += f64::from(losses.prototype.unwrap_or(0.0));
-        let last = position.batch == of;
-        accumulated.add(&mut self.gradient, losses);
-        if accumulated.batches() < self.plan.optim.accumulate && !last {
-            return Ok(false);
-        }
-        self.optimizer_step(accumulated, listener)?;
-        Ok(true)
-    }
-
-    fn optimizer_step(
-        &mut self,
-        accumulated: &mut Accumulated,
-        listener: &mut dyn FnMut(&Event),
-    ) -> Result<(), EmError> {
-        let mean = accumulated.take(&mut self.gradient);
-        let lr = self.learning_rate();
-        let sgd = Sgd {
-            learning_rate: lr as f32,
-            momentum: self.plan.optim.momentum as f32,
-            weight_decay: self.plan.optim.weight_decay as f32,
-        };
-        sgd.step(
-            self.state.pair.query.parameters_mut(),
-            &self.gradient,
-            &mut self.state.velocity,
-        );
-        self.state.position.step += 1;
-        // Before anything is saved: a state that cannot go on must not replace one that can.
-        self.all_finite("weights", self.state.pair.query.parameters())?;
-        let images = self.plan.optim.batch * mean.batches;
-        listener(&Event::Step {
-            epoch: self.state.position.epoch + 1,
-            step: self.state.position.step,
-            loss: mean.instance + mean.prototype.unwrap_or(0.0),
-            loss_instance: mean.instance,
-            loss_prototype: mean.prototype,
-            lr,
-            images_per_second: images as f64 / mean.seconds,
-        });
-        Ok(())
-    }
-
     fn learning_rate(&self) -> f64 {
         let (optim, epoch) = (&self.plan.optim, self.state.position.epoch);
         LearningRate::of(&self.plan).at(optim.lr, epoch, optim.epochs)
@@ -472,84 +285,6 @@ impl Trainer {
             seconds: clock.epoch,
             e_step_seconds: clock.e_step,
         });
-    }
-
-    /// kNN (if `with_knn`) and effective rank of the query encoder; none if it was stopped.
-    fn measure(
-        &mut self,
-        with_knn: bool,
-        listener: &mut dyn FnMut(&Event),
-        stop: &AtomicBool,
-    ) -> Result<Option<Measured>, EmError> {
-        let begun = Instant::now();
-        let epoch = self.state.position.epoch + 1;
-        let mut progress = |done, of| {
-            let phase = Phase::Measuring;
-            listener(&Event::Phase {
-                epoch,
-                phase,
-                done,
-                of,
-            });
-            !stop.load(Ordering::Relaxed)
-        };
-        let mut measure = Measure {
-            plan: &self.plan,
-            train: &self.train,
-            test: self.test.as_ref(),
-            progress: &mut progress,
-            unreadable: Vec::new(),
-        };
-        let measured = match measure.encoder(&self.state.pair.query, with_knn) {
-            Err(EmError::Eval(protem_eval::EvalError::NotFinite { .. })) => {
-                return Err(self.not_finite("features", self.state.position.step, f32::NAN));
-            }
-            measured => measured?,
-        };
-        for (set, bad) in measure.unreadable {
-            self.quarantine.add(set, vec![bad], listener)?;
-        }
-        tracing::debug!(epoch, seconds = begun.elapsed().as_secs_f64(), "measured");
-        Ok(measured)
-    }
-
-    /// What there is to beat: kNN on raw pixels and on the untrained encoder's features. False if
-    /// it was stopped.
-    fn measure_beginning(
-        &mut self,
-        listener: &mut dyn FnMut(&Event),
-        stop: &AtomicBool,
-    ) -> Result<bool, EmError> {
-        let mut measure = Measure {
-            plan: &self.plan,
-            train: &self.train,
-            test: self.test.as_ref(),
-            progress: &mut |_, _| true,
-            unreadable: Vec::new(),
-        };
-        if self.plan.eval.knn_every == 0 || !measure.has_labels() {
-            return Ok(true);
-        }
-        let (raw, protocol) = (measure.raw_pixels()?, measure.protocol());
-        let Some(untrained) = self.measure(true, listener, stop)? else {
-            return Ok(false);
-        };
-        let found = [
-            (Evaluated::RawPixels, raw),
-            (Evaluated::Untrained, untrained.knn_top1),
-        ];
-        for (features, top1) in found {
-            if let Some(top1) = top1 {
-                listener(&Event::Eval {
-                    step: 0,
-                    features,
-                    protocol: protocol.clone(),
-                    top1,
-                    chance: 1.0 / self.train.classes().len() as f64,
-                });
-            }
-        }
-        Ok(true)
     }
 
     /// Brings the clock up to now.

@@ -77,11 +77,11 @@ fn takes(args: &TrainArgs, plan: &Plan, found: &Estimate) -> Vec<String> {
             "memory {}{}: weights {}, optimizer {}, queue {}, a step {step}, E-step {}, kNN {}",
             size(found.memory_bytes()),
             have(memory_bytes(), "there are"),
-            size(found.weights_bytes),
-            size(found.optimizer_bytes),
-            size(found.queue_bytes),
-            size(found.e_step_bytes),
-            size(found.evaluation_bytes)
+            size(found.sizes.weights_bytes),
+            size(found.sizes.optimizer_bytes),
+            size(found.sizes.queue_bytes),
+            size(found.sizes.e_step_bytes),
+            size(found.sizes.evaluation_bytes)
         ),
         format!(
             "disk {}{}: {} checkpoints of {}, one of them while it is written",

@@ -15,6 +15,7 @@ use args::{Cli, Command, Config, Eval};
 use clap::Parser;
 use console::{say, warn};
 use failure::Failure;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     // Diagnostics only: what a run has to say is printed or in its folder.
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_default_env())
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     match run(arguments.command) {

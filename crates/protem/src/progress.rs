@@ -136,7 +136,7 @@ fn describe(event: &Event, epochs: usize) -> Option<String> {
                 None => String::new(),
             };
             format!(
-                "{begun}{mode} on {images} images: {:.1} M parameters, batch {batch}, queue {queue}, K {clusters:?}, {negatives} negative prototypes; InfoNCE at chance is {chance:.3}",
+                "{begun}{mode} on {images} images: {:.2} M parameters, batch {batch}, queue {queue}, K {clusters:?}, {negatives} negative prototypes; InfoNCE at chance is {chance:.3}",
                 *parameters as f64 / 1e6
             )
         }

@@ -5,7 +5,7 @@ use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
 use crate::images::{Images, list};
 use crate::progress::Progress;
-use crate::system::{free_bytes, size};
+use crate::system::{free_bytes, memory_bytes, size};
 use crate::{config, dry_run};
 use protem_data::DataError;
 use protem_em::{
@@ -95,13 +95,13 @@ fn begin(args: &TrainArgs, plan: Plan, images: &Images) -> Result<(RunFolder, Tr
         }
         let position = *checkpoint.position();
         let trainer = Trainer::resume(plan, train, test, checkpoints, checkpoint).map_err(em)?;
-        check_disk(&args.out, &trainer, keep)?;
+        check_room(&args.out, &trainer, keep)?;
         let run = RunFolder::resume(&args.out, &position).map_err(report)?;
         return Ok((run, trainer));
     }
     let text = config::to_text(&plan.settings);
     let trainer = Trainer::new(plan, train, test, checkpoints).map_err(em)?;
-    check_disk(&args.out, &trainer, keep)?;
+    check_room(&args.out, &trainer, keep)?;
     if args.resume {
         warn("there is no checkpoint yet: the run begins again");
         let run = RunFolder::resume(&args.out, &Position::default()).map_err(report)?;
@@ -111,9 +111,19 @@ fn begin(args: &TrainArgs, plan: Plan, images: &Images) -> Result<(RunFolder, Tr
     Ok((run, trainer))
 }
 
-/// Whether the checkpoints to keep, and one more while it is written, fit on the disk. Those that
-/// are there will make room.
-fn check_disk(out: &Path, trainer: &Trainer, keep: usize) -> Result<(), Failure> {
+/// Whether memory holds what the plan alone takes, and the disk the checkpoints to keep and one
+/// more while it is written. Checkpoints that are there will make room.
+fn check_room(out: &Path, trainer: &Trainer, keep: usize) -> Result<(), Failure> {
+    let least = trainer.sizes().total();
+    if let Some(memory) = memory_bytes()
+        && least > memory
+    {
+        return Err(Failure::running(format!(
+            "the run takes {} of memory at least, and there are {}: take a narrower encoder (encoder.width), a smaller encoder.dim, or fewer images (`--dry-run` shows what takes how much)",
+            size(least),
+            size(memory)
+        )));
+    }
     let need = trainer.checkpoint_bytes() * (keep as u64 + 1);
     let there = list_checkpoints(&RunFolder::checkpoints(out)).unwrap_or_default();
     let there: u64 = there

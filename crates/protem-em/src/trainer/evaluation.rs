@@ -1,0 +1,88 @@
+//! What a run measures of itself: at its beginning, and at the end of an epoch.
+
+use super::Trainer;
+use crate::error::EmError;
+use crate::events::{Evaluated, Event, Phase};
+use crate::measure::{Measure, Measured};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+impl Trainer {
+    /// kNN (if `with_knn`) and effective rank of the query encoder; none if it was stopped.
+    pub(super) fn measure(
+        &mut self,
+        with_knn: bool,
+        listener: &mut dyn FnMut(&Event),
+        stop: &AtomicBool,
+    ) -> Result<Option<Measured>, EmError> {
+        let begun = Instant::now();
+        let epoch = self.state.position.epoch + 1;
+        let mut progress = |done, of| {
+            let phase = Phase::Measuring;
+            listener(&Event::Phase {
+                epoch,
+                phase,
+                done,
+                of,
+            });
+            !stop.load(Ordering::Relaxed)
+        };
+        let mut measure = Measure {
+            plan: &self.plan,
+            train: &self.train,
+            test: self.test.as_ref(),
+            progress: &mut progress,
+            unreadable: Vec::new(),
+        };
+        let measured = match measure.encoder(&self.state.pair.query, with_knn) {
+            Err(EmError::Eval(protem_eval::EvalError::NotFinite { .. })) => {
+                return Err(self.not_finite("features", self.state.position.step, f32::NAN));
+            }
+            measured => measured?,
+        };
+        for (set, bad) in measure.unreadable {
+            self.quarantine.add(set, vec![bad], listener)?;
+        }
+        tracing::debug!(epoch, seconds = begun.elapsed().as_secs_f64(), "measured");
+        Ok(measured)
+    }
+
+    /// What there is to beat: kNN on raw pixels and on the untrained encoder's features. False if
+    /// it was stopped.
+    pub(super) fn measure_beginning(
+        &mut self,
+        listener: &mut dyn FnMut(&Event),
+        stop: &AtomicBool,
+    ) -> Result<bool, EmError> {
+        let mut measure = Measure {
+            plan: &self.plan,
+            train: &self.train,
+            test: self.test.as_ref(),
+            progress: &mut |_, _| true,
+            unreadable: Vec::new(),
+        };
+        if self.plan.eval.knn_every == 0 || !measure.has_labels() {
+            return Ok(true);
+        }
+        let (raw, protocol) = (measure.raw_pixels()?, measure.protocol());
+        let Some(untrained) = self.measure(true, listener, stop)? else {
+            return Ok(false);
+        };
+        let found = [
+            (Evaluated::RawPixels, raw),
+            (Evaluated::Untrained, untrained.knn_top1),
+        ];
+        for (features, top1) in found {
+            if let Some(top1) = top1 {
+                listener(&Event::Eval {
+                    step: 0,
+                    features,
+                    protocol: protocol.clone(),
+                    top1,
+                    chance: 1.0 / self.train.classes().len() as f64,
+                });
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,208 @@
+//! The two passes of an epoch over the images: E-step and M-steps.
+
+use super::Trainer;
+use crate::accumulate::Accumulated;
+use crate::e_step::{EStepConfig, cluster};
+use crate::error::EmError;
+use crate::events::{Event, Phase, Set};
+use crate::features::{Output, extract_readable, normalise_rows};
+use crate::m_step::{Batch, LossConfig, m_step};
+use protem_data::{Augment, IMAGENET_MEAN, IMAGENET_STD, ViewBatch, ViewLoader, ViewPlan};
+use protem_ops::Activation;
+use protem_ops::optim::Sgd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+impl Trainer {
+    /// The E-step of this epoch; false if it was stopped, and then nothing has changed.
+    pub(super) fn e_step(
+        &mut self,
+        listener: &mut dyn FnMut(&Event),
+        stop: &AtomicBool,
+    ) -> Result<bool, EmError> {
+        let begun = Instant::now();
+        let (epoch, dim) = (self.state.position.epoch + 1, self.plan.encoder.dim);
+        let span = tracing::debug_span!("e_step", epoch);
+        let _entered = span.enter();
+        let mut phase = |phase, done, of| {
+            listener(&Event::Phase {
+                epoch,
+                phase,
+                done,
+                of,
+            });
+            !stop.load(Ordering::Relaxed)
+        };
+        let images = self.plan.images;
+        let extracted = extract_readable(
+            &self.state.pair.key,
+            self.train.clone(),
+            self.plan.image_size,
+            self.plan.workers(),
+            Output::Embedding,
+            &mut |done| phase(Phase::Embedding, done, images),
+        )?;
+        let Some(extracted) = extracted else {
+            return Ok(false);
+        };
+        let mut embeddings = extracted.values;
+        self.all_finite("embedding", &embeddings)?;
+        normalise_rows(&mut embeddings, dim);
+        tracing::debug!(images, seconds = begun.elapsed().as_secs_f64(), "embedded");
+        let config = EStepConfig::of(&self.plan);
+        let (mut clusterings, mut reports) = (Vec::new(), Vec::new());
+        for i in 0..config.clusters.len() {
+            if !phase(Phase::Clustering, i, config.clusters.len()) {
+                return Ok(false);
+            }
+            let previous = self.state.clusterings.get(i);
+            let (clustering, report) =
+                cluster(&config, i, &embeddings, dim, self.plan.seed, previous)?;
+            clusterings.push(clustering);
+            reports.push(report);
+        }
+        self.quarantine
+            .add(Set::Training, extracted.unreadable, listener)?;
+        self.state.clusterings = clusterings;
+        let amis: Vec<f64> = reports.iter().filter_map(|r| r.ami_previous).collect();
+        let mean = amis.iter().sum::<f64>() / amis.len() as f64;
+        self.state.position.ami_previous = (!amis.is_empty()).then_some(mean);
+        self.state.clock.e_step = begun.elapsed().as_secs_f64();
+        for report in &reports {
+            listener(&report.event(epoch, self.state.position.step));
+        }
+        Ok(true)
+    }
+
+    /// The batches left of this epoch. A path comes back if it was stopped and saved there.
+    pub(super) fn m_steps(
+        &mut self,
+        listener: &mut dyn FnMut(&Event),
+        stop: &AtomicBool,
+    ) -> Result<Option<PathBuf>, EmError> {
+        let batches = ViewLoader::new(ViewPlan {
+            source: self.train.clone(),
+            augment: Augment::new(self.plan.augment),
+            seed: self.plan.seed,
+            epoch: self.state.position.epoch as u64,
+            batch: self.plan.optim.batch,
+            start: self.state.position.batch,
+            workers: self.plan.workers(),
+        })?;
+        let of = self.plan.batches_per_epoch();
+        let mut accumulated = Accumulated::new(self.gradient.len());
+        let mut lap = Instant::now();
+        for batch in batches {
+            let stepped = self.batch(batch?, &mut accumulated, listener)?;
+            self.state.clock.m_step += lap.elapsed().as_secs_f64();
+            let position = self.state.position;
+            if stepped && position.batch < of {
+                let every = self.plan.checkpoint.every_steps;
+                let due = every.is_some_and(|n| position.step.is_multiple_of(n));
+                let stopping = stop.load(Ordering::Relaxed);
+                if due || stopping {
+                    let path = self.save()?;
+                    if stopping {
+                        return Ok(Some(path));
+                    }
+                }
+            }
+            lap = Instant::now(); // saving is no M-step
+        }
+        match self.state.position.batch {
+            done if done == of => Ok(None),
+            done => Err(EmError::LoaderStopped { done, of }),
+        }
+    }
+
+    /// One batch; true when it completed an optimizer step.
+    fn batch(
+        &mut self,
+        batch: ViewBatch,
+        accumulated: &mut Accumulated,
+        listener: &mut dyn FnMut(&Event),
+    ) -> Result<bool, EmError> {
+        self.quarantine
+            .add(Set::Training, batch.skipped, listener)?;
+        let side = self.plan.image_size as usize;
+        let shape = (batch.indices.len(), side, side);
+        if accumulated.batches() == 0 {
+            self.state.pair.follow();
+        }
+        let pool = self.state.pair.query.pool().clone();
+        let [queries, keys] = batch.views.map(|bytes| {
+            Activation::from_images(&pool, &bytes, shape, IMAGENET_MEAN, IMAGENET_STD)
+        });
+        let views = Batch {
+            indices: &batch.indices,
+            queries,
+            keys,
+        };
+        let loss = LossConfig {
+            temperature: self.plan.temperature,
+            negatives: self.plan.negatives,
+        };
+        let position = &mut self.state.position;
+        let of = self.plan.batches_per_epoch();
+        let stream = (
+            self.plan.seed,
+            (position.epoch * of + position.batch) as u64,
+        );
+        let losses = m_step(
+            &mut self.state.pair,
+            &mut self.state.queue,
+            &self.state.clusterings,
+            &loss,
+            stream,
+            views,
+            &mut self.gradient,
+        )?;
+        if !losses.total().is_finite() {
+            return Err(self.not_finite("loss", self.state.position.step + 1, losses.total()));
+        }
+        position.batch += 1;
+        position.sums.instance += f64::from(losses.instance);
+        position.sums.prototype += f64::from(losses.prototype.unwrap_or(0.0));
+        let last = position.batch == of;
+        accumulated.add(&mut self.gradient, losses);
+        if accumulated.batches() < self.plan.optim.accumulate && !last {
+            return Ok(false);
+        }
+        self.optimizer_step(accumulated, listener)?;
+        Ok(true)
+    }
+
+    fn optimizer_step(
+        &mut self,
+        accumulated: &mut Accumulated,
+        listener: &mut dyn FnMut(&Event),
+    ) -> Result<(), EmError> {
+        let mean = accumulated.take(&mut self.gradient);
+        let lr = self.learning_rate();
+        let sgd = Sgd {
+            learning_rate: lr as f32,
+            momentum: self.plan.optim.momentum as f32,
+            weight_decay: self.plan.optim.weight_decay as f32,
+        };
+        sgd.step(
+            self.state.pair.query.parameters_mut(),
+            &self.gradient,
+            &mut self.state.velocity,
+        );
+        self.state.position.step += 1;
+        // Before anything is saved: a state that cannot go on must not replace one that can.
+        self.all_finite("weights", self.state.pair.query.parameters())?;
+        let images = self.plan.optim.batch * mean.batches;
+        listener(&Event::Step {
+            epoch: self.state.position.epoch + 1,
+            step: self.state.position.step,
+            loss: mean.instance + mean.prototype.unwrap_or(0.0),
+            loss_instance: mean.instance,
+            loss_prototype: mean.prototype,
+            lr,
+            images_per_second: images as f64 / mean.seconds,
+        });
+        Ok(())
+    }
+}
