@@ -148,7 +148,7 @@ fn signals_save_in_the_middle_of_an_epoch_and_say_how_to_go_on() {
         assert!(child.wait_until(seen), "it ended");
         child.signal(signal);
         let ended = child.end().expect(130);
-        let command = format!("protem train --resume --out '{}'", out.display());
+        let command = format!(" train --resume --out '{}'", out.display());
         let ended = ended.says(&["stopped", ".safetensors", &command]);
         assert!(ended.stdout.contains("epoch   1/3"), "{}", ended.stdout);
         run(&mut resume(&out)).expect(0);

@@ -159,10 +159,9 @@ pub struct StillBatch {
 /// All images of a source in its order; the last batch may be short. Dropping it stops the
 /// workers.
 ///
-/// One image that cannot be read is a black row, so that rows stay images; an item is an error
-/// when no image of a batch of two or more can be read. A panic of the source is passed on by
-/// `next`.
-pub struct StillLoader(Prefetch<Result<StillBatch, DataError>>);
+/// An image that cannot be read is a black row, so that rows stay images. A panic of the source
+/// is passed on by `next`.
+pub struct StillLoader(Prefetch<StillBatch>);
 
 impl StillLoader {
     /// Starts loading batches of `batch` with this many threads.
@@ -183,11 +182,7 @@ impl StillLoader {
     }
 }
 
-fn still_batch(
-    source: &dyn Source,
-    evaluation: Evaluation,
-    rows: Range<usize>,
-) -> Result<StillBatch, DataError> {
+fn still_batch(source: &dyn Source, evaluation: Evaluation, rows: Range<usize>) -> StillBatch {
     let read = |i: usize| match source.read(i) {
         Ok(image) => Ok(evaluation.view(&image)),
         Err(error) => Err(unreadable(source, i as u32, &error)),
@@ -208,19 +203,11 @@ fn still_batch(
             }
         }
     }
-    let count = out.indices.len();
-    if count >= 2 && out.unreadable.len() == count {
-        return Err(DataError::TooManyUnreadable {
-            unreadable: out.unreadable,
-            images: source.len(),
-            limit: count - 1,
-        });
-    }
-    Ok(out)
+    out
 }
 
 impl Iterator for StillLoader {
-    type Item = Result<StillBatch, DataError>;
+    type Item = StillBatch;
     fn next(&mut self) -> Option<Self::Item> {
         self.0.next()
     }

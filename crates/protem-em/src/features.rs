@@ -1,7 +1,6 @@
 //! Centre-crop features of a whole source, in the source's order.
 
 use crate::error::EmError;
-use crate::quarantine::StandIn;
 use protem_data::{
     DataError, Evaluation, IMAGENET_MEAN, IMAGENET_STD, Source, StillLoader, Unreadable,
 };
@@ -24,7 +23,7 @@ pub enum Output {
 /// Values of every image of a source, and which images could not be read.
 #[derive(Debug, Clone)]
 pub struct Extracted {
-    /// `images × dim`, row-major, not normalised. The row of an unreadable image is that of a gray
+    /// `images × dim`, row-major, not normalised. The row of an unreadable image is that of a black
     /// one.
     pub values: Vec<f32>,
     /// Images that could not be read, in the source's order.
@@ -83,11 +82,10 @@ pub fn extract_readable(
     progress: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<Extracted>, EmError> {
     let size = image_size as usize;
-    let (images, source) = (source.len(), Arc::new(StandIn::new(source)));
-    let (mut values, mut done) = (Vec::new(), 0);
+    let images = source.len();
+    let (mut values, mut done, mut unreadable) = (Vec::new(), 0, Vec::new());
     let evaluation = Evaluation::for_size(image_size);
-    for batch in StillLoader::new(source.clone(), evaluation, PASS, workers) {
-        let batch = batch?;
+    for batch in StillLoader::new(source, evaluation, PASS, workers) {
         let shape = (batch.indices.len(), size, size);
         let pixels = Activation::from_images(
             encoder.pool(),
@@ -101,6 +99,7 @@ pub fn extract_readable(
             Output::Embedding => encoder.embed(pixels),
         });
         done += batch.indices.len();
+        unreadable.extend(batch.unreadable);
         if !progress(done) {
             return Ok(None);
         }
@@ -108,10 +107,7 @@ pub fn extract_readable(
     if done != images {
         return Err(EmError::LoaderStopped { done, of: images });
     }
-    Ok(Some(Extracted {
-        values,
-        unreadable: source.unreadable(),
-    }))
+    Ok(Some(Extracted { values, unreadable }))
 }
 
 /// Scales each row to length one; a row of zeros stays.

@@ -3,7 +3,6 @@
 use crate::error::EmError;
 use crate::events::Set;
 use crate::features::{Output, extract_readable};
-use crate::quarantine::StandIn;
 use crate::settings::Plan;
 use protem_data::{Evaluation, Source, StillLoader, Subset, Unreadable};
 use protem_encoder::Encoder;
@@ -134,10 +133,10 @@ impl Measure<'_> {
     /// Centre crops as they are, without mean.
     fn pixels(&self, source: &Arc<dyn Source>) -> Result<(Features, Vec<u32>), EmError> {
         let size = self.plan.image_size;
-        let whole = Arc::new(StandIn::new(source.clone()));
+        let (crop, workers) = (Evaluation::for_size(size), self.plan.workers());
         let mut values = Vec::new();
-        for batch in StillLoader::new(whole, Evaluation::for_size(size), 256, self.plan.workers()) {
-            let pixels = batch?.images.into_iter();
+        for batch in StillLoader::new(source.clone(), crop, 256, workers) {
+            let pixels = batch.images.into_iter();
             values.extend(pixels.map(|byte| f32::from(byte) / 255.0 - 0.5));
         }
         let labels = (0..source.len()).filter_map(|i| source.label(i)).collect();

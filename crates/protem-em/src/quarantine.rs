@@ -2,65 +2,8 @@
 
 use crate::error::EmError;
 use crate::events::{Event, Set};
-use image::{Rgb, RgbImage};
-use protem_data::{DataError, ReadError, Source, Unreadable};
-use std::collections::BTreeMap;
+use protem_data::{DataError, Unreadable};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// A source whose unreadable images are replaced by a gray one and remembered, so that rows stay
-/// the source's images.
-pub(crate) struct StandIn {
-    of: Arc<dyn Source>,
-    unreadable: Mutex<BTreeMap<u32, Unreadable>>,
-}
-
-impl StandIn {
-    pub fn new(of: Arc<dyn Source>) -> Self {
-        Self {
-            of,
-            unreadable: Mutex::default(),
-        }
-    }
-
-    /// What could not be read so far, in the source's order.
-    pub fn unreadable(&self) -> Vec<Unreadable> {
-        let unreadable = self.unreadable.lock();
-        let unreadable = unreadable.unwrap_or_else(PoisonError::into_inner);
-        unreadable.values().cloned().collect()
-    }
-}
-
-impl Source for StandIn {
-    fn len(&self) -> usize {
-        self.of.len()
-    }
-    fn name(&self, index: usize) -> String {
-        self.of.name(index)
-    }
-    fn label(&self, index: usize) -> Option<u32> {
-        self.of.label(index)
-    }
-    fn classes(&self) -> &[String] {
-        self.of.classes()
-    }
-    fn read(&self, index: usize) -> Result<RgbImage, ReadError> {
-        self.of.read(index).or_else(|error| {
-            let bad = Unreadable {
-                index: index as u32,
-                name: self.of.name(index),
-                reason: error.to_string(),
-            };
-            let unreadable = self.unreadable.lock();
-            let mut unreadable = unreadable.unwrap_or_else(PoisonError::into_inner);
-            unreadable.insert(index as u32, bad);
-            Ok(RgbImage::from_pixel(8, 8, Rgb([124, 116, 104]))) // ImageNet's mean colour
-        })
-    }
-    fn describe(&self) -> String {
-        self.of.describe()
-    }
-}
 
 /// The images a run has passed over.
 #[derive(Debug)]

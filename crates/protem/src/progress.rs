@@ -16,8 +16,8 @@ pub struct Progress {
     bar: ProgressBar,
     steps_per_epoch: u64,
     epochs: usize,
-    /// When there was something to see for the last time.
-    told: Instant,
+    /// The phase under way, and when it began or was told of for the last time.
+    phase: Option<(Phase, Instant)>,
 }
 
 impl Progress {
@@ -41,7 +41,7 @@ impl Progress {
             bar,
             steps_per_epoch: 0,
             epochs: 0,
-            told: Instant::now(),
+            phase: None,
         }
     }
 
@@ -69,6 +69,7 @@ impl Progress {
             Event::Step {
                 epoch, step, loss, ..
             } => {
+                self.phase = None;
                 self.name_epoch(*epoch);
                 self.bar.set_position(*step);
                 self.bar.set_message(format!("loss {loss:.3}"));
@@ -85,7 +86,6 @@ impl Progress {
             _ => {}
         }
         if let Some(line) = describe(event, self.epochs) {
-            self.told = Instant::now();
             self.bar.suspend(|| say(line));
         }
     }
@@ -95,16 +95,21 @@ impl Progress {
             .set_prefix(format!("epoch {epoch}/{}", self.epochs));
     }
 
-    /// On the bar at once; as a line when nothing has been told for a while.
+    /// On the bar at once; as a line when a phase goes on for a while.
     fn tell_phase(&mut self, epoch: usize, phase: Phase, done: usize, of: usize) {
         let what = match phase {
             Phase::Embedding => format!("E-step: embedding {done}/{of} images"),
             Phase::Clustering => format!("E-step: clustering {}/{of}", done + 1),
             Phase::Measuring => format!("measuring {done}/{of} images"),
         };
-        if self.bar.is_hidden() && self.told.elapsed() > LINE_EVERY {
+        let since = match self.phase {
+            Some((under_way, since)) if under_way == phase => since,
+            _ => Instant::now(),
+        };
+        self.phase = Some((phase, since));
+        if self.bar.is_hidden() && since.elapsed() > LINE_EVERY {
             say(format!("epoch {epoch:>3}/{}  {what}", self.epochs));
-            self.told = Instant::now();
+            self.phase = Some((phase, Instant::now()));
         }
         self.bar.set_message(what);
     }

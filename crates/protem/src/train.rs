@@ -193,7 +193,7 @@ fn drive(
 }
 
 fn resume_command(out: &Path) -> String {
-    format!("protem train --resume --out {}", quoted(out))
+    format!("{} train --resume --out {}", program(), quoted(out))
 }
 
 /// A path as a shell takes it.
@@ -259,10 +259,26 @@ fn finish(out: &Path, folder: Option<&Path>, b: &Baseline) {
     }
     let out = quoted(out);
     say(format!("Run folder: {out}"));
-    let next = folder.map_or("FOLDER".into(), quoted);
-    say(format!(
-        "Next: protem embed --checkpoint {out} --data {next} --out features.npy"
-    ));
+    let protem = program();
+    say(match folder {
+        Some(folder) => format!(
+            "Next, its features: {protem} embed --checkpoint {out} --data {} --out features.npy",
+            quoted(folder)
+        ),
+        None => format!(
+            "Next, your own images: {protem} train FOLDER --config configs/cifar10.toml --out runs/mine"
+        ),
+    });
+}
+
+/// How this program is called: as it was, so that a command can be pasted.
+fn program() -> String {
+    if std::env::var_os("CARGO_PKG_NAME").is_some() {
+        return "cargo run --release --".into(); // cargo tells what it runs
+    }
+    std::env::args_os()
+        .next()
+        .map_or("protem".into(), |name| quoted(Path::new(&name)))
 }
 
 /// What the user can do about a run folder.
