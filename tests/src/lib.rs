@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 /// Settings of a run of seconds that has everything a long one has: a warm-up, two clusterings,
 /// kNN, 6 steps an epoch, 18 in all, and a checkpoint at each.
@@ -31,50 +30,15 @@ pub const TINY: [&str; 14] = [
     "checkpoint.keep_last=3",
 ];
 
-/// The protem binary, built once for this process in the profile of the tests; or the one that
-/// the variable `PROTEM_TEST_BINARY` names, such as an installed one.
-///
-/// It is a copy: a build elsewhere in the same target folder does not change it under a test.
-pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let named = std::env::var_os("PROTEM_TEST_BINARY").map(PathBuf::from);
-        let built = named.unwrap_or_else(build);
-        let folder = std::env::temp_dir().join(format!("protem-tests-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let copy = folder.join("protem");
-        fs::copy(built, &copy).unwrap();
-        copy
-    })
-}
-
-fn build() -> PathBuf {
-    // …/target/PROFILE/deps/test
-    let test = std::env::current_exe().unwrap();
-    let mut folders = test.ancestors().skip(2);
-    let profile = match folders.next().unwrap().file_name().unwrap().to_str() {
-        Some("debug") => "dev".to_owned(),
-        Some(name) => name.to_owned(),
-        None => panic!("no profile in {}", test.display()),
-    };
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--package", "protem", "--message-format=json"])
-        .args(["--profile", &profile])
-        .arg("--target-dir")
-        .arg(folders.next().unwrap())
-        .current_dir(workspace())
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "protem does not build");
-    let messages = String::from_utf8(output.stdout).unwrap();
-    let executable = messages.lines().find_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        let is_protem = message["target"]["name"] == "protem";
-        let executable = message["executable"].as_str()?;
-        is_protem.then(|| PathBuf::from(executable))
-    });
-    executable.expect("cargo names the executable")
+/// The protem binary that cargo built for the tests; or the one that the variable
+/// `PROTEM_TEST_BINARY` names, such as an installed one.
+pub fn binary() -> PathBuf {
+    let named = std::env::var_os("PROTEM_TEST_BINARY");
+    let built = || std::env::var_os("CARGO_BIN_EXE_protem");
+    named
+        .or_else(built)
+        .map(PathBuf::from)
+        .expect("cargo names the binary (from 1.94 on); or set PROTEM_TEST_BINARY")
 }
 
 /// The workspace's root.
