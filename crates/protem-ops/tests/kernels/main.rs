@@ -24,6 +24,7 @@ pub fn numbers(len: usize, seed: u32) -> Vec<f32> {
         .collect()
 }
 
+/// A shape by its four numbers.
 pub fn shape(height: usize, width: usize, batch: usize, channels: usize) -> Shape {
     Shape {
         height,
@@ -38,6 +39,7 @@ pub fn poison(pool: &Pool, len: usize) {
     drop(Activation::from_matrix(pool, &vec![f32::NAN; len], 1, len));
 }
 
+/// Bit patterns, under which a NaN equals itself and −0 is not 0.
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }
