@@ -14,7 +14,7 @@ use protem_ops::{Activation, Pool, Shape};
 pub const ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
 
 /// Numbers in [−1, 1) from a linear congruential generator.
-pub(crate) fn numbers(len: usize, seed: u32) -> Vec<f32> {
+pub fn numbers(len: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
     (0..len)
         .map(|_| {
@@ -24,7 +24,8 @@ pub(crate) fn numbers(len: usize, seed: u32) -> Vec<f32> {
         .collect()
 }
 
-pub(crate) fn shape(height: usize, width: usize, batch: usize, channels: usize) -> Shape {
+/// A shape by its four numbers.
+pub fn shape(height: usize, width: usize, batch: usize, channels: usize) -> Shape {
     Shape {
         height,
         width,
@@ -34,10 +35,11 @@ pub(crate) fn shape(height: usize, width: usize, batch: usize, channels: usize) 
 }
 
 /// Leaves a buffer of NaNs in the pool, for a kernel that forgets to overwrite what it takes.
-pub(crate) fn poison(pool: &Pool, len: usize) {
+pub fn poison(pool: &Pool, len: usize) {
     drop(Activation::from_matrix(pool, &vec![f32::NAN; len], 1, len));
 }
 
-pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
+/// Bit patterns, under which a NaN equals itself and −0 is not 0.
+pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }

@@ -1,0 +1,147 @@
+//! What holds of an encoder without a peer: determinism, loading, the momentum pair, a NaN that is seen.
+
+mod formula;
+
+use protem_encoder::{Arch, Encoder, EncoderConfig, EncoderError, Head, MomentumPair, Stem};
+use protem_ops::Activation;
+use std::borrow::Cow;
+
+const CONFIG: EncoderConfig = EncoderConfig {
+    arch: Arch::Resnet18,
+    stem: Stem::Imagenet,
+    width: 4,
+    head: Head::V2,
+    dim: 8,
+    split_bn: 2,
+};
+
+fn images(encoder: &Encoder) -> Activation {
+    formula::images(encoder.pool(), "images", (6, 33, 29))
+}
+
+fn flat(encoder: &Encoder) -> Vec<f32> {
+    encoder.tensors().flat_map(|t| t.values.to_vec()).collect()
+}
+
+/// One step's embedding, gradient and running statistics.
+fn pass(encoder: &mut Encoder) -> Vec<f32> {
+    let (embedding, tape) = encoder.forward_train(images(encoder));
+    let mut gradient = vec![f32::NAN; encoder.parameters().len()];
+    encoder.backward(tape, &embedding, &mut gradient);
+    [embedding, gradient, flat(encoder)].concat()
+}
+
+#[test]
+fn bits_do_not_depend_on_threads_or_used_buffers() {
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().expect("a pool").install(|| {
+            let mut encoder = Encoder::new(CONFIG, 3);
+            let first = pass(&mut encoder);
+            let mut again = encoder.clone(); // shares the pool, whose buffers are now used
+            let start = Encoder::new(CONFIG, 3);
+            let copy = |name: &str| {
+                let tensor = start.tensors().find(|t| t.name == name);
+                tensor.map(|t| Cow::Owned(t.values.to_vec()))
+            };
+            again.load(copy).expect("every tensor");
+            assert_eq!(first, pass(&mut again), "from used buffers");
+            first
+        })
+    };
+    let one = run(1);
+    assert!(one.iter().all(|x| x.is_finite()));
+    for threads in [2, 3] {
+        assert_eq!(one, run(threads), "with {threads} threads");
+    }
+}
+
+#[test]
+fn the_key_encoders_pass_is_the_training_pass_without_its_tape() {
+    let mut query = Encoder::new(CONFIG, 3);
+    let mut key = query.clone();
+    let (embedding, _) = query.forward_train(images(&query));
+    assert_eq!(key.forward_key(images(&key)), embedding);
+    assert_eq!(flat(&key), flat(&query));
+}
+
+#[test]
+fn embeddings_are_the_head_of_the_features() {
+    let encoder = Encoder::new(CONFIG, 3);
+    let features = encoder.features(images(&encoder));
+    assert_eq!(features.len(), 6 * CONFIG.feature_dim());
+    assert_eq!(encoder.embed(images(&encoder)).len(), 6 * CONFIG.dim);
+    assert!(features.iter().all(|x| *x >= 0.0), "means behind a ReLU");
+}
+
+#[test]
+fn the_seed_decides_the_start() {
+    let start = |seed| flat(&Encoder::new(CONFIG, seed));
+    assert_eq!(start(1), start(1));
+    assert_ne!(start(1), start(2));
+}
+
+#[test]
+fn the_key_encoder_follows_parameters_alone() {
+    let mut pair = MomentumPair::new(CONFIG, 3, 0.75);
+    pair.query
+        .parameters_mut()
+        .iter_mut()
+        .for_each(|p| *p += 1.0);
+    let before = pair.key.clone();
+    let (_, _) = pair.query.forward_train(images(&pair.query)); // moves the query's statistics
+    pair.follow();
+    for (now, then) in pair.key.tensors().zip(before.tensors()) {
+        let moved = if now.name.contains("running") {
+            0.0
+        } else {
+            0.25
+        };
+        for (now, then) in now.values.iter().zip(then.values) {
+            // Values below 4.
+            assert!((now - then - moved).abs() < 4.0 * f32::EPSILON);
+        }
+    }
+}
+
+#[test]
+fn weights_that_do_not_fit_change_nothing() {
+    let mut encoder = Encoder::new(CONFIG, 3);
+    let before = flat(&encoder);
+    let lacks_one = |name: &str| match name {
+        "layer4.1.bn2.running_var" => None,
+        _ => Some(Cow::Owned(vec![7.0; shape_len(name)])),
+    };
+    let error = encoder.load(lacks_one).expect_err("a missing tensor");
+    let missing = "layer4.1.bn2.running_var".to_owned();
+    assert_eq!(error, EncoderError::Missing { name: missing });
+    let error = encoder.load(|_| Some(Cow::Owned(vec![7.0; 5])));
+    let shape = EncoderError::Shape {
+        name: "conv1.weight".to_owned(),
+        shape: vec![4, 3, 7, 7],
+        found: 5,
+    };
+    assert_eq!(error, Err(shape));
+    assert_eq!(flat(&encoder), before);
+}
+
+fn shape_len(name: &str) -> usize {
+    let encoder = Encoder::new(CONFIG, 0);
+    let mut tensors = encoder.tensors();
+    let tensor = tensors.find(|t| t.name == name).expect("a tensor's name");
+    tensor.values.len()
+}
+
+#[test]
+fn a_weight_that_is_nan_is_seen_in_the_embedding() {
+    let mut encoder = Encoder::new(CONFIG, 3);
+    encoder.parameters_mut()[0] = f32::NAN; // of the first convolution: eight ReLUs follow
+    assert!(
+        encoder
+            .forward_train(images(&encoder))
+            .0
+            .iter()
+            .all(|x| x.is_nan())
+    );
+    assert!(encoder.embed(images(&encoder)).iter().all(|x| x.is_nan()));
+}
