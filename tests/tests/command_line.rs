@@ -5,14 +5,16 @@ use serde_json::Value;
 
 #[test]
 fn every_command_shows_an_example() {
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 9] = [
         &[],
         &["train"],
         &["eval"],
         &["eval", "knn"],
+        &["eval", "ami"],
         &["embed"],
         &["config"],
         &["config", "schema"],
+        &["config", "show"],
     ];
     for command in commands {
         let ended = run(protem(command).arg("--help")).expect(0);
@@ -178,4 +180,10 @@ fn diagnostics_follow_rust_log() {
         "{}",
         ended.stdout
     );
+}
+
+#[test]
+fn an_instruction_set_that_is_not_there_is_refused() {
+    let ended = run(protem(&["config", "schema"]).env("PROTEM_ISA", "avx3")).expect(2);
+    ended.says(&["PROTEM_ISA = avx3", "portable"]);
 }

@@ -14,19 +14,36 @@ pub enum Isa {
     Avx512,
 }
 
+/// A name, given by `PROTEM_ISA`, that no level of this machine has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("PROTEM_ISA = {0}: this machine has {names}", names = names())]
+pub struct UnknownIsa(pub String);
+
+fn names() -> String {
+    let names: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
+    names.join(", ")
+}
+
 impl Isa {
-    /// The level in use: the best this machine has, or the lower one that `PROTEM_ISA`
-    /// (`portable`, `avx2`, `avx512`) names.
+    /// The level in use: what [`Self::chosen`] answers, or the best this machine has where that
+    /// is an error.
     pub fn current() -> Self {
-        static CHOSEN: OnceLock<Isa> = OnceLock::new();
-        *CHOSEN.get_or_init(|| {
-            let best = Self::best();
-            match std::env::var("PROTEM_ISA").as_deref() {
-                Ok("portable") => Self::Portable,
-                Ok("avx2") => best.min(Self::Avx2),
-                _ => best,
-            }
-        })
+        static CURRENT: OnceLock<Isa> = OnceLock::new();
+        *CURRENT.get_or_init(|| Self::chosen().unwrap_or(Self::best()))
+    }
+
+    /// The level that the variable `PROTEM_ISA` names (`portable`, `avx2`, `avx512`); without it,
+    /// the best this machine has.
+    ///
+    /// # Errors
+    /// A name that no level of this machine has.
+    pub fn chosen() -> Result<Self, UnknownIsa> {
+        let Some(name) = std::env::var_os("PROTEM_ISA") else {
+            return Ok(Self::best());
+        };
+        let name = name.to_string_lossy();
+        let level = Self::available().into_iter().find(|l| l.name() == name);
+        level.ok_or_else(|| UnknownIsa(name.into_owned()))
     }
 
     /// Every level this machine can run, the slowest first.

@@ -21,4 +21,4 @@ mod tile;
 
 pub use activation::{Activation, Shape};
 pub use buffer::{Buffer, Pool};
-pub use isa::Isa;
+pub use isa::{Isa, UnknownIsa};

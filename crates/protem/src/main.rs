@@ -37,6 +37,8 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
+    // A level that is not there would otherwise be passed over in silence.
+    protem_ops::Isa::chosen().map_err(|e| Failure::usage(e.to_string()))?;
     match command {
         Command::Train(args) => train::train(args),
         Command::Eval(Eval::Knn(args)) => features::knn(args),
