@@ -259,3 +259,21 @@ fn accumulated_batches_make_one_step_and_the_rest_a_smaller_one() {
     assert!((mean - loss(&metrics_of(&out, "epoch")[0])).abs() < 1e-9);
     assert_eq!(metrics_of(&out, "done")[0]["step"], 6);
 }
+
+#[test]
+fn the_generated_set_has_to_be_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut command = protem(&["train", "--set", "optim.epochs=1", "--out"]);
+    run(command.arg(&out)).expect(0);
+    for eval in metrics_of(&out, "eval") {
+        let (what, top1) = (eval["features"].as_str(), eval["top1"].as_f64().unwrap());
+        match what.unwrap() {
+            "raw_pixels" => assert!(top1 < 0.4, "{eval}"),
+            // What training reaches above it was learned.
+            "untrained" => assert!(top1 < 0.6, "{eval}"),
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(metrics_of(&out, "eval").len(), 2);
+}
