@@ -71,7 +71,7 @@ fn a_disk_too_small_for_the_checkpoints_is_refused_at_the_start() {
         .status()
         .is_ok_and(|s| s.success())
     {
-        println!("skipped: no file system of one's own here");
+        skipped("no file system of one's own here");
         return;
     }
     let out = small.join("run");
