@@ -4,8 +4,7 @@
 use image::{DynamicImage, ImageFormat, Rgb};
 use protem_data::{ReadError, decode};
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
 const PILLOW: &str = include_str!("fixtures/odd.tsv");
