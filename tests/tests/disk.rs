@@ -2,6 +2,7 @@
 
 use protem_tests::*;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The command under `sh`, with files limited to `blocks` of 512 bytes. A write beyond fails as
@@ -11,22 +12,27 @@ fn limited(command: &Command, blocks: usize) -> Command {
     within("sh", &["-c", &script, "sh"], command)
 }
 
+/// A finished run, another that has only the first of its kept checkpoints, and that checkpoint.
+fn cut_short(folder: &Path) -> (PathBuf, PathBuf, PathBuf) {
+    let (unbroken, out) = (folder.join("unbroken"), folder.join("run"));
+    run(&mut tiny(&unbroken, &[], &[])).expect(0);
+    run(&mut tiny(&out, &[], &[])).expect(0);
+    let mut all = checkpoints(&out).into_iter();
+    let first = all.next().expect("it has saved");
+    all.for_each(|file| fs::remove_file(file).unwrap());
+    (unbroken, out, first)
+}
+
 #[test]
 fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
     let folder = tempfile::tempdir().unwrap();
-    let (unbroken, out) = (folder.path().join("unbroken"), folder.path().join("run"));
-    run(&mut tiny(&unbroken, &[], &[])).expect(0);
-    run(&mut tiny(&out, &[], &[])).expect(0);
-    let all = checkpoints(&out);
-    all[1..]
-        .iter()
-        .for_each(|file| fs::remove_file(file).unwrap());
-    let before = fs::read(&all[0]).unwrap();
+    let (unbroken, out, first) = cut_short(folder.path());
+    let before = fs::read(&first).unwrap();
     let blocks = before.len() / 512 / 2;
     let ended = run(&mut limited(&resume(&out), blocks)).expect(1);
     ended.says(&["cannot write", "--resume"]);
-    assert_eq!(checkpoints(&out), all[..1]);
-    assert_eq!(fs::read(&all[0]).unwrap(), before);
+    assert_eq!(fs::read(&first).unwrap(), before);
+    assert_eq!(checkpoints(&out), [first]);
     run(&mut resume(&out)).expect(0);
     assert_same_state(&unbroken, &out);
     assert_eq!(timeless_metrics(&unbroken), timeless_metrics(&out));
@@ -35,15 +41,9 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
 #[test]
 fn metrics_that_cannot_be_written_stop_the_run_after_saving() {
     let folder = tempfile::tempdir().unwrap();
-    let (unbroken, out) = (folder.path().join("unbroken"), folder.path().join("run"));
-    run(&mut tiny(&unbroken, &[], &[])).expect(0);
-    run(&mut tiny(&out, &[], &[])).expect(0);
-    let all = checkpoints(&out);
-    all[1..]
-        .iter()
-        .for_each(|file| fs::remove_file(file).unwrap());
+    let (unbroken, out, first) = cut_short(folder.path());
     // Metrics that leave no room for a line within the limit, which a checkpoint stays under.
-    let blocks = fs::read(&all[0]).unwrap().len() / 512 + 40;
+    let blocks = fs::read(&first).unwrap().len() / 512 + 40;
     let path = out.join("metrics.jsonl");
     let metrics = fs::read_to_string(&path).unwrap();
     let evaluation = metrics.lines().find(|l| l.contains("\"eval\"")).unwrap();

@@ -6,7 +6,7 @@ mod passes;
 use crate::checkpoint::{self, Checkpoint, Origin};
 use crate::error::EmError;
 use crate::estimate::Sizes;
-use crate::events::Event;
+use crate::events::{Event, Phase};
 use crate::image_set::ImageSet;
 use crate::measure::Measured;
 use crate::quarantine::Quarantine;
@@ -314,4 +314,21 @@ impl Trainer {
         self.saved.clone_from(&path);
         Ok(path)
     }
+}
+
+/// Tells how far a phase of an epoch is; answers whether to go on.
+fn tell_phase(
+    listener: &mut dyn FnMut(&Event),
+    stop: &AtomicBool,
+    epoch: usize,
+    phase: Phase,
+    (done, of): (usize, usize),
+) -> bool {
+    listener(&Event::Phase {
+        epoch,
+        phase,
+        done,
+        of,
+    });
+    !stop.load(Ordering::Relaxed)
 }

@@ -29,7 +29,7 @@ impl ClusterConfig {
 }
 
 /// Clusters L2-normalised features by k-means and compares the clusters with the classes: the
-/// adjusted mutual information that PCL reports for its clusterings (Li et al. 2021, table 6).
+/// adjusted mutual information, as PCL reports it of its clusterings (Li et al. 2021).
 ///
 /// # Errors
 /// Labels that do not fit the features, or a clustering that cannot be: more clusters than images.

@@ -1,10 +1,10 @@
 //! What a run measures of itself: at its beginning, and at the end of an epoch.
 
-use super::Trainer;
+use super::{Trainer, tell_phase};
 use crate::error::EmError;
 use crate::events::{Evaluated, Event, Phase};
 use crate::measure::{Measure, Measured};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 impl Trainer {
@@ -17,16 +17,8 @@ impl Trainer {
     ) -> Result<Option<Measured>, EmError> {
         let begun = Instant::now();
         let epoch = self.state.position.epoch + 1;
-        let mut progress = |done, of| {
-            let phase = Phase::Measuring;
-            listener(&Event::Phase {
-                epoch,
-                phase,
-                done,
-                of,
-            });
-            !stop.load(Ordering::Relaxed)
-        };
+        let mut progress =
+            |done, of| tell_phase(listener, stop, epoch, Phase::Measuring, (done, of));
         let mut measure = Measure {
             plan: &self.plan,
             train: &self.train,

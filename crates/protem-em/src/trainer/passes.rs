@@ -1,6 +1,6 @@
 //! The two passes of an epoch over the images: E-step and M-steps.
 
-use super::Trainer;
+use super::{Trainer, tell_phase};
 use crate::accumulate::Accumulated;
 use crate::e_step::{EStepConfig, cluster};
 use crate::error::EmError;
@@ -25,15 +25,7 @@ impl Trainer {
         let (epoch, dim) = (self.state.position.epoch + 1, self.plan.encoder.dim);
         let span = tracing::debug_span!("e_step", epoch);
         let _entered = span.enter();
-        let mut phase = |phase, done, of| {
-            listener(&Event::Phase {
-                epoch,
-                phase,
-                done,
-                of,
-            });
-            !stop.load(Ordering::Relaxed)
-        };
+        let mut phase = |phase, done, of| tell_phase(listener, stop, epoch, phase, (done, of));
         let images = self.plan.images;
         let extracted = extract_readable(
             &self.state.pair.key,
