@@ -1,6 +1,9 @@
 //! A batch of feature maps, in the layout that only this crate knows.
 
 use crate::buffer::{Buffer, Pool};
+use crate::element::{Element, Precision};
+use half::bf16;
+use rayon::prelude::*;
 
 /// Height, width, batch and channels of a batch of feature maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,18 +44,18 @@ impl Shape {
     }
 }
 
-/// A batch of feature maps in pooled memory.
+/// A batch of feature maps of one kind of number, in pooled memory.
 ///
 /// The batch lies inside the pixel (height, width, batch, channel): every tap of a convolution
 /// is then one plain matrix product over the batch, a border pixel simply has fewer taps, and a
 /// stride costs nothing. A map of 1×1 pixels is a row-major `batch × channels` matrix.
 #[derive(Debug)]
-pub struct Activation {
-    shape: Shape,
-    pub(crate) data: Buffer,
+pub struct Map<T> {
+    pub(crate) shape: Shape,
+    pub(crate) data: Buffer<T>,
 }
 
-impl Activation {
+impl<T: Element> Map<T> {
     /// A map with arbitrary contents, to be overwritten whole.
     pub(crate) fn uninit(pool: &Pool, shape: Shape) -> Self {
         Self {
@@ -61,12 +64,68 @@ impl Activation {
         }
     }
 
+    /// The same values as another kind of number.
+    pub(crate) fn converted<U: Element>(&self, pool: &Pool) -> Map<U> {
+        let mut out = Map::uninit(pool, self.shape);
+        each_row(&mut out, |pixels, out| {
+            convert(&self.data[pixels.start..pixels.end], out);
+        });
+        out
+    }
+}
+
+crate::kernel::vectorised! {
+    fn convert<T: Element, U: Element>(from: &[T], to: &mut [U]) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = U::narrow(from.widen());
+        }
+    }
+}
+
+/// Calls `f` on each row of pixels and its place, in any order and on all threads.
+pub(crate) fn each_row<T: Element>(
+    map: &mut Map<T>,
+    f: impl Fn(std::ops::Range<usize>, &mut [T]) + Sync,
+) {
+    let row = (map.shape.width * map.shape.pixel()).max(1);
+    let chunks = map.data.par_chunks_mut(row).enumerate();
+    chunks.for_each(|(i, chunk)| f(i * row..i * row + chunk.len(), chunk));
+}
+
+/// A batch of feature maps. Which of the two it is says how results made from it are computed
+/// and stored.
+#[derive(Debug)]
+pub enum Activation {
+    /// 32-bit floating point.
+    F32(Map<f32>),
+    /// bfloat16.
+    Bf16(Map<bf16>),
+}
+
+/// Evaluates an expression with the map inside an [`Activation`], whatever its numbers.
+macro_rules! with_map {
+    ($activation:expr, $map:ident => $body:expr) => {
+        match $activation {
+            $crate::Activation::F32($map) => $body,
+            $crate::Activation::Bf16($map) => $body,
+        }
+    };
+}
+pub(crate) use with_map;
+
+/// The map inside, which one layer's operands must agree on.
+pub(crate) fn same<T: Element>(activation: &Activation) -> &Map<T> {
+    T::map_of(activation).expect("operands of one layer have one precision")
+}
+
+impl Activation {
     /// From 8-bit images, `batch × height × width × 3`, scaled to `(x/255 − mean)/std` by channel.
     ///
     /// # Panics
     /// If `images` does not hold `batch·height·width·3` bytes.
     pub fn from_images(
         pool: &Pool,
+        precision: Precision,
         images: &[u8],
         (batch, height, width): (usize, usize, usize),
         mean: [f32; 3],
@@ -83,40 +142,39 @@ impl Activation {
             batch,
             channels: 3,
         };
-        let mut out = Self::uninit(pool, shape);
-        let scale = std.map(|s| 1.0 / (255.0 * s));
-        let shift: [f32; 3] = std::array::from_fn(|c| -mean[c] / std[c]);
-        let pixels = height * width;
-        for (n, image) in images.chunks_exact(pixels * 3).enumerate() {
-            for (p, rgb) in image.chunks_exact(3).enumerate() {
-                let at = (p * batch + n) * 3;
-                for c in 0..3 {
-                    out.data[at + c] = rgb[c] as f32 * scale[c] + shift[c];
-                }
-            }
+        match precision {
+            Precision::F32 => Self::F32(scaled(pool, images, shape, mean, std)),
+            Precision::Bf16 => Self::Bf16(scaled(pool, images, shape, mean, std)),
         }
-        out
     }
 
     /// From `batch × channels × height × width` values, PyTorch's order.
     ///
     /// # Panics
     /// If `values` does not hold as many as `shape`.
-    pub fn from_nchw(pool: &Pool, values: &[f32], shape: Shape) -> Self {
+    pub fn from_nchw(pool: &Pool, precision: Precision, values: &[f32], shape: Shape) -> Self {
         assert_eq!(values.len(), shape.len(), "values of the batch");
-        let mut out = Self::uninit(pool, shape);
-        for_each_nchw(shape, |nchw, at| out.data[at] = values[nchw]);
-        out
+        fn filled<T: Element>(pool: &Pool, values: &[f32], shape: Shape) -> Map<T> {
+            let mut out = Map::uninit(pool, shape);
+            for_each_nchw(shape, |nchw, at| out.data[at] = T::narrow(values[nchw]));
+            out
+        }
+        match precision {
+            Precision::F32 => Self::F32(filled(pool, values, shape)),
+            Precision::Bf16 => Self::Bf16(filled(pool, values, shape)),
+        }
     }
 
     /// As `batch × channels × height × width` values, PyTorch's order.
     pub fn to_nchw(&self) -> Vec<f32> {
-        let mut out = vec![0.0; self.shape.len()];
-        for_each_nchw(self.shape, |nchw, at| out[nchw] = self.data[at]);
+        let mut out = vec![0.0; self.shape().len()];
+        with_map!(self, map => {
+            for_each_nchw(map.shape, |nchw, at| out[nchw] = map.data[at].widen());
+        });
         out
     }
 
-    /// From a row-major `batch × channels` matrix, as a map of one pixel.
+    /// From a row-major `batch × channels` matrix, as a map of one pixel, in f32.
     ///
     /// # Panics
     /// If `values` does not hold `batch·channels` of them.
@@ -128,31 +186,56 @@ impl Activation {
             channels,
         };
         assert_eq!(values.len(), shape.len(), "values of the matrix");
-        let mut out = Self::uninit(pool, shape);
+        let mut out = Map::uninit(pool, shape);
         out.data.copy_from_slice(values);
-        out
+        Self::F32(out)
     }
 
-    /// The row-major `batch × channels` matrix of a map of one pixel; `None` for larger maps.
+    /// The row-major `batch × channels` matrix of an f32 map of one pixel; `None` for other maps.
     pub fn as_matrix(&self) -> Option<&[f32]> {
-        (self.shape.height * self.shape.width == 1).then_some(&self.data[..])
+        match self {
+            Self::F32(map) if map.shape.height * map.shape.width == 1 => Some(&map.data),
+            _ => None,
+        }
     }
 
     /// Height, width, batch, channels.
     pub fn shape(&self) -> Shape {
-        self.shape
+        with_map!(self, map => map.shape)
     }
 
-    /// Adds `other` to this map, value by value.
-    ///
-    /// # Panics
-    /// If the shapes differ.
-    pub fn add(&mut self, other: &Self) {
-        assert_eq!(self.shape, other.shape, "shapes of a sum");
-        for (x, y) in self.data.iter_mut().zip(&other.data[..]) {
-            *x += y;
+    /// The numbers it is stored in.
+    pub fn precision(&self) -> Precision {
+        match self {
+            Self::F32(_) => Precision::F32,
+            Self::Bf16(_) => Precision::Bf16,
         }
     }
+}
+
+fn scaled<T: Element>(
+    pool: &Pool,
+    images: &[u8],
+    shape: Shape,
+    mean: [f32; 3],
+    std: [f32; 3],
+) -> Map<T> {
+    let scale = std.map(|s| 1.0 / (255.0 * s));
+    let shift: [f32; 3] = std::array::from_fn(|c| -mean[c] / std[c]);
+    let image = shape.height * shape.width * 3;
+    let mut out = Map::uninit(pool, shape);
+    each_row(&mut out, |values, row| {
+        let first = values.start / shape.pixel();
+        for (p, pixel) in row.chunks_exact_mut(shape.pixel()).enumerate() {
+            for (n, values) in pixel.chunks_exact_mut(3).enumerate() {
+                let rgb = &images[n * image + (first + p) * 3..][..3];
+                for c in 0..3 {
+                    values[c] = T::narrow(rgb[c] as f32 * scale[c] + shift[c]);
+                }
+            }
+        }
+    });
+    out
 }
 
 fn for_each_nchw(s: Shape, mut f: impl FnMut(usize, usize)) {

@@ -1,18 +1,24 @@
 //! Convolution without bias: forward, gradient of the input, gradient of the weights.
 //!
-//! Each output pixel is a sum over its taps of `batch × in` by `in × out` products
-//! (the kernel is in `tile.rs`). Neighbouring pixels with the same taps are one product with more rows.
-//! Taps outside the image do not exist, so padding costs nothing, and in a 4×4 map saves a
-//! third of the work.
+//! Each output pixel is a sum over its taps of `batch × in` by `in × out` products.
+//! Neighbouring pixels with the same taps are one product with more rows. Taps outside the image
+//! do not exist, so padding costs nothing, and in a 4×4 map saves a third of the work.
+//!
+//! This file is the geometry; `direct` computes in f32, `tiled` in bf16 where the machine has AMX.
+//! Elsewhere bf16 maps are computed by `direct`, from rounded operands.
 
-use crate::activation::{Activation, Shape};
+mod direct;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod tiled;
+mod weights;
+
+use crate::activation::{Activation, Map, Shape, same};
 use crate::buffer::Pool;
+use crate::element::Element;
 use crate::isa::Isa;
-use crate::tile::{Pair, Product};
-use rayon::prelude::*;
-
-/// Columns of the result that share one packed panel of weights: two AVX-512 vectors.
-const PANEL: usize = 32;
+use crate::kernel::Finish;
+use half::bf16;
+use weights::{Role, Scaled};
 
 /// The geometry of a convolution with square kernel and equal strides and paddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +33,20 @@ pub struct Conv {
     pub stride: usize,
     /// Border of zeros around the input, in pixels.
     pub padding: usize,
+}
+
+/// What an evaluation pass does with a convolution's result, in the same breath: batch norm with
+/// fixed statistics is a scale and a shift by channel.
+#[derive(Debug, Clone, Copy)]
+pub struct Folded<'a> {
+    /// Factor of each output channel's weights.
+    pub scale: &'a [f32],
+    /// Added to each output channel.
+    pub shift: &'a [f32],
+    /// A map added to the result.
+    pub added: Option<&'a Activation>,
+    /// `max(0, ·)` at the end.
+    pub relu: bool,
 }
 
 impl Conv {
@@ -54,33 +74,123 @@ impl Conv {
     /// # Panics
     /// If the number of weights or the channels do not fit.
     pub fn forward(&self, pool: &Pool, weights: &[f32], x: &Activation) -> Activation {
-        let shape = self.output(x.shape());
-        let packed = self.pack(pool, weights, Role::Forward);
-        let mut y = Activation::uninit(pool, shape);
-        sum_over_taps(&packed, x, &mut y, |row, column, taps| {
-            self.taps_of_output(x.shape(), row, column, taps);
-        });
-        y
+        let weights = self.scaled(weights, None);
+        self.outputs_of(pool, weights, x, (None, None, false))
     }
 
-    /// `∂L/∂x` from `∂L/∂y`, for an input of shape `input`.
+    /// `y = relu(scale·(w * x) + shift + added)`: a convolution and what follows it in evaluation.
     ///
     /// # Panics
-    /// If the shapes do not belong together.
+    /// As [`Self::forward`], or if a part of `folded` has another size or precision.
+    pub fn forward_folded(
+        &self,
+        pool: &Pool,
+        weights: &[f32],
+        folded: &Folded,
+        x: &Activation,
+    ) -> Activation {
+        assert_eq!(folded.scale.len(), self.outputs, "channels of the scale");
+        assert_eq!(folded.shift.len(), self.outputs, "channels of the shift");
+        let weights = self.scaled(weights, Some(folded.scale));
+        self.outputs_of(
+            pool,
+            weights,
+            x,
+            (Some(folded.shift), folded.added, folded.relu),
+        )
+    }
+
+    fn outputs_of(
+        &self,
+        pool: &Pool,
+        weights: Scaled,
+        x: &Activation,
+        (bias, added, relu): (Option<&[f32]>, Option<&Activation>, bool),
+    ) -> Activation {
+        fn typed<T: Computed>(
+            pool: &Pool,
+            weights: Scaled,
+            x: &Map<T>,
+            (bias, added, relu): (Option<&[f32]>, Option<&Activation>, bool),
+        ) -> Activation {
+            let conv = weights.conv;
+            let shape = conv.output(x.shape);
+            let finish = Finish {
+                bias,
+                added: added.map(|map| {
+                    assert_eq!(map.shape(), shape, "shape of the added map");
+                    &same::<T>(map).data[..]
+                }),
+                relu,
+            };
+            let from = x.shape;
+            let taps = move |row, column, taps: &mut Vec<Tap>| {
+                conv.taps_of_output(from, row, column, taps);
+            };
+            T::wrap(T::convolve(
+                pool,
+                weights,
+                Role::Forward,
+                x,
+                shape,
+                taps,
+                &finish,
+            ))
+        }
+        match x {
+            Activation::F32(x) => typed(pool, weights, x, (bias, added, relu)),
+            Activation::Bf16(x) => typed(pool, weights, x, (bias, added, relu)),
+        }
+    }
+
+    /// `∂L/∂x` from `∂L/∂y`, for an input of shape `input`; `added` is what reaches the input by
+    /// other ways, a gradient of its shape.
+    ///
+    /// # Panics
+    /// If the shapes or precisions do not belong together.
     pub fn input_gradient(
         &self,
         pool: &Pool,
         weights: &[f32],
         dy: &Activation,
         input: Shape,
+        added: Option<&Activation>,
     ) -> Activation {
+        fn typed<T: Computed>(
+            pool: &Pool,
+            weights: Scaled,
+            dy: &Map<T>,
+            input: Shape,
+            added: Option<&Activation>,
+        ) -> Activation {
+            let conv = weights.conv;
+            let finish = Finish {
+                added: added.map(|map| {
+                    assert_eq!(map.shape(), input, "shape of the added gradient");
+                    &same::<T>(map).data[..]
+                }),
+                ..Finish::nothing()
+            };
+            let from = dy.shape;
+            let taps = move |row, column, taps: &mut Vec<Tap>| {
+                conv.taps_of_input(from, row, column, taps);
+            };
+            T::wrap(T::convolve(
+                pool,
+                weights,
+                Role::InputGradient,
+                dy,
+                input,
+                taps,
+                &finish,
+            ))
+        }
         assert_eq!(dy.shape(), self.output(input), "shape of the gradient");
-        let packed = self.pack(pool, weights, Role::InputGradient);
-        let mut dx = Activation::uninit(pool, input);
-        sum_over_taps(&packed, dy, &mut dx, |row, column, taps| {
-            self.taps_of_input(dy.shape(), row, column, taps);
-        });
-        dx
+        let weights = self.scaled(weights, None);
+        match dy {
+            Activation::F32(dy) => typed(pool, weights, dy, input, added),
+            Activation::Bf16(dy) => typed(pool, weights, dy, input, added),
+        }
     }
 
     /// `∂L/∂w` (out, in, row, column) from the input and `∂L/∂y`, written over `gradient`.
@@ -89,7 +199,7 @@ impl Conv {
     /// threads: they divide the weights, not the pixels.
     ///
     /// # Panics
-    /// If the shapes do not belong together.
+    /// If the shapes or precisions do not belong together.
     pub fn weight_gradient(
         &self,
         pool: &Pool,
@@ -99,81 +209,18 @@ impl Conv {
     ) {
         assert_eq!(dy.shape(), self.output(x.shape()), "shape of the gradient");
         assert_eq!(gradient.len(), self.weights(), "number of weights");
-        let isa = Isa::current();
-        let mut by_tap = pool.take(self.weights()); // tap, in, out
-        let rows = self.taps() * self.inputs;
-        let share = rows.div_ceil(rayon::current_num_threads()).max(1);
-        by_tap
-            .par_chunks_mut(share * self.outputs)
-            .enumerate()
-            .for_each(|(i, part)| {
-                part.fill(0.0);
-                self.weight_gradient_rows(isa, x, dy, i * share, part);
-            });
-        for tap in 0..self.taps() {
-            for i in 0..self.inputs {
-                let row = &by_tap[(tap * self.inputs + i) * self.outputs..][..self.outputs];
-                for (o, value) in row.iter().enumerate() {
-                    gradient[(o * self.inputs + i) * self.taps() + tap] = *value;
-                }
-            }
+        match x {
+            Activation::F32(x) => f32::weight_gradient(pool, self, x, same(dy), gradient),
+            Activation::Bf16(x) => bf16::weight_gradient(pool, self, x, same(dy), gradient),
         }
     }
 
-    /// Adds to the rows (tap, in) of `part`, the first of which is `first`. Pixels come in groups
-    /// small enough to stay in the second-level cache while all their taps are visited.
-    fn weight_gradient_rows(
-        &self,
-        isa: Isa,
-        x: &Activation,
-        dy: &Activation,
-        first: usize,
-        part: &mut [f32],
-    ) {
-        const GROUP_BYTES: usize = 256 * 1024;
-        let (from, to) = (x.shape(), dy.shape());
-        let group = (GROUP_BYTES / (4 * (from.pixel() + to.pixel()))).clamp(1, to.width);
-        let end = first + part.len() / self.outputs;
-        let mut pairs = Vec::new();
-        for row in 0..to.height {
-            for column in (0..to.width).step_by(group) {
-                let columns = column..(column + group).min(to.width);
-                for tap in first / self.inputs..end.div_ceil(self.inputs) {
-                    pairs.clear();
-                    pairs.extend(columns.clone().filter_map(|column| {
-                        Some(Pair {
-                            a: self.input_of(from, row, column, tap)? * from.pixel(),
-                            b: (row * to.width + column) * to.pixel(),
-                        })
-                    }));
-                    let begin = (tap * self.inputs).max(first);
-                    let stop = ((tap + 1) * self.inputs).min(end);
-                    let channel = begin - tap * self.inputs;
-                    for pair in &mut pairs {
-                        pair.a += channel;
-                    }
-                    if pairs.is_empty() {
-                        continue;
-                    }
-                    Product {
-                        m: stop - begin,
-                        n: self.outputs,
-                        k: to.batch,
-                        a_row: 1,
-                        a_k: self.inputs,
-                        b_k: self.outputs,
-                        c_row: self.outputs,
-                        accumulate: true,
-                    }
-                    .run(
-                        isa,
-                        &pairs,
-                        &x.data,
-                        &dy.data,
-                        &mut part[(begin - first) * self.outputs..],
-                    );
-                }
-            }
+    fn scaled<'a>(&self, values: &'a [f32], scale: Option<&'a [f32]>) -> Scaled<'a> {
+        assert_eq!(values.len(), self.weights(), "number of weights");
+        Scaled {
+            conv: *self,
+            values,
+            scale,
         }
     }
 
@@ -208,128 +255,131 @@ impl Conv {
             Some(Tap { tap, pixel })
         }));
     }
+}
 
-    /// Weights as panels of `PANEL` result columns, each `tap × contraction × PANEL`, zero-filled.
-    fn pack(&self, pool: &Pool, weights: &[f32], role: Role) -> Packed {
-        assert_eq!(weights.len(), self.weights(), "number of weights");
-        let taps = self.taps();
-        let (depth, columns) = match role {
-            Role::Forward => (self.inputs, self.outputs),
-            Role::InputGradient => (self.outputs, self.inputs),
-        };
-        let mut data = pool.take(columns.div_ceil(PANEL) * taps * depth * PANEL);
-        data.par_chunks_mut(taps * depth * PANEL)
-            .enumerate()
-            .for_each(|(panel, chunk)| {
-                for (at, row) in chunk.chunks_exact_mut(PANEL).enumerate() {
-                    let (tap, d) = (at / depth, at % depth);
-                    for (j, value) in row.iter_mut().enumerate() {
-                        let column = panel * PANEL + j;
-                        let (o, i) = match role {
-                            Role::Forward => (column, d),
-                            Role::InputGradient => (d, column),
-                        };
-                        *value = if column < columns {
-                            weights[(o * self.inputs + i) * taps + tap]
-                        } else {
-                            0.0
-                        };
-                    }
-                }
-            });
-        Packed {
-            data,
-            depth,
-            columns,
-            taps,
-        }
+/// Numbers that convolutions can be computed in.
+trait Computed: Element {
+    /// A map of shape `to`, each pixel of which is the finished sum over its taps of a pixel of
+    /// `from` times the tap's weights.
+    fn convolve(
+        pool: &Pool,
+        weights: Scaled,
+        role: Role,
+        from: &Map<Self>,
+        to: Shape,
+        taps_of: impl Fn(usize, usize, &mut Vec<Tap>) + Sync,
+        finish: &Finish<Self>,
+    ) -> Map<Self>;
+
+    /// As [`Conv::weight_gradient`].
+    fn weight_gradient(
+        pool: &Pool,
+        conv: &Conv,
+        x: &Map<Self>,
+        dy: &Map<Self>,
+        gradient: &mut [f32],
+    );
+}
+
+impl Computed for f32 {
+    fn convolve(
+        pool: &Pool,
+        weights: Scaled,
+        role: Role,
+        from: &Map<f32>,
+        to: Shape,
+        taps_of: impl Fn(usize, usize, &mut Vec<Tap>) + Sync,
+        finish: &Finish<f32>,
+    ) -> Map<f32> {
+        let packed = weights.panels(pool, role, |w| w);
+        direct::convolve(pool, &packed, from, to, taps_of, finish)
+    }
+
+    fn weight_gradient(
+        pool: &Pool,
+        conv: &Conv,
+        x: &Map<f32>,
+        dy: &Map<f32>,
+        gradient: &mut [f32],
+    ) {
+        direct::weight_gradient(pool, conv, x, dy, gradient);
     }
 }
 
-#[derive(Clone, Copy)]
-enum Role {
-    Forward,
-    InputGradient,
+impl Computed for bf16 {
+    fn convolve(
+        pool: &Pool,
+        weights: Scaled,
+        role: Role,
+        from: &Map<bf16>,
+        to: Shape,
+        taps_of: impl Fn(usize, usize, &mut Vec<Tap>) + Sync,
+        finish: &Finish<bf16>,
+    ) -> Map<bf16> {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if Isa::current() == Isa::Amx {
+            let packed = weights.tiles(pool, role);
+            return tiled::convolve(pool, &packed, from, to, taps_of, finish);
+        }
+        let packed = weights.panels(pool, role, |w| bf16::narrow(w).widen());
+        let sums = direct::convolve(
+            pool,
+            &packed,
+            &from.converted(pool),
+            to,
+            taps_of,
+            &Finish::nothing(),
+        );
+        let mut out = Map::uninit(pool, to);
+        direct::finish_all(&sums, &mut out, finish);
+        out
+    }
+
+    fn weight_gradient(
+        pool: &Pool,
+        conv: &Conv,
+        x: &Map<bf16>,
+        dy: &Map<bf16>,
+        gradient: &mut [f32],
+    ) {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if Isa::current() == Isa::Amx {
+            return tiled::weight_gradient(pool, conv, x, dy, gradient);
+        }
+        direct::weight_gradient(
+            pool,
+            conv,
+            &x.converted(pool),
+            &dy.converted(pool),
+            gradient,
+        );
+    }
 }
 
-struct Packed {
-    data: crate::buffer::Buffer,
-    depth: usize,
-    columns: usize,
-    taps: usize,
-}
-
+/// One product of a pixel's sum: which weights, and which pixel they meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tap {
     tap: usize,
     pixel: usize,
 }
 
-/// Every pixel of `to` = the sum over its taps of a pixel of `from` times a tap's weights.
-fn sum_over_taps(
-    weights: &Packed,
-    from: &Activation,
-    to: &mut Activation,
-    taps_of: impl Fn(usize, usize, &mut Vec<Tap>) + Sync,
-) {
-    let isa = Isa::current();
-    let (source, target) = (from.shape(), to.shape());
-    to.data
-        .par_chunks_mut(target.width * target.pixel())
-        .enumerate()
-        .for_each(|(row, out)| {
-            let runs = runs_of_row(row, target.width, &taps_of);
-            let mut pairs = Vec::new();
-            for (panel, packed) in weights
-                .data
-                .chunks_exact(weights.taps * weights.depth * PANEL)
-                .enumerate()
-            {
-                let column = panel * PANEL;
-                for run in &runs {
-                    pairs.clear();
-                    pairs.extend(run.taps.iter().map(|tap| Pair {
-                        a: tap.pixel * source.pixel(),
-                        b: tap.tap * weights.depth * PANEL,
-                    }));
-                    Product {
-                        m: run.pixels * target.batch,
-                        n: PANEL.min(weights.columns - column),
-                        k: weights.depth,
-                        a_row: source.channels,
-                        a_k: 1,
-                        b_k: PANEL,
-                        c_row: target.channels,
-                        accumulate: false,
-                    }
-                    .run(
-                        isa,
-                        &pairs,
-                        &from.data,
-                        packed,
-                        &mut out[run.first * target.pixel() + column..],
-                    );
-                }
-            }
-        });
-}
-
-/// Neighbouring pixels whose taps are the same, each a pixel further on.
+/// Neighbouring pixels, in reading order, whose taps are the same, each a pixel further on.
 struct Run {
     first: usize,
     pixels: usize,
     taps: Vec<Tap>,
 }
 
-fn runs_of_row(
-    row: usize,
+/// The runs of some pixels of a map `width` wide.
+fn runs_of(
+    pixels: std::ops::Range<usize>,
     width: usize,
     taps_of: impl Fn(usize, usize, &mut Vec<Tap>),
 ) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    for column in 0..width {
+    for pixel in pixels {
         let mut taps = Vec::new();
-        taps_of(row, column, &mut taps);
+        taps_of(pixel / width, pixel % width, &mut taps);
         if let Some(last) = runs.last_mut() {
             let follows = |(a, b): (&Tap, &Tap)| a.tap == b.tap && a.pixel + last.pixels == b.pixel;
             if last.taps.len() == taps.len() && last.taps.iter().zip(&taps).all(follows) {
@@ -338,7 +388,7 @@ fn runs_of_row(
             }
         }
         runs.push(Run {
-            first: column,
+            first: pixel,
             pixels: 1,
             taps,
         });

@@ -8,10 +8,14 @@ use std::sync::OnceLock;
 pub enum Isa {
     /// Plain Rust, vectorised by the compiler for its baseline target.
     Portable,
+    /// 128-bit vectors of aarch64.
+    Neon,
     /// 256-bit vectors with fused multiply-add.
     Avx2,
-    /// 512-bit vectors.
+    /// 512-bit vectors (AVX-512 F, BW, DQ and VL).
     Avx512,
+    /// Tiles of bf16 (AMX), beside all of AVX-512 that the level below has, and AVX512-BF16.
+    Amx,
 }
 
 /// A name, given by `PROTEM_ISA`, that no level of this machine has.
@@ -32,8 +36,8 @@ impl Isa {
         *CURRENT.get_or_init(|| Self::chosen().unwrap_or(Self::best()))
     }
 
-    /// The level that the variable `PROTEM_ISA` names (`portable`, `avx2`, `avx512`); without it,
-    /// the best this machine has.
+    /// The level that the variable `PROTEM_ISA` names (see [`Self::name`]); without it, the best
+    /// this machine has.
     ///
     /// # Errors
     /// A name that no level of this machine has.
@@ -48,33 +52,59 @@ impl Isa {
 
     /// Every level this machine can run, the slowest first.
     pub fn available() -> Vec<Self> {
-        [Self::Portable, Self::Avx2, Self::Avx512]
-            .into_iter()
-            .filter(|level| *level <= Self::best())
-            .collect()
+        static AVAILABLE: OnceLock<Vec<Isa>> = OnceLock::new();
+        AVAILABLE
+            .get_or_init(|| {
+                let mut levels = vec![Self::Portable];
+                levels.extend(detected());
+                levels
+            })
+            .clone()
     }
 
-    /// The name that `PROTEM_ISA` takes.
+    /// The name that `PROTEM_ISA` takes: `portable`, `neon`, `avx2`, `avx512` or `amx`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Neon => "neon",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
         }
     }
 
     fn best() -> Self {
-        #[cfg(target_arch = "x86_64")]
+        Self::available().pop().unwrap_or(Self::Portable)
+    }
+}
+
+/// Levels above the portable one, each with all the features of those before it.
+#[cfg(target_arch = "x86_64")]
+fn detected() -> Vec<Isa> {
+    let mut levels = Vec::new();
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        levels.push(Isa::Avx2);
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
         {
-            // Each level includes the ones below: `PROTEM_ISA` may name any of them.
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return if is_x86_feature_detected!("avx512f") {
-                    Self::Avx512
-                } else {
-                    Self::Avx2
-                };
+            levels.push(Isa::Avx512);
+            #[cfg(target_os = "linux")]
+            if crate::kernel::amx::usable() {
+                levels.push(Isa::Amx);
             }
         }
-        Self::Portable
     }
+    levels
+}
+
+#[cfg(target_arch = "aarch64")]
+fn detected() -> Vec<Isa> {
+    vec![Isa::Neon] // part of every aarch64
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn detected() -> Vec<Isa> {
+    Vec::new()
 }

@@ -5,14 +5,18 @@
 //! on one device it stands in for the shuffled batch norm of momentum contrast, which hides from
 //! the encoder which images shared its statistics.
 
-use crate::activation::Activation;
+use crate::activation::{Activation, Map, same, with_map};
 use crate::buffer::Pool;
+use crate::element::Element;
+use crate::kernel::vectorised;
 use rayon::prelude::*;
 
 /// Added to the variance, as in torchvision.
 const EPSILON: f64 = 1e-5;
 /// Weight of a batch in the running statistics, as in torchvision.
 const MOMENTUM: f64 = 0.1;
+/// Channels whose sums stay in registers while the rows go by.
+const LANES: usize = 32;
 
 /// What the output of a batch norm passes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +27,15 @@ pub enum Then {
     Relu,
 }
 
+/// The trained values of a batch norm, one of each per channel.
+#[derive(Debug, Clone, Copy)]
+pub struct Affine<'a> {
+    /// Scale γ.
+    pub gamma: &'a [f32],
+    /// Shift β.
+    pub beta: &'a [f32],
+}
+
 /// What the backward pass needs of the statistics: mean and 1/σ by part and channel.
 #[derive(Debug)]
 pub struct Statistics {
@@ -31,13 +44,26 @@ pub struct Statistics {
     parts: usize,
 }
 
-/// Gradients of a batch norm's parameters and of the map that was added after it.
+impl Statistics {
+    /// Norm and affine map as one multiply-add, by part and channel.
+    fn scale_and_shift(&self, affine: Affine) -> (Vec<f32>, Vec<f32>) {
+        let channels = affine.gamma.len();
+        let both = self.mean.iter().zip(&self.inverse_std).enumerate();
+        both.map(|(i, (mean, inverse))| {
+            let scale = affine.gamma[i % channels] * inverse;
+            (scale, affine.beta[i % channels] - mean * scale)
+        })
+        .unzip()
+    }
+}
+
+/// Gradients of a batch norm's input and of the map that was added after it.
 #[derive(Debug)]
 pub struct NormGradients {
     /// `∂L/∂x`.
     pub input: Activation,
-    /// Gradient at the addition: of the norm's result and of the added map alike.
-    pub sum: Activation,
+    /// Gradient of the added map, if there was one.
+    pub added: Option<Activation>,
 }
 
 /// `y = then(γ·(x − mean)/σ + β + added)` with the statistics of the batch, which also move the
@@ -45,13 +71,11 @@ pub struct NormGradients {
 ///
 /// # Panics
 /// If a slice does not have one value per channel, `parts` does not divide the batch, or
-/// `added` has another shape.
-#[expect(clippy::too_many_arguments, reason = "a layer's inputs, each named")]
+/// `added` has another shape or precision.
 pub fn forward_train(
     pool: &Pool,
     x: &Activation,
-    gamma: &[f32],
-    beta: &[f32],
+    affine: Affine,
     running: (&mut [f32], &mut [f32]),
     parts: usize,
     added: Option<&Activation>,
@@ -60,7 +84,7 @@ pub fn forward_train(
     let shape = x.shape();
     let channels = shape.channels;
     assert_eq!(
-        (gamma.len(), beta.len()),
+        (affine.gamma.len(), affine.beta.len()),
         (channels, channels),
         "channels of the norm"
     );
@@ -71,18 +95,15 @@ pub fn forward_train(
     );
     assert!(shape.batch.is_multiple_of(parts), "parts divide the batch");
     let count = (shape.len() / channels / parts) as f64;
-    let moments = moments(x, parts);
-    let mut statistics = Statistics {
-        mean: Vec::with_capacity(parts * channels),
-        inverse_std: Vec::with_capacity(parts * channels),
+    let moments = with_map!(x, x => moments(x, parts));
+    let statistics = Statistics {
+        mean: moments.iter().map(|m| m.mean as f32).collect(),
+        inverse_std: moments
+            .iter()
+            .map(|m| (1.0 / (m.squares / count + EPSILON).sqrt()) as f32)
+            .collect(),
         parts,
     };
-    for moment in &moments {
-        statistics.mean.push(moment.mean as f32);
-        statistics
-            .inverse_std
-            .push((1.0 / (moment.squares / count + EPSILON).sqrt()) as f32);
-    }
     for c in 0..channels {
         let over_parts = |f: &dyn Fn(&Moment) -> f64| {
             (0..parts)
@@ -95,110 +116,180 @@ pub fn forward_train(
         running.0[c] = ((1.0 - MOMENTUM) * running.0[c] as f64 + MOMENTUM * mean) as f32;
         running.1[c] = ((1.0 - MOMENTUM) * running.1[c] as f64 + MOMENTUM * variance) as f32;
     }
-    let (scale, shift): (Vec<f32>, Vec<f32>) = (0..parts * channels)
-        .map(|i| {
-            let scale = gamma[i % channels] * statistics.inverse_std[i];
-            (scale, beta[i % channels] - statistics.mean[i] * scale)
-        })
-        .unzip();
-    let y = scale_shift(pool, x, &scale, &shift, parts, added, then);
+    let y = with_map!(x, x => applied(pool, x, &statistics, affine, added, then));
     (y, statistics)
 }
 
-/// The same with the running statistics in place of the batch's: evaluation mode.
+/// Scale and shift by channel with a fixed mean and variance in place of the batch's: what
+/// evaluation folds into the convolution before the norm.
 ///
 /// # Panics
-/// As [`forward_train`].
-pub fn forward_eval(
-    pool: &Pool,
-    x: &Activation,
-    gamma: &[f32],
-    beta: &[f32],
-    running: (&[f32], &[f32]),
-    added: Option<&Activation>,
-    then: Then,
-) -> Activation {
-    let channels = x.shape().channels;
+/// If a slice does not have one value per channel.
+pub fn folded(affine: Affine, mean: &[f32], variance: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let channels = affine.gamma.len();
     assert_eq!(
-        (gamma.len(), beta.len()),
-        (channels, channels),
+        (affine.beta.len(), mean.len(), variance.len()),
+        (channels, channels, channels),
         "channels of the norm"
     );
-    let (scale, shift): (Vec<f32>, Vec<f32>) = (0..channels)
+    (0..channels)
         .map(|c| {
-            let scale = gamma[c] as f64 / (running.1[c] as f64 + EPSILON).sqrt();
-            (
-                scale as f32,
-                (beta[c] as f64 - running.0[c] as f64 * scale) as f32,
-            )
+            let scale = affine.gamma[c] as f64 / (variance[c] as f64 + EPSILON).sqrt();
+            let shift = affine.beta[c] as f64 - mean[c] as f64 * scale;
+            (scale as f32, shift as f32)
         })
-        .unzip();
-    scale_shift(pool, x, &scale, &shift, 1, added, then)
+        .unzip()
 }
 
-/// Gradients from `∂L/∂y`; those of γ and β are written over `dgamma` and `dbeta`.
+/// Gradients from `∂L/∂y`; those of γ and β are written over `dgamma` and `dbeta`. `y` is the
+/// forward pass's result if a map was added in it; without one the ReLU's mask follows from `x`.
 ///
 /// # Panics
-/// If shapes do not belong together.
+/// If shapes or precisions do not belong together.
 #[expect(clippy::too_many_arguments, reason = "a layer's inputs, each named")]
 pub fn backward(
     pool: &Pool,
     x: &Activation,
-    y: &Activation,
+    y: Option<&Activation>,
     dy: Activation,
-    gamma: &[f32],
+    affine: Affine,
     statistics: &Statistics,
     then: Then,
-    (dgamma, dbeta): (&mut [f32], &mut [f32]),
+    into: (&mut [f32], &mut [f32]),
 ) -> NormGradients {
-    let shape = x.shape();
-    assert_eq!(
-        (y.shape(), dy.shape()),
-        (shape, shape),
-        "shapes of the norm"
-    );
-    let (channels, parts) = (shape.channels, statistics.parts);
-    let mut sum = dy;
-    let sums = masked_sums(x, y, &mut sum, statistics, then);
-    let count = (shape.len() / channels / parts) as f64;
-    dgamma.fill(0.0);
-    dbeta.fill(0.0);
-    for (i, (g, gx)) in sums.iter().enumerate() {
-        dbeta[i % channels] += *g as f32;
-        dgamma[i % channels] += *gx as f32;
+    assert_eq!(dy.shape(), x.shape(), "shapes of the norm");
+    if let Some(y) = y {
+        assert_eq!(y.shape(), x.shape(), "shapes of the norm");
     }
-    // ∂L/∂x = γ/σ·(g − mean(g) − x̂·mean(g·x̂)), written as one multiply-add each for g and x.
-    let coefficients: Vec<[f32; 3]> = (0..parts * channels)
-        .map(|i| {
-            let inverse_std = statistics.inverse_std[i] as f64;
-            let of_g = gamma[i % channels] as f64 * inverse_std;
-            let of_x = -of_g * sums[i].1 / count * inverse_std;
-            let rest = -of_g * sums[i].0 / count - of_x * statistics.mean[i] as f64;
-            [of_g as f32, of_x as f32, rest as f32]
-        })
-        .collect();
-    let mut input = Activation::uninit(pool, shape);
-    let part = shape.pixel() / parts;
-    input
-        .data
-        .par_chunks_mut(part)
-        .zip(x.data.par_chunks(part))
-        .zip(sum.data.par_chunks(part))
-        .enumerate()
-        .for_each(|(i, ((dx, x), g))| {
-            let coefficients = &coefficients[i % parts * channels..][..channels];
-            for ((dx, x), g) in dx
-                .chunks_exact_mut(channels)
-                .zip(x.chunks_exact(channels))
-                .zip(g.chunks_exact(channels))
-            {
-                for c in 0..channels {
-                    let [of_g, of_x, rest] = coefficients[c];
-                    dx[c] = of_g * g[c] + of_x * x[c] + rest;
+    let unit = Unit {
+        affine,
+        statistics,
+        then,
+    };
+    match dy {
+        Activation::F32(dy) => unit.backward(pool, same(x), y.map(same), dy, into),
+        Activation::Bf16(dy) => unit.backward(pool, same(x), y.map(same), dy, into),
+    }
+}
+
+struct Unit<'a> {
+    affine: Affine<'a>,
+    statistics: &'a Statistics,
+    then: Then,
+}
+
+impl Unit<'_> {
+    fn backward<T: Element>(
+        &self,
+        pool: &Pool,
+        x: &Map<T>,
+        y: Option<&Map<T>>,
+        mut dy: Map<T>,
+        into: (&mut [f32], &mut [f32]),
+    ) -> NormGradients {
+        let channels = x.shape.channels;
+        let part = (x.shape.pixel() / self.statistics.parts).max(1);
+        let (scale, shift) = self.statistics.scale_and_shift(self.affine);
+        // Where nothing was added, whether the result was positive is computed again from `x`: to
+        // read a third map costs more. Where something was, the gradient is cut in place once,
+        // for both summands.
+        let masked = self.then == Then::Relu && y.is_none();
+        let cut_by = y.filter(|_| self.then == Then::Relu);
+        let partial: Vec<(Vec<f32>, Vec<f32>)> = dy
+            .data
+            .par_chunks_mut(part)
+            .zip(x.data.par_chunks(part))
+            .enumerate()
+            .map(|(i, (dy, x))| {
+                if let Some(y) = cut_by {
+                    cut(dy, &y.data[i * part..][..dy.len()]);
                 }
+                let at = i % self.statistics.parts * channels..;
+                let mean = &self.statistics.mean[at.clone()];
+                let line = masked.then_some((&scale[at.clone()], &shift[at]));
+                let (mut g, mut gx) = (vec![0.0; channels], vec![0.0; channels]);
+                gradient_sums(dy, x, mean, line, &mut g, &mut gx);
+                (g, gx)
+            })
+            .collect();
+        let [of_g, of_x, rest] = self.coefficients(&partial, x, into);
+        let mut input = match y {
+            None => None,
+            Some(_) => Some(Map::uninit(pool, x.shape)),
+        };
+        let run = |i: usize, dx: &mut [T]| {
+            let at = i % self.statistics.parts * channels..;
+            let line = masked.then_some((&scale[at.clone()], &shift[at.clone()]));
+            let x = &x.data[i * part..][..dx.len()];
+            input_gradient(
+                dx,
+                x,
+                &of_g[at.clone()],
+                &of_x[at.clone()],
+                &rest[at],
+                line,
+                channels,
+            );
+        };
+        match &mut input {
+            // Nobody else wants `dy`: its memory takes the result.
+            None => (dy.data.par_chunks_mut(part).enumerate()).for_each(|(i, dx)| run(i, dx)),
+            Some(input) => input
+                .data
+                .par_chunks_mut(part)
+                .zip(dy.data.par_chunks(part))
+                .enumerate()
+                .for_each(|(i, (dx, dy))| {
+                    dx.copy_from_slice(dy);
+                    run(i, dx);
+                }),
+        }
+        match input {
+            None => NormGradients {
+                input: T::wrap(dy),
+                added: None,
+            },
+            Some(input) => NormGradients {
+                input: T::wrap(input),
+                added: Some(T::wrap(dy)),
+            },
+        }
+    }
+
+    /// Writes the gradients of γ and β. `∂L/∂x = γ/σ·(g − mean(g) − x̂·mean(g·x̂))`; what comes back
+    /// are its factors of g and of x and the rest, by part and channel.
+    fn coefficients<T: Element>(
+        &self,
+        partial: &[(Vec<f32>, Vec<f32>)],
+        x: &Map<T>,
+        (dgamma, dbeta): (&mut [f32], &mut [f32]),
+    ) -> [Vec<f32>; 3] {
+        let (channels, parts) = (x.shape.channels, self.statistics.parts);
+        let mut sums = vec![(0.0f64, 0.0f64); parts * channels];
+        for (i, (g, gx)) in partial.iter().enumerate() {
+            for ((t, g), gx) in sums[i % parts * channels..].iter_mut().zip(g).zip(gx) {
+                t.0 += *g as f64;
+                t.1 += *gx as f64;
             }
-        });
-    NormGradients { input, sum }
+        }
+        dgamma.fill(0.0);
+        dbeta.fill(0.0);
+        let count = (x.shape.len() / channels / parts) as f64;
+        let mut out = [(); 3].map(|()| Vec::with_capacity(parts * channels));
+        for (i, (g, gx)) in sums.into_iter().enumerate() {
+            let inverse_std = self.statistics.inverse_std[i] as f64;
+            let g_xhat = gx * inverse_std;
+            dbeta[i % channels] += g as f32;
+            dgamma[i % channels] += g_xhat as f32;
+            let of_g = self.affine.gamma[i % channels] as f64 * inverse_std;
+            let of_x = -of_g * g_xhat / count * inverse_std;
+            let rest = -of_g * g / count - of_x * self.statistics.mean[i] as f64;
+            for (out, value) in out.iter_mut().zip([of_g, of_x, rest]) {
+                out.push(value as f32);
+            }
+        }
+        out
+    }
 }
 
 /// Mean and sum of squared deviations of one channel in one part of the batch.
@@ -212,151 +303,259 @@ struct Moment {
 /// By part and channel. Each pixel's moments are taken in two passes over cached values, then
 /// merged in pixel order in f64 (Chan, Golub, LeVeque 1983): exact enough for any mean, and the
 /// same bits whatever the threads.
-fn moments(x: &Activation, parts: usize) -> Vec<Moment> {
-    let shape = x.shape();
-    let channels = shape.channels;
-    let part = shape.pixel() / parts;
-    let rows = (part / channels) as f32;
-    let partial: Vec<Vec<[f32; 2]>> = x
+fn moments<T: Element>(x: &Map<T>, parts: usize) -> Vec<Moment> {
+    let channels = x.shape.channels;
+    let part = (x.shape.pixel() / parts).max(1);
+    let rows = (part / channels) as f64;
+    let partial: Vec<(Vec<f32>, Vec<f32>)> = x
         .data
         .par_chunks(part)
         .map(|chunk| {
-            let mut out = vec![[0.0f32; 2]; channels];
-            let (mut mean, mut squares) = (vec![0.0f32; channels], vec![0.0f32; channels]);
-            for row in chunk.chunks_exact(channels) {
-                mean.iter_mut().zip(row).for_each(|(m, x)| *m += x);
-            }
-            mean.iter_mut().for_each(|m| *m /= rows);
-            for row in chunk.chunks_exact(channels) {
-                for ((s, x), m) in squares.iter_mut().zip(row).zip(&mean) {
-                    *s += (x - m) * (x - m);
-                }
-            }
-            for (o, (m, s)) in out.iter_mut().zip(mean.iter().zip(&squares)) {
-                *o = [*m, *s];
-            }
-            out
+            let (mut mean, mut squares) = (vec![0.0; channels], vec![0.0; channels]);
+            chunk_moments(chunk, &mut mean, &mut squares);
+            (mean, squares)
         })
         .collect();
     let mut merged = vec![Moment::default(); parts * channels];
-    for (i, chunk) in partial.iter().enumerate() {
-        for (m, [mean, squares]) in merged[i % parts * channels..].iter_mut().zip(chunk) {
-            let n = rows as f64;
-            let total = m.count + n;
+    for (i, (mean, squares)) in partial.iter().enumerate() {
+        let of_part = merged[i % parts * channels..].iter_mut();
+        for ((m, mean), squares) in of_part.zip(mean).zip(squares) {
+            let total = m.count + rows;
             let delta = *mean as f64 - m.mean;
-            m.squares += *squares as f64 + delta * delta * m.count * n / total;
-            m.mean += delta * n / total;
+            m.squares += *squares as f64 + delta * delta * m.count * rows / total;
+            m.mean += delta * rows / total;
             m.count = total;
         }
     }
     merged
 }
 
-/// Applies the ReLU's mask to `dy` in place; returns Σg and Σg·x̂ by part and channel.
-fn masked_sums(
-    x: &Activation,
-    y: &Activation,
-    dy: &mut Activation,
-    statistics: &Statistics,
-    then: Then,
-) -> Vec<(f64, f64)> {
-    let channels = x.shape().channels;
-    let parts = statistics.parts;
-    let part = x.shape().pixel() / parts;
-    let partial: Vec<(Vec<f32>, Vec<f32>)> = dy
-        .data
-        .par_chunks_mut(part)
-        .zip(x.data.par_chunks(part))
-        .zip(y.data.par_chunks(part))
-        .enumerate()
-        .map(|(i, ((dy, x), y))| {
-            let at = i % parts * channels;
-            let mean = &statistics.mean[at..at + channels];
-            let inverse = &statistics.inverse_std[at..at + channels];
-            let (mut g, mut gx) = (vec![0.0f32; channels], vec![0.0f32; channels]);
-            for ((dy, x), y) in dy
-                .chunks_exact_mut(channels)
-                .zip(x.chunks_exact(channels))
-                .zip(y.chunks_exact(channels))
-            {
-                if then == Then::Relu {
-                    for (d, y) in dy.iter_mut().zip(y) {
-                        // Not `> 0`: the gradient of a NaN must not become 0.
-                        *d = if *y <= 0.0 { 0.0 } else { *d };
-                    }
-                }
-                for c in 0..channels {
-                    g[c] += dy[c];
-                    gx[c] += dy[c] * (x[c] - mean[c]) * inverse[c];
-                }
-            }
-            (g, gx)
-        })
-        .collect();
-    let mut total = vec![(0.0, 0.0); parts * channels];
-    for (i, (g, gx)) in partial.iter().enumerate() {
-        for ((t, g), gx) in total[i % parts * channels..].iter_mut().zip(g).zip(gx) {
-            t.0 += *g as f64;
-            t.1 += *gx as f64;
-        }
-    }
-    total
-}
-
-fn scale_shift(
+/// Norm, addition and ReLU in one pass.
+fn applied<T: Element>(
     pool: &Pool,
-    x: &Activation,
-    scale: &[f32],
-    shift: &[f32],
-    parts: usize,
+    x: &Map<T>,
+    statistics: &Statistics,
+    affine: Affine,
     added: Option<&Activation>,
     then: Then,
 ) -> Activation {
-    let shape = x.shape();
-    let channels = shape.channels;
-    let part = shape.pixel() / parts;
-    let floor = if then == Then::Relu {
-        0.0
-    } else {
-        f32::NEG_INFINITY
-    };
-    let mut y = Activation::uninit(pool, shape);
+    let channels = x.shape.channels;
+    let part = (x.shape.pixel() / statistics.parts).max(1);
+    let (scale, shift) = statistics.scale_and_shift(affine);
+    let added = added.map(same::<T>);
     if let Some(added) = added {
-        assert_eq!(added.shape(), shape, "shape of the added map");
+        assert_eq!(added.shape, x.shape, "shape of the added map");
     }
+    let mut y = Map::uninit(pool, x.shape);
     y.data
         .par_chunks_mut(part)
         .zip(x.data.par_chunks(part))
         .enumerate()
         .for_each(|(i, (y, x))| {
-            let at = i % parts * channels;
+            let at = i % statistics.parts * channels;
             let (scale, shift) = (&scale[at..at + channels], &shift[at..at + channels]);
-            let added = added.map(|a| &a.data[i * part..(i + 1) * part]);
-            for (r, (y, x)) in y
-                .chunks_exact_mut(channels)
-                .zip(x.chunks_exact(channels))
-                .enumerate()
-            {
-                match added {
-                    Some(added) => {
-                        let added = &added[r * channels..][..channels];
-                        for c in 0..channels {
-                            y[c] = at_least(x[c] * scale[c] + shift[c] + added[c], floor);
-                        }
-                    }
-                    None => {
-                        for c in 0..channels {
-                            y[c] = at_least(x[c] * scale[c] + shift[c], floor);
-                        }
+            let added = added.map(|map| &map.data[i * part..][..y.len()]);
+            scale_shift(y, x, scale, shift, added, then == Then::Relu);
+        });
+    T::wrap(y)
+}
+
+vectorised! {
+    /// Mean and sum of squared deviations of every channel over the rows of `chunk`.
+    fn chunk_moments<T: Element>(chunk: &[T], mean: &mut [f32], squares: &mut [f32]) {
+        let channels = mean.len();
+        for first in (0..channels).step_by(LANES) {
+            let (mean, squares) = (&mut mean[first..], &mut squares[first..]);
+            if channels - first >= LANES {
+                moments_of_lanes(LANES, chunk, channels, first, mean, squares);
+            } else {
+                moments_of_lanes(channels - first, chunk, channels, first, mean, squares);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn moments_of_lanes<T: Element>(
+    lanes: usize,
+    chunk: &[T],
+    channels: usize,
+    first: usize,
+    mean: &mut [f32],
+    squares: &mut [f32],
+) {
+    let rows = (chunk.len() / channels) as f32;
+    let (mut sum, mut centre) = ([0.0f32; LANES], [0.0f32; LANES]);
+    for row in chunk.chunks_exact(channels) {
+        let row = &row[first..first + lanes];
+        for l in 0..lanes {
+            sum[l] += row[l].widen();
+        }
+    }
+    for l in 0..lanes {
+        centre[l] = sum[l] / rows;
+    }
+    let mut sum = [0.0f32; LANES];
+    for row in chunk.chunks_exact(channels) {
+        let row = &row[first..first + lanes];
+        for l in 0..lanes {
+            let deviation = row[l].widen() - centre[l];
+            sum[l] += deviation * deviation;
+        }
+    }
+    mean[..lanes].copy_from_slice(&centre[..lanes]);
+    squares[..lanes].copy_from_slice(&sum[..lanes]);
+}
+
+vectorised! {
+    /// `y = x·scale + shift + added`, at least 0 if `relu`.
+    fn scale_shift<T: Element>(
+        y: &mut [T],
+        x: &[T],
+        scale: &[f32],
+        shift: &[f32],
+        added: Option<&[T]>,
+        relu: bool,
+    ) {
+        let channels = scale.len();
+        let rows = y.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
+        let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+        match added {
+            Some(added) => {
+                for ((y, x), added) in rows.zip(added.chunks_exact(channels)) {
+                    let line = y.iter_mut().zip(x).zip(added).zip(scale.iter().zip(shift));
+                    for (((y, x), added), (scale, shift)) in line {
+                        let value = x.widen() * scale + shift + added.widen();
+                        *y = T::narrow(at_least(value, floor));
                     }
                 }
             }
-        });
-    y
+            None => {
+                for (y, x) in rows {
+                    let line = y.iter_mut().zip(x).zip(scale.iter().zip(shift));
+                    for ((y, x), (scale, shift)) in line {
+                        *y = T::narrow(at_least(x.widen() * scale + shift, floor));
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Unlike `f32::max` this lets a NaN through, so that a diverged run is seen.
-#[inline]
+#[inline(always)]
 fn at_least(value: f32, floor: f32) -> f32 {
     if value < floor { floor } else { value }
+}
+
+vectorised! {
+    /// Clears `dy` where the ReLU's result was not positive. The gradient of a NaN stays.
+    fn cut<T: Element>(dy: &mut [T], y: &[T]) {
+        for (dy, y) in dy.iter_mut().zip(y) {
+            *dy = T::narrow(if y.widen() <= 0.0 { 0.0 } else { dy.widen() });
+        }
+    }
+}
+
+vectorised! {
+    /// Σg and Σg·(x − mean) by channel, g being `dy` where scale·x + shift was positive, if a line
+    /// is given.
+    fn gradient_sums<T: Element>(
+        dy: &[T],
+        x: &[T],
+        mean: &[f32],
+        line: Option<(&[f32], &[f32])>,
+        g: &mut [f32],
+        gx: &mut [f32],
+    ) {
+        let channels = g.len();
+        for first in (0..channels).step_by(LANES) {
+            let (g, gx) = (&mut g[first..], &mut gx[first..]);
+            if channels - first >= LANES {
+                sums_of_lanes(LANES, dy, x, channels, first, mean, line, g, gx);
+            } else {
+                sums_of_lanes(channels - first, dy, x, channels, first, mean, line, g, gx);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the operands of two sums")]
+fn sums_of_lanes<T: Element>(
+    lanes: usize,
+    dy: &[T],
+    x: &[T],
+    channels: usize,
+    first: usize,
+    mean: &[f32],
+    line: Option<(&[f32], &[f32])>,
+    g: &mut [f32],
+    gx: &mut [f32],
+) {
+    let take = |values: &[f32]| {
+        let mut out = [0.0f32; LANES];
+        out[..lanes].copy_from_slice(&values[first..first + lanes]);
+        out
+    };
+    let mean = take(mean);
+    let (mut sum, mut product) = ([0.0f32; LANES], [0.0f32; LANES]);
+    let rows = dy.chunks_exact(channels).zip(x.chunks_exact(channels));
+    let rows = rows.map(|(dy, x)| (&dy[first..first + lanes], &x[first..first + lanes]));
+    if let Some((scale, shift)) = line {
+        let (scale, shift) = (take(scale), take(shift));
+        for (dy, x) in rows {
+            for l in 0..lanes {
+                let x = x[l].widen();
+                let dead = x * scale[l] + shift[l] <= 0.0;
+                let g = if dead { 0.0 } else { dy[l].widen() };
+                sum[l] += g;
+                product[l] += g * (x - mean[l]);
+            }
+        }
+    } else {
+        for (dy, x) in rows {
+            for l in 0..lanes {
+                let g = dy[l].widen();
+                sum[l] += g;
+                product[l] += g * (x[l].widen() - mean[l]);
+            }
+        }
+    }
+    g[..lanes].copy_from_slice(&sum[..lanes]);
+    gx[..lanes].copy_from_slice(&product[..lanes]);
+}
+
+vectorised! {
+    /// Over `dx`, which holds `∂L/∂y`: `of_g·g + of_x·x + rest`.
+    fn input_gradient<T: Element>(
+        dx: &mut [T],
+        x: &[T],
+        of_g: &[f32],
+        of_x: &[f32],
+        rest: &[f32],
+        line: Option<(&[f32], &[f32])>,
+        channels: usize,
+    ) {
+        let (of_g, of_x, rest) = (&of_g[..channels], &of_x[..channels], &rest[..channels]);
+        let rows = dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
+        if let Some((scale, shift)) = line {
+            let (scale, shift) = (&scale[..channels], &shift[..channels]);
+            for (dx, x) in rows {
+                for c in 0..channels {
+                    let x = x[c].widen();
+                    let dead = x * scale[c] + shift[c] <= 0.0;
+                    let g = if dead { 0.0 } else { dx[c].widen() };
+                    dx[c] = T::narrow(of_g[c] * g + of_x[c] * x + rest[c]);
+                }
+            }
+        } else {
+            for (dx, x) in rows {
+                for c in 0..channels {
+                    let value = of_g[c] * dx[c].widen() + of_x[c] * x[c].widen() + rest[c];
+                    dx[c] = T::narrow(value);
+                }
+            }
+        }
+    }
 }

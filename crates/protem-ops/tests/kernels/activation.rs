@@ -1,6 +1,7 @@
 //! Images, matrices and PyTorch's order in and out.
 
 use crate::{numbers, shape};
+use protem_ops::Precision::F32;
 use protem_ops::{Activation, Pool};
 
 #[test]
@@ -11,7 +12,7 @@ fn images_are_scaled_and_come_out_by_channel() {
         .collect();
     let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
     let pool = Pool::default();
-    let map = Activation::from_images(&pool, &bytes, (batch, height, width), mean, std);
+    let map = Activation::from_images(&pool, F32, &bytes, (batch, height, width), mean, std);
     let got = map.to_nchw();
     for n in 0..batch {
         for p in 0..height * width {
@@ -31,20 +32,10 @@ fn torchs_order_and_matrices_come_back_as_they_went() {
     let pool = Pool::default();
     let size = shape(3, 4, 5, 7);
     let values = numbers(size.len(), 1);
-    let map = Activation::from_nchw(&pool, &values, size);
+    let map = Activation::from_nchw(&pool, F32, &values, size);
     assert_eq!(map.to_nchw(), values);
     assert!(map.as_matrix().is_none());
     let matrix = Activation::from_matrix(&pool, &values[..35], 5, 7);
     assert_eq!(matrix.as_matrix(), Some(&values[..35]));
     assert_eq!(matrix.to_nchw(), values[..35]);
-}
-
-#[test]
-fn add_is_by_value() {
-    let (pool, size) = (Pool::default(), shape(2, 3, 2, 5));
-    let (a, b) = (numbers(size.len(), 1), numbers(size.len(), 2));
-    let mut sum = Activation::from_nchw(&pool, &a, size);
-    sum.add(&Activation::from_nchw(&pool, &b, size));
-    let want: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
-    assert_eq!(sum.to_nchw(), want);
 }

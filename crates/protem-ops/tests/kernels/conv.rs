@@ -1,9 +1,9 @@
 //! Convolution against a loop over every product of an input, a weight and an output.
 
-use crate::{ROUNDOFF, numbers, poison, shape};
+use crate::{ROUNDOFF, numbers, poison, rounded, shape};
 use proptest::prelude::*;
-use protem_ops::conv::Conv;
-use protem_ops::{Activation, Isa, Pool, Shape};
+use protem_ops::conv::{Conv, Folded};
+use protem_ops::{Activation, Isa, Pool, Precision, Shape};
 use std::process::Command;
 
 /// Calls `f` with the places of input, weight and output (PyTorch's order) of each product.
@@ -57,11 +57,21 @@ impl Sum {
 }
 
 /// |error| ≤ n·u·Σ|aᵢbᵢ| whatever the order of a sum of n products (Higham 2002, §3.1); one more
-/// roundoff for the product where there is no fused multiply-add.
-fn check(what: &str, conv: &Conv, got: &[f32], want: &[Sum]) -> Result<(), TestCaseError> {
+/// roundoff for the product where there is no fused multiply-add. What is stored as bf16 is rounded
+/// once more; AMX takes numbers below 2⁻¹²⁶ for zero.
+fn check(
+    what: &str,
+    conv: &Conv,
+    stored: Precision,
+    got: &[f32],
+    want: &[Sum],
+) -> Result<(), TestCaseError> {
     prop_assert_eq!(got.len(), want.len());
     for (at, (got, want)) in got.iter().zip(want).enumerate() {
-        let bound = (want.terms + 1.0) * ROUNDOFF * want.magnitude;
+        let mut bound = (want.terms + 1.0) * ROUNDOFF * want.magnitude;
+        if stored == Precision::Bf16 {
+            bound += (want.value.abs() + bound) / 256.0;
+        }
         let error = (f64::from(*got) - want.value).abs();
         // Written so that a NaN fails.
         let near = error <= bound;
@@ -70,11 +80,10 @@ fn check(what: &str, conv: &Conv, got: &[f32], want: &[Sum]) -> Result<(), TestC
     Ok(())
 }
 
-fn equals_the_loop(conv: Conv, input: Shape) -> Result<(), TestCaseError> {
+fn equals_the_loop(conv: Conv, input: Shape, precision: Precision) -> Result<(), TestCaseError> {
     let output = conv.output(input);
-    let x = numbers(input.len(), 1);
-    let w = numbers(conv.weights(), 2);
-    let dy = numbers(output.len(), 3);
+    let [x, w, dy] = [(input.len(), 1), (conv.weights(), 2), (output.len(), 3)]
+        .map(|(len, seed)| rounded(precision, &numbers(len, seed)));
     let mut y_sum = vec![Sum::default(); output.len()];
     let mut dx_sum = vec![Sum::default(); x.len()];
     let mut dw_sum = vec![Sum::default(); w.len()];
@@ -95,17 +104,17 @@ fn equals_the_loop(conv: Conv, input: Shape) -> Result<(), TestCaseError> {
     ] {
         poison(&pool, len);
     }
-    let x = Activation::from_nchw(&pool, &x, input);
-    let dy = Activation::from_nchw(&pool, &dy, output);
+    let x = Activation::from_nchw(&pool, precision, &x, input);
+    let dy = Activation::from_nchw(&pool, precision, &dy, output);
     poison(&pool, input.len());
     poison(&pool, output.len());
     let y = conv.forward(&pool, &w, &x);
-    check("y", &conv, &y.to_nchw(), &y_sum)?;
-    let dx = conv.input_gradient(&pool, &w, &dy, input);
-    check("dx", &conv, &dx.to_nchw(), &dx_sum)?;
+    check("y", &conv, precision, &y.to_nchw(), &y_sum)?;
+    let dx = conv.input_gradient(&pool, &w, &dy, input, None);
+    check("dx", &conv, precision, &dx.to_nchw(), &dx_sum)?;
     let mut dw = vec![f32::NAN; w.len()];
     conv.weight_gradient(&pool, &x, &dy, &mut dw);
-    check("dw", &conv, &dw, &dw_sum)
+    check("dw", &conv, Precision::F32, &dw, &dw_sum)
 }
 
 fn geometries() -> impl Strategy<Value = (Conv, Shape)> {
@@ -143,7 +152,8 @@ proptest! {
 
     #[test]
     fn equals_the_loop_at_odd_sizes((conv, input) in geometries()) {
-        equals_the_loop(conv, input)?;
+        equals_the_loop(conv, input, Precision::F32)?;
+        equals_the_loop(conv, input, Precision::Bf16)?;
     }
 }
 
@@ -161,10 +171,15 @@ fn equals_the_loop_at_nasty_sizes() {
         (5, 3, 3, 2, 0, (4, 6, 3)),     // a last row and column that no output reads
         (64, 64, 3, 1, 1, (4, 3, 16)),  // whole tiles
         (2, 32, 3, 2, 1, (6, 7, 128)),
+        (64, 32, 3, 1, 1, (5, 6, 64)),  // whole tiles, two blocks of images
+        (32, 64, 3, 2, 1, (7, 6, 33)),  // one image more than a block
+        (96, 33, 1, 2, 0, (3, 4, 70)),
     ] {
         let conv = Conv { inputs, outputs, kernel, stride, padding };
-        if let Err(e) = equals_the_loop(conv, shape(height, width, batch, inputs)) {
-            panic!("{e}");
+        for precision in [Precision::F32, Precision::Bf16] {
+            if let Err(e) = equals_the_loop(conv, shape(height, width, batch, inputs), precision) {
+                panic!("{e}");
+            }
         }
     }
 }
@@ -202,11 +217,103 @@ fn a_nan_spreads_to_what_reads_it_and_no_further() {
     x[bad] = f32::NAN;
     let pool = Pool::default();
     let w = numbers(conv.weights(), 2);
-    let y = conv.forward(&pool, &w, &Activation::from_nchw(&pool, &x, input));
-    let mut reads = vec![false; y.shape().len()];
-    for_each_product(&conv, input, |i, _, k| reads[k] |= i == bad);
-    let nan: Vec<bool> = y.to_nchw().iter().map(|y| y.is_nan()).collect();
-    assert_eq!(nan, reads);
+    for precision in [Precision::F32, Precision::Bf16] {
+        let y = conv.forward(
+            &pool,
+            &w,
+            &Activation::from_nchw(&pool, precision, &x, input),
+        );
+        let mut reads = vec![false; y.shape().len()];
+        for_each_product(&conv, input, |i, _, k| reads[k] |= i == bad);
+        let nan: Vec<bool> = y.to_nchw().iter().map(|y| y.is_nan()).collect();
+        assert_eq!(nan, reads, "{precision:?}");
+    }
+}
+
+/// A finished sum against the plain one, finished here.
+#[test]
+fn what_is_folded_in_follows_the_sum() {
+    for (inputs, outputs, batch) in [(32, 64, 64), (5, 33, 7), (64, 17, 33)] {
+        let conv = Conv {
+            inputs,
+            outputs,
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+        };
+        let input = shape(3, 4, batch, inputs);
+        let pool = Pool::default();
+        let (scale, shift) = (numbers(outputs, 4), numbers(outputs, 5));
+        let w = numbers(conv.weights(), 2);
+        let scaled: Vec<f32> = w
+            .iter()
+            .enumerate()
+            .map(|(i, w)| w * scale[i / (inputs * 9)])
+            .collect();
+        for precision in [Precision::F32, Precision::Bf16] {
+            let x = Activation::from_nchw(&pool, precision, &numbers(input.len(), 1), input);
+            let sums = conv.forward(&pool, &scaled, &x).to_nchw();
+            let added_values = rounded(precision, &numbers(sums.len(), 6));
+            let size = conv.output(input);
+            let added = Activation::from_nchw(&pool, precision, &added_values, size);
+            for (added, relu) in [(None, false), (Some(&added), true)] {
+                let folded = Folded {
+                    scale: &scale,
+                    shift: &shift,
+                    added,
+                    relu,
+                };
+                let y = conv.forward_folded(&pool, &w, &folded, &x).to_nchw();
+                let plus_gradient = conv.input_gradient(
+                    &pool,
+                    &w,
+                    &Activation::from_nchw(&pool, precision, &sums, size),
+                    input,
+                    Some(&x),
+                );
+                let alone = conv.input_gradient(
+                    &pool,
+                    &w,
+                    &Activation::from_nchw(&pool, precision, &sums, size),
+                    input,
+                    None,
+                );
+                for (i, (y, sum)) in y.iter().zip(&sums).enumerate() {
+                    let channel = i / 12 % outputs;
+                    let mut want = sum + shift[channel];
+                    if added.is_some() {
+                        want += added_values[i];
+                    }
+                    if relu {
+                        want = want.max(0.0);
+                    }
+                    // The sum compared with was itself stored once.
+                    let unit = if precision == Precision::F32 {
+                        1e-6
+                    } else {
+                        1.0 / 128.0
+                    };
+                    assert!(
+                        (y - want).abs() <= unit * (want.abs() + sum.abs() + 1.0),
+                        "{y}, not {want}"
+                    );
+                }
+                for ((both, alone), x) in plus_gradient
+                    .to_nchw()
+                    .iter()
+                    .zip(alone.to_nchw())
+                    .zip(x.to_nchw())
+                {
+                    let unit = if precision == Precision::F32 {
+                        1e-6
+                    } else {
+                        1.0 / 128.0
+                    };
+                    assert!((both - (alone + x)).abs() <= unit * (alone.abs() + 1.0));
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -220,6 +327,6 @@ fn weights_of_another_size_are_refused() {
         padding: 1,
     };
     let pool = Pool::default();
-    let x = Activation::from_nchw(&pool, &[0.0; 12], shape(2, 2, 1, 3));
+    let x = Activation::from_nchw(&pool, Precision::F32, &[0.0; 12], shape(2, 2, 1, 3));
     conv.forward(&pool, &[0.0; 134], &x);
 }

@@ -8,7 +8,7 @@ mod optim;
 mod pooling;
 mod threads;
 
-use protem_ops::{Activation, Pool, Shape};
+use protem_ops::{Activation, Pool, Precision, Shape};
 
 /// Unit roundoff of f32.
 pub const ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
@@ -22,6 +22,12 @@ pub fn numbers(len: usize, seed: u32) -> Vec<f32> {
             (state >> 8) as f32 / (1 << 23) as f32 - 1.0
         })
         .collect()
+}
+
+/// The values as a map of this precision holds them.
+pub fn rounded(precision: Precision, values: &[f32]) -> Vec<f32> {
+    let flat = shape(1, 1, 1, values.len());
+    Activation::from_nchw(&Pool::default(), precision, values, flat).to_nchw()
 }
 
 /// A shape by its four numbers.

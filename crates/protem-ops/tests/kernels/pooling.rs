@@ -1,6 +1,7 @@
 //! Pooling against loops over windows.
 
 use crate::{ROUNDOFF, numbers, poison, shape};
+use protem_ops::Precision::F32;
 use protem_ops::{Activation, Pool, Shape, pooling};
 
 const SIZES: [(usize, usize); 7] = [(1, 1), (1, 5), (2, 3), (3, 2), (7, 4), (5, 6), (8, 9)];
@@ -33,7 +34,7 @@ fn equals_the_loop(x: &[f32], input: Shape) {
     let pool = Pool::default();
     let want = maxima(x, input);
     poison(&pool, want.len());
-    let (y, winners) = pooling::max_forward(&pool, &Activation::from_nchw(&pool, x, input));
+    let (y, winners) = pooling::max_forward(&pool, &Activation::from_nchw(&pool, F32, x, input));
     let values: Vec<f32> = want.iter().map(|w| w.0).collect();
     assert_eq!(crate::bits(&y.to_nchw()), crate::bits(&values));
 
@@ -44,7 +45,7 @@ fn equals_the_loop(x: &[f32], input: Shape) {
         dx[*at] += dy;
     }
     poison(&pool, x.len());
-    let dy = Activation::from_nchw(&pool, &dy, y.shape());
+    let dy = Activation::from_nchw(&pool, F32, &dy, y.shape());
     let got = pooling::max_backward(&pool, &dy, &winners, input);
     assert_eq!(got.to_nchw(), dx);
 }
@@ -89,7 +90,7 @@ fn average_is_the_mean_of_all_pixels() {
         let (pool, pixels) = (Pool::default(), height * width);
         let x = numbers(input.len(), 1);
         poison(&pool, 15);
-        let y = pooling::average_forward(&pool, &Activation::from_nchw(&pool, &x, input));
+        let y = pooling::average_forward(&pool, &Activation::from_nchw(&pool, F32, &x, input));
         for (y, map) in y.to_nchw().iter().zip(x.chunks_exact(pixels)) {
             let mean = map.iter().map(|x| f64::from(*x)).sum::<f64>() / pixels as f64;
             // A sum of values below one, and a division.
@@ -99,7 +100,7 @@ fn average_is_the_mean_of_all_pixels() {
         let dy = numbers(15, 2);
         let spread = Activation::from_matrix(&pool, &dy, 3, 5);
         poison(&pool, input.len());
-        let dx = pooling::average_backward(&pool, &spread, input).to_nchw();
+        let dx = pooling::average_backward(&pool, &spread, input, F32).to_nchw();
         for (dy, map) in dy.iter().zip(dx.chunks_exact(pixels)) {
             for dx in map {
                 let want = f64::from(*dy) / pixels as f64;

@@ -3,11 +3,11 @@
 use crate::{bits, numbers, shape};
 use protem_ops::conv::Conv;
 use protem_ops::linear::Linear;
-use protem_ops::norm::{self, Then};
+use protem_ops::norm::{self, Affine, Then};
 use protem_ops::optim::{Sgd, momentum_update};
-use protem_ops::{Activation, Pool, pooling};
+use protem_ops::{Activation, Pool, Precision, pooling};
 
-fn convolutions(out: &mut Vec<u32>) {
+fn convolutions(out: &mut Vec<u32>, precision: Precision) {
     let pool = Pool::default();
     for (inputs, outputs, kernel, stride) in [(3, 33, 7, 2), (17, 65, 3, 1), (65, 5, 1, 2)] {
         let conv = Conv {
@@ -17,29 +17,31 @@ fn convolutions(out: &mut Vec<u32>) {
             stride,
             padding: kernel / 2,
         };
-        let input = shape(7, 5, 6, inputs);
+        let input = shape(7, 5, 38, inputs);
         let w = numbers(conv.weights(), 2);
-        let x = Activation::from_nchw(&pool, &numbers(input.len(), 1), input);
+        let x = Activation::from_nchw(&pool, precision, &numbers(input.len(), 1), input);
         let y = conv.forward(&pool, &w, &x);
         let mut dw = vec![0.0; w.len()];
         conv.weight_gradient(&pool, &x, &y, &mut dw);
         out.extend(bits(&y.to_nchw()));
         out.extend(bits(&dw));
-        out.extend(bits(&conv.input_gradient(&pool, &w, &y, input).to_nchw()));
+        out.extend(bits(
+            &conv.input_gradient(&pool, &w, &y, input, None).to_nchw(),
+        ));
     }
 }
 
-fn norms_and_pools(out: &mut Vec<u32>) {
+fn norms_and_pools(out: &mut Vec<u32>, precision: Precision) {
     let (pool, size) = (Pool::default(), shape(9, 7, 6, 33));
     let [x, dy, added] =
-        [1, 2, 3].map(|s| Activation::from_nchw(&pool, &numbers(size.len(), s), size));
-    let (gamma, beta) = (numbers(33, 4), numbers(33, 5));
+        [1, 2, 3].map(|s| Activation::from_nchw(&pool, precision, &numbers(size.len(), s), size));
+    let (gamma, beta) = (&numbers(33, 4), &numbers(33, 5));
+    let affine = Affine { gamma, beta };
     let (mut mean, mut variance) = (vec![0.0; 33], vec![1.0; 33]);
     let (y, statistics) = norm::forward_train(
         &pool,
         &x,
-        &gamma,
-        &beta,
+        affine,
         (&mut mean, &mut variance),
         2,
         Some(&added),
@@ -47,10 +49,20 @@ fn norms_and_pools(out: &mut Vec<u32>) {
     );
     let (mut dgamma, mut dbeta) = (vec![0.0; 33], vec![0.0; 33]);
     let into = (&mut dgamma[..], &mut dbeta[..]);
-    let gradients = norm::backward(&pool, &x, &y, dy, &gamma, &statistics, Then::Relu, into);
+    let gradients = norm::backward(
+        &pool,
+        &x,
+        Some(&y),
+        dy,
+        affine,
+        &statistics,
+        Then::Relu,
+        into,
+    );
+    let of_added = gradients.added.expect("a map was added");
     let (pooled, winners) = pooling::max_forward(&pool, &y);
     let unpooled = pooling::max_backward(&pool, &pooled, &winners, size);
-    for map in [&y, &gradients.input, &gradients.sum, &pooled, &unpooled] {
+    for map in [&y, &gradients.input, &of_added, &pooled, &unpooled] {
         out.extend(bits(&map.to_nchw()));
     }
     out.extend(bits(&pooling::average_forward(&pool, &y).to_nchw()));
@@ -92,8 +104,10 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         pool.build().expect("a pool").install(|| {
             let mut out = Vec::new();
-            convolutions(&mut out);
-            norms_and_pools(&mut out);
+            for precision in [Precision::F32, Precision::Bf16] {
+                convolutions(&mut out, precision);
+                norms_and_pools(&mut out, precision);
+            }
             heads_and_steps(&mut out);
             out
         })

@@ -5,17 +5,11 @@
 //! one over pixels, so neither needs im2col and neither writes a partial result. `A` may have
 //! any strides (its elements are broadcast); rows of `B` and `C` are contiguous.
 //!
-//! All `unsafe` of this crate is in this file. [`Product::run`] checks every address that the
+//! [`Product::run`] checks every address that the
 //! kernels can touch against the slices it was given; the kernels rely on that alone.
 
+use super::Pair;
 use crate::isa::Isa;
-
-/// Where the operands of one product of the sum begin, in elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pair {
-    pub a: usize,
-    pub b: usize,
-}
 
 /// The shape of a sum of products; strides in elements.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +53,7 @@ impl Product {
         unsafe {
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => x86::run_avx512(self, pairs, a, b, c),
+                Isa::Amx | Isa::Avx512 => x86::run_avx512(self, pairs, a, b, c),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => x86::run_avx2(self, pairs, a, b, c),
                 _ => run::<Lanes8>(self, pairs, a, b, c),

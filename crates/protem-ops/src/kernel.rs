@@ -1,0 +1,84 @@
+//! All of this crate that is unsafe: instructions that not every machine has.
+//!
+//! `tile` is the register tile of f32 products, `amx` that of bf16 products in AMX tiles, with
+//! the shuffles its operands need. Both check every address against the slices they are given.
+//! [`vectorised!`] compiles plain loops once for each level.
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) mod amx;
+pub(crate) mod tile;
+
+/// What is done with a sum of products before it is stored: `max(0, sum + bias + added)`, each
+/// part if it is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Finish<'a, T> {
+    /// By column.
+    pub bias: Option<&'a [f32]>,
+    /// In the layout of the result.
+    pub added: Option<&'a [T]>,
+    /// `max(0, ·)` at the end.
+    pub relu: bool,
+}
+
+impl<T> Finish<'_, T> {
+    /// The sum as it is.
+    pub fn nothing() -> Self {
+        Self {
+            bias: None,
+            added: None,
+            relu: false,
+        }
+    }
+}
+
+/// Where the operands of one product of a sum begin, in values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Pair {
+    pub a: usize,
+    pub b: usize,
+}
+
+/// Defines a function of plain loops that is compiled once for each [`crate::Isa`], and runs the
+/// copy for the current one. Loops get wider vectors from it and no other order of operations: the
+/// results are the same bits on every level.
+macro_rules! vectorised {
+    (
+        $(#[$meta:meta])*
+        $visible:vis fn $name:ident $(<$($T:ident: $Bound:path),+>)? ($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)?
+        $body:block
+    ) => {
+        $(#[$meta])*
+        $visible fn $name $(<$($T: $Bound),+>)? ($($arg: $type),*) $(-> $result)? {
+            #[allow(clippy::too_many_arguments)]
+            #[inline(always)]
+            fn plain $(<$($T: $Bound),+>)? ($($arg: $type),*) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[allow(clippy::too_many_arguments)]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+            fn avx512 $(<$($T: $Bound),+>)? ($($arg: $type),*) $(-> $result)? {
+                plain($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[allow(clippy::too_many_arguments)]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2 $(<$($T: $Bound),+>)? ($($arg: $type),*) $(-> $result)? {
+                plain($($arg),*)
+            }
+
+            match $crate::Isa::current() {
+                // SAFETY: the current level is one that run-time detection found here, and both
+                // upper ones have the features of `avx512`.
+                #[cfg(target_arch = "x86_64")]
+                $crate::Isa::Amx | $crate::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                _ => plain($($arg),*),
+            }
+        }
+    };
+}
+pub(crate) use vectorised;

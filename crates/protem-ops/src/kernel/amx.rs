@@ -1,0 +1,396 @@
+//! Products of bf16 matrices in AMX tiles, and the shuffles that put operands into their form.
+//!
+//! A tile holds 16 rows of 64 bytes. A tile of `A` is 16 rows of 32 bf16 along the contraction; a
+//! tile of `B` has a row for each *pair* of steps along the contraction, and in it that pair for
+//! each of 16 columns; a tile of the result is 16×16 f32. (Intel SDM, TDPBF16PS; products are
+//! exact in f32, sums round to nearest, denormals count as zero.)
+
+use super::{Finish, Pair};
+use half::bf16;
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::sync::OnceLock;
+
+/// Rows and columns of one result block, and values along the contraction of one step: two tiles
+/// by two.
+pub(crate) const BLOCK: usize = 32;
+/// Values of a block: of the result, of 32 rows of `A` by one step, of one step of `B` by 32 columns.
+pub(crate) const BLOCK_LEN: usize = BLOCK * BLOCK;
+
+/// A result block, row-major, as tiles are stored to.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+pub(crate) struct Accumulator(pub [f32; BLOCK_LEN]);
+
+impl Accumulator {
+    /// A block of sums that lie in a larger buffer.
+    ///
+    /// # Panics
+    /// If it is not one block at the start of a cache line.
+    pub fn over(sums: &mut [f32]) -> &mut Self {
+        bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(sums))
+    }
+}
+
+/// Whether this process may use AMX and the vector instructions of this file: the processor has
+/// them, and the system grants the tiles.
+pub(crate) fn usable() -> bool {
+    const AMX_BF16: u32 = 1 << 22;
+    const AMX_TILE: u32 = 1 << 24;
+    static USABLE: OnceLock<bool> = OnceLock::new();
+    *USABLE.get_or_init(|| {
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512bf16")
+            // A processor with AVX-512 has this leaf.
+            && __cpuid_count(7, 0).edx & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE
+            && permitted()
+    })
+}
+
+/// Asks Linux for the tile state, which it gives once per process on request.
+fn permitted() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const XFEATURE_XTILEDATA: u64 = 18;
+    let result: i64;
+    // SAFETY: a system call that reads its two register arguments and no memory; the kernel
+    // overwrites rcx and r11. Where it is unknown it answers an error.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+/// A thread's tiles, configured; given back when dropped.
+pub(crate) struct Tiles(std::marker::PhantomData<*const ()>); // the configuration is the thread's
+
+impl Tiles {
+    /// Configures the eight tiles of this thread as 16 rows of 64 bytes.
+    ///
+    /// # Panics
+    /// Where AMX is not usable.
+    pub fn new() -> Self {
+        assert!(usable(), "AMX is not usable here");
+        #[repr(C, align(64))]
+        struct Config([u8; 64]);
+        let mut config = Config([0; 64]);
+        config.0[0] = 1; // palette
+        for tile in 0..8 {
+            config.0[16 + 2 * tile] = 64; // bytes of a row
+            config.0[48 + tile] = 16; // rows
+        }
+        // SAFETY: AMX is usable, and the operand is 64 readable bytes in the form of palette 1.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly)) };
+        Self(std::marker::PhantomData)
+    }
+
+    /// `out (+)= Σ_p A_p·B_p`, 32×32: each `A_p` 32 rows, `a_row` values apart, of `32·steps`
+    /// values from `a[pair.a]` on; each `B_p` from `b[pair.b]` on as `steps` blocks of two tiles,
+    /// columns 0–15 and 16–31.
+    ///
+    /// # Panics
+    /// If a pair reaches outside a slice.
+    #[inline]
+    pub fn product(&self, sum: &Sum, a: &[bf16], b: &[bf16], out: &mut Accumulator) {
+        let Sum {
+            pairs,
+            steps,
+            a_row,
+            accumulate,
+        } = *sum;
+        if steps == 0 || pairs.is_empty() {
+            if !accumulate {
+                out.0.fill(0.0);
+            }
+            return;
+        }
+        let a_end = (BLOCK - 1) * a_row + steps * BLOCK;
+        for pair in pairs {
+            assert!(pair.a + a_end <= a.len(), "left operand outside its slice");
+            assert!(
+                pair.b + steps * BLOCK_LEN <= b.len(),
+                "right operand outside its slice"
+            );
+        }
+        macro_rules! tiles {
+            ($($start:literal),*) => {
+                asm!(
+                    $($start,)*
+                    "2:",
+                    "mov {top}, [{pair}]",
+                    "mov {right}, [{pair} + 8]",
+                    "add {pair}, 16",
+                    "lea {top}, [{a} + {top}*2]",
+                    "lea {right}, [{b} + {right}*2]",
+                    "lea {bottom}, [{top} + {a_row}*8]",
+                    "lea {bottom}, [{bottom} + {a_row}*8]",
+                    "mov {left}, {steps}",
+                    "3:",
+                    "tileloadd tmm6, [{right} + {line}*1]",
+                    "tileloadd tmm4, [{top} + {a_row}*1]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{right} + {line}*1 + 1024]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{bottom} + {a_row}*1]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    "add {top}, 64",
+                    "add {bottom}, 64",
+                    "add {right}, 2048",
+                    "dec {left}",
+                    "jnz 3b",
+                    "cmp {pair}, {end}",
+                    "jb 2b",
+                    "tilestored [{out} + {line}*2], tmm0",
+                    "tilestored [{out} + {line}*2 + 64], tmm1",
+                    "tilestored [{out} + {line}*2 + 2048], tmm2",
+                    "tilestored [{out} + {line}*2 + 2112], tmm3",
+                    out = in(reg) out.0.as_mut_ptr(),
+                    pair = inout(reg) pairs.as_ptr() => _,
+                    end = in(reg) pairs.as_ptr_range().end,
+                    a = in(reg) a.as_ptr(),
+                    b = in(reg) b.as_ptr(),
+                    a_row = in(reg) 2 * a_row,
+                    line = in(reg) 64usize,
+                    steps = in(reg) steps,
+                    top = out(reg) _,
+                    bottom = out(reg) _,
+                    right = out(reg) _,
+                    left = out(reg) _,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                )
+            };
+        }
+        // SAFETY: `self` says that the tiles are configured. There is a pair and a step, and the
+        // asserts bound every row that a tile load reads: 64 bytes of rows 0–31 of A, and the
+        // blocks of B. `out` is 32 rows of 128 bytes. `Pair` is `a` and `b` in this order. Tiles
+        // are loaded, used and stored within the one block.
+        unsafe {
+            if accumulate {
+                tiles!(
+                    "tileloadd tmm0, [{out} + {line}*2]",
+                    "tileloadd tmm1, [{out} + {line}*2 + 64]",
+                    "tileloadd tmm2, [{out} + {line}*2 + 2048]",
+                    "tileloadd tmm3, [{out} + {line}*2 + 2112]"
+                );
+            } else {
+                tiles!(
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3"
+                );
+            }
+        }
+    }
+
+    /// Rounds the first `rows` × `columns` of a result, after `finish`, into `y`, whose rows are
+    /// `y_row` values apart.
+    ///
+    /// # Panics
+    /// If a slice is too short.
+    #[inline]
+    pub fn store(
+        &self,
+        result: &Accumulator,
+        (rows, columns): (usize, usize),
+        finish: &Finish<bf16>,
+        y: &mut [bf16],
+        y_row: usize,
+    ) {
+        if rows == 0 || columns == 0 {
+            return;
+        }
+        assert!(rows <= BLOCK && columns <= BLOCK, "part of a block");
+        let end = (rows - 1) * y_row + columns;
+        assert!(end <= y.len(), "result outside its slice");
+        assert!(
+            finish.bias.is_none_or(|bias| columns <= bias.len()),
+            "bias outside its slice"
+        );
+        assert!(
+            finish.added.is_none_or(|added| end <= added.len()),
+            "added map outside its slice"
+        );
+        // SAFETY: the level of this thread's tiles includes the features; the asserts bound what
+        // the masks let through.
+        unsafe { store(result, (rows, columns), finish, y, y_row) }
+    }
+
+    /// From 32 rows of `from`, `row` values apart, of 32 values each: the transpose, row-major,
+    /// which is the form of `A` when the sum runs over the rows.
+    ///
+    /// # Panics
+    /// If `from` is too short or `to` is not one block.
+    #[inline]
+    pub fn transpose(&self, from: &[bf16], row: usize, to: &mut [bf16]) {
+        assert!((BLOCK - 1) * row + BLOCK <= from.len(), "rows of a block");
+        assert_eq!(to.len(), BLOCK_LEN, "values of a block");
+        // SAFETY: the level includes the features; the asserts bound 32 rows of 64 bytes on
+        // both sides.
+        unsafe {
+            for half in [0, BLOCK / 2] {
+                let mut lanes = interleaved_rows(from.as_ptr().add(half), row);
+                transpose_16(&mut lanes);
+                for (channel, line) in lanes.into_iter().enumerate() {
+                    let at = to.as_mut_ptr().add((half + channel) * BLOCK);
+                    _mm512_storeu_si512(at.cast(), line);
+                }
+            }
+        }
+    }
+
+    /// The same block in the form of `B`: two tiles of pairs of rows.
+    ///
+    /// # Panics
+    /// As [`Self::transpose`].
+    #[inline]
+    pub fn interleave(&self, from: &[bf16], row: usize, to: &mut [bf16]) {
+        assert!((BLOCK - 1) * row + BLOCK <= from.len(), "rows of a block");
+        assert_eq!(to.len(), BLOCK_LEN, "values of a block");
+        // SAFETY: as in `transpose`.
+        unsafe {
+            for half in [0, BLOCK / 2] {
+                let lanes = interleaved_rows(from.as_ptr().add(half), row);
+                for (pair, line) in lanes.into_iter().enumerate() {
+                    let at = to.as_mut_ptr().add(half * BLOCK + pair * BLOCK);
+                    _mm512_storeu_si512(at.cast(), line);
+                }
+            }
+        }
+    }
+}
+
+/// A sum of products over tiles.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sum<'a> {
+    /// Where the operands of each product begin, in values.
+    pub pairs: &'a [Pair],
+    /// Blocks of 32 values along the contraction.
+    pub steps: usize,
+    /// Values from one row of `A` to the next.
+    pub a_row: usize,
+    /// Add to the result instead of overwriting it.
+    pub accumulate: bool,
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn store(
+    result: &Accumulator,
+    (rows, columns): (usize, usize),
+    finish: &Finish<bf16>,
+    y: &mut [bf16],
+    y_row: usize,
+) {
+    let mask = (u64::MAX >> (64 - columns)) as u32;
+    let masks = [mask as u16, (mask >> 16) as u16];
+    // SAFETY: the caller vouches for `rows` × `columns` of everything; masks keep to `columns`.
+    unsafe {
+        let mut bias = [_mm512_setzero_ps(); 2];
+        if let Some(values) = finish.bias {
+            for (half, bias) in bias.iter_mut().enumerate() {
+                let at = values.as_ptr().wrapping_add(16 * half);
+                *bias = _mm512_maskz_loadu_ps(masks[half], at);
+            }
+        }
+        for row in 0..rows {
+            let mut values = [_mm512_setzero_ps(); 2];
+            for (half, value) in values.iter_mut().enumerate() {
+                let sum = _mm512_load_ps(result.0.as_ptr().add(row * BLOCK + 16 * half));
+                *value = _mm512_add_ps(sum, bias[half]);
+            }
+            if let Some(added) = finish.added {
+                let both = _mm512_maskz_loadu_epi16(mask, added.as_ptr().add(row * y_row).cast());
+                let halves = [
+                    _mm512_castsi512_si256(both),
+                    _mm512_extracti64x4_epi64::<1>(both),
+                ];
+                for (value, half) in values.iter_mut().zip(halves) {
+                    let wide = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half));
+                    *value = _mm512_add_ps(*value, _mm512_castsi512_ps(wide));
+                }
+            }
+            if finish.relu {
+                for value in &mut values {
+                    // In this order a NaN stays.
+                    *value = _mm512_max_ps(_mm512_setzero_ps(), *value);
+                }
+            }
+            let narrow = _mm512_cvtne2ps_pbh(values[1], values[0]);
+            let at = y.as_mut_ptr().add(row * y_row);
+            _mm512_mask_storeu_epi16(
+                at.cast(),
+                mask,
+                std::mem::transmute::<__m512bh, __m512i>(narrow),
+            );
+        }
+    }
+}
+
+/// Rows 2j and 2j + 1 of 32, 16 values each, as pairs: line j.
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn interleaved_rows(from: *const bf16, row: usize) -> [__m512i; 16] {
+    let order: [u16; 32] = std::array::from_fn(|i| (i / 2 + 16 * (i % 2)) as u16);
+    // SAFETY: the caller vouches for 32 rows of 16 values.
+    unsafe {
+        let order = _mm512_loadu_si512(order.as_ptr().cast());
+        std::array::from_fn(|pair| {
+            let even = _mm256_loadu_si256(from.add(2 * pair * row).cast());
+            let odd = _mm256_loadu_si256(from.add((2 * pair + 1) * row).cast());
+            let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(even), odd);
+            _mm512_permutexvar_epi16(order, both)
+        })
+    }
+}
+
+/// Transposes 16 lines of 16 32-bit values.
+#[target_feature(enable = "avx512f")]
+fn transpose_16(lines: &mut [__m512i; 16]) {
+    // Twice within 128-bit lanes, then twice over them; each stage pairs lines further apart.
+    for at in (0..16).step_by(2) {
+        let (a, b) = (lines[at], lines[at + 1]);
+        lines[at] = _mm512_unpacklo_epi32(a, b);
+        lines[at + 1] = _mm512_unpackhi_epi32(a, b);
+    }
+    for at in (0..16).step_by(4) {
+        let [a, b, c, d] = [lines[at], lines[at + 1], lines[at + 2], lines[at + 3]];
+        lines[at] = _mm512_unpacklo_epi64(a, c);
+        lines[at + 1] = _mm512_unpackhi_epi64(a, c);
+        lines[at + 2] = _mm512_unpacklo_epi64(b, d);
+        lines[at + 3] = _mm512_unpackhi_epi64(b, d);
+    }
+    let mut half = *lines;
+    for at in 0..4 {
+        for group in [0, 8] {
+            let (a, b) = (lines[group + at], lines[group + at + 4]);
+            half[group + at] = _mm512_shuffle_i32x4::<0x88>(a, b);
+            half[group + at + 4] = _mm512_shuffle_i32x4::<0xdd>(a, b);
+        }
+    }
+    for at in 0..4 {
+        let (a, b) = (half[at], half[at + 8]);
+        lines[at] = _mm512_shuffle_i32x4::<0x88>(a, b);
+        lines[at + 8] = _mm512_shuffle_i32x4::<0xdd>(a, b);
+        let (a, b) = (half[at + 4], half[at + 12]);
+        lines[at + 4] = _mm512_shuffle_i32x4::<0x88>(a, b);
+        lines[at + 12] = _mm512_shuffle_i32x4::<0xdd>(a, b);
+    }
+}
+
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        // SAFETY: AMX is usable, as `new` found.
+        unsafe { asm!("tilerelease", options(nomem, nostack)) };
+    }
+}
