@@ -4,7 +4,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use protem_em::{Batch, Clustering, LossConfig, m_step};
 use protem_encoder::{Arch, EncoderConfig, Head, MomentumPair, Stem};
 use protem_loss::Queue;
-use protem_ops::Activation;
+use protem_ops::Precision;
 
 const BATCH: usize = 128;
 
@@ -17,7 +17,7 @@ fn steps(c: &mut Criterion) {
         dim: 128,
         split_bn: 4,
     };
-    let mut pair = MomentumPair::new(encoder, 0, 0.99);
+    let mut pair = MomentumPair::new(encoder, Precision::F32, 0, 0.99);
     let mut queue = Queue::new(2048, 128, BATCH, 0).expect("the batch divides it");
     let mut gradient = vec![0.0; pair.query.parameters().len()];
     let bytes: Vec<u8> = (0..BATCH * 32 * 32 * 3)
@@ -39,13 +39,8 @@ fn steps(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 let views = || {
-                    Activation::from_images(
-                        pair.query.pool(),
-                        &bytes,
-                        (BATCH, 32, 32),
-                        [0.5; 3],
-                        [0.25; 3],
-                    )
+                    pair.query
+                        .images(&bytes, (BATCH, 32, 32), [0.5; 3], [0.25; 3])
                 };
                 let batch = Batch {
                     indices: &indices,

@@ -269,7 +269,8 @@ impl Checkpoint {
     /// # Errors
     /// Weights that do not fit the structure.
     pub fn query_encoder(&self) -> Result<Encoder, EmError> {
-        let mut encoder = Encoder::new(self.header.encoder, 0);
+        let precision = self.header.origin.settings.precision;
+        let mut encoder = Encoder::new(self.header.encoder, 0).with_precision(precision);
         encoder.load(self.finder("query"))?;
         Ok(encoder)
     }
@@ -279,7 +280,8 @@ impl Checkpoint {
     /// # Errors
     /// Parts that do not belong together.
     pub fn into_state(self, momentum: f32) -> Result<State, EmError> {
-        let mut pair = MomentumPair::new(self.header.encoder, 0, momentum);
+        let precision = self.header.origin.settings.precision;
+        let mut pair = MomentumPair::new(self.header.encoder, precision, 0, momentum);
         pair.query.load(self.finder("query"))?;
         pair.key.load(self.finder("key"))?;
         let dim = self.header.encoder.dim;

@@ -160,7 +160,12 @@ fn measured_images(plan: &Plan, test_images: usize) -> usize {
 
 /// A state of the plan's shape with clusterings of arbitrary images.
 fn random_state(plan: &Plan) -> Result<State, EmError> {
-    let pair = MomentumPair::new(plan.encoder, plan.seed, plan.momentum as f32);
+    let pair = MomentumPair::new(
+        plan.encoder,
+        plan.precision,
+        plan.seed,
+        plan.momentum as f32,
+    );
     let dim = plan.encoder.dim;
     let clusterings = plan.clusters.iter().map(|&k| {
         let labels = (0..plan.images).map(|i| (i % k) as u32).collect();
@@ -261,7 +266,7 @@ fn random_images(plan: &Plan, encoder: &Encoder, rows: usize) -> Activation {
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
         .collect();
     let shape = (rows, size, size);
-    Activation::from_images(encoder.pool(), &bytes, shape, IMAGENET_MEAN, IMAGENET_STD)
+    encoder.images(&bytes, shape, IMAGENET_MEAN, IMAGENET_STD)
 }
 
 /// Memory of this process, where the system tells it.

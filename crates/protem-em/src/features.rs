@@ -5,7 +5,6 @@ use protem_data::{
     DataError, Evaluation, IMAGENET_MEAN, IMAGENET_STD, Source, StillLoader, Unreadable,
 };
 use protem_encoder::Encoder;
-use protem_ops::Activation;
 use std::sync::Arc;
 
 /// Images of a pass: enough rows for full tiles, small enough for the cache.
@@ -87,13 +86,7 @@ pub fn extract_readable(
     let evaluation = Evaluation::for_size(image_size);
     for batch in StillLoader::new(source, evaluation, PASS, workers) {
         let shape = (batch.indices.len(), size, size);
-        let pixels = Activation::from_images(
-            encoder.pool(),
-            &batch.images,
-            shape,
-            IMAGENET_MEAN,
-            IMAGENET_STD,
-        );
+        let pixels = encoder.images(&batch.images, shape, IMAGENET_MEAN, IMAGENET_STD);
         values.extend(match output {
             Output::Features => encoder.features(pixels),
             Output::Embedding => encoder.embed(pixels),

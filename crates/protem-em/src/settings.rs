@@ -16,6 +16,7 @@ pub use violation::Violation;
 
 use protem_data::Recipe;
 use protem_encoder::{Arch, Head, Stem};
+use protem_ops::Precision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ pub struct Settings {
     pub threads: Option<usize>,
     /// PCL or MoCo, first or second version.
     pub mode: Mode,
-    /// Arithmetic of convolutions and linear layers.
+    /// Numbers that feature maps are stored in, and with it the arithmetic of convolutions.
     pub precision: Precision,
     /// Images.
     pub data: DataSettings,
@@ -123,14 +124,6 @@ impl Mode {
             Self::MocoV2 => "moco-v2",
         }
     }
-}
-
-/// Arithmetic of convolutions and linear layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32-bit floating point.
-    F32,
 }
 
 /// How the learning rate falls.

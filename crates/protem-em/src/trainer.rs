@@ -64,7 +64,7 @@ impl Trainer {
         checkpoints: PathBuf,
     ) -> Result<Self, EmError> {
         let seed = plan.seed;
-        let pair = MomentumPair::new(plan.encoder, seed, plan.momentum as f32);
+        let pair = MomentumPair::new(plan.encoder, plan.precision, seed, plan.momentum as f32);
         let state = State {
             velocity: vec![0.0; pair.query.parameters().len()],
             queue: Queue::new(plan.queue, plan.encoder.dim, plan.optim.batch, seed)?,

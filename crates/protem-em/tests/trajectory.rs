@@ -6,6 +6,7 @@ mod formula;
 use protem_em::{Batch, Clustering, LossConfig, Losses, m_step, normalise_rows};
 use protem_encoder::{Arch, Encoder, EncoderConfig, Head, MomentumPair, Stem};
 use protem_loss::Queue;
+use protem_ops::Precision;
 use protem_ops::optim::Sgd;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -41,7 +42,7 @@ fn pair() -> MomentumPair {
         dim: DIM,
         split_bn: 2,
     };
-    let mut pair = MomentumPair::new(config, 0, 0.99);
+    let mut pair = MomentumPair::new(config, Precision::F32, 0, 0.99);
     formula::start(&mut pair.query);
     formula::start(&mut pair.key);
     pair
@@ -83,8 +84,10 @@ fn run() -> (MomentumPair, Vec<Losses>) {
             .map(|i| ((step * BATCH + i) * 5 % DATASET) as u32)
             .collect();
         pair.follow();
-        let pool = pair.query.pool().clone();
-        let views = |name| formula::images(&pool, &format!("{name} 0 {step}"), (BATCH, SIDE, SIDE));
+        let views = |name| {
+            let name = format!("{name} 0 {step}");
+            formula::images(&pair.query, &name, (BATCH, SIDE, SIDE))
+        };
         let batch = Batch {
             indices: &indices,
             queries: views("queries"),

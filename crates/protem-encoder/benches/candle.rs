@@ -9,7 +9,7 @@ use candle_nn::{
     BatchNorm, Conv2d, Conv2dConfig, Linear, Module, ModuleT, Optimizer, SGD, VarBuilder, VarMap,
 };
 use protem_encoder::{Arch, Encoder, EncoderConfig, Head, Stem};
-use protem_ops::{Activation, optim::Sgd};
+use protem_ops::{Activation, Precision, optim::Sgd};
 use std::time::Instant;
 
 const BATCH: usize = 128;
@@ -186,7 +186,7 @@ fn main() -> Result<()> {
         channels: 3,
     };
     let pool = ours.encoder.pool().clone();
-    let images = || Activation::from_nchw(&pool, &values, shape);
+    let images = || Activation::from_nchw(&pool, Precision::F32, &values, shape);
     ours.step(images()); // the first fills the pool of buffers
     let mut totals = (0.0, 0.0);
     for pair in 1..=PAIRS {

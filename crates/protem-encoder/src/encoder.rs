@@ -5,7 +5,7 @@ use crate::error::EncoderError;
 use crate::layers::{TrainWeights, Weights};
 use crate::parameters::{Layout, NamedTensor};
 use crate::resnet::{ResNet, Tape};
-use protem_ops::{Activation, Pool, optim};
+use protem_ops::{Activation, Pool, Precision, optim};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct Encoder {
     config: EncoderConfig,
+    precision: Precision,
     structure: Arc<Structure>,
     pool: Pool,
     parameters: Vec<f32>,
@@ -36,6 +37,7 @@ impl Encoder {
         let statistics = running.initialise(seed);
         Self {
             config,
+            precision: Precision::default(),
             structure: Arc::new(Structure {
                 net,
                 parameters,
@@ -47,12 +49,38 @@ impl Encoder {
         }
     }
 
+    /// The same weights, computing in `precision`. A new encoder computes in f32.
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// The precision of its feature maps. Weights, pooled features and embeddings are f32 in any.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// 8-bit images, `batch × height × width × 3`, as the encoder takes them: scaled to
+    /// `(x/255 − mean)/std` by channel, in its precision and its memory.
+    ///
+    /// # Panics
+    /// If `bytes` does not hold `batch·height·width·3` of them.
+    pub fn images(
+        &self,
+        bytes: &[u8],
+        shape: (usize, usize, usize),
+        mean: [f32; 3],
+        std: [f32; 3],
+    ) -> Activation {
+        Activation::from_images(&self.pool, self.precision, bytes, shape, mean, std)
+    }
+
     /// What the encoder is made of.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
     }
 
-    /// The store its activations come from: images for it are best made with it.
+    /// The store its activations come from: what is made for it is best made with it.
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
@@ -174,8 +202,8 @@ pub struct MomentumPair {
 
 impl MomentumPair {
     /// Two equal encoders from `seed`.
-    pub fn new(config: EncoderConfig, seed: u64, momentum: f32) -> Self {
-        let query = Encoder::new(config, seed);
+    pub fn new(config: EncoderConfig, precision: Precision, seed: u64, momentum: f32) -> Self {
+        let query = Encoder::new(config, seed).with_precision(precision);
         Self {
             key: query.clone(),
             query,

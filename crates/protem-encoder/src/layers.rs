@@ -1,10 +1,10 @@
 //! The two layers with parameters, as places in the flat vectors.
 
 use crate::parameters::{Layout, Start};
-use protem_ops::conv::Conv;
+use protem_ops::conv::{Conv, Folded};
 use protem_ops::linear::Linear;
-use protem_ops::norm::{self, Statistics, Then};
-use protem_ops::{Activation, Pool};
+use protem_ops::norm::{self, Affine, Statistics, Then};
+use protem_ops::{Activation, Pool, Shape};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -39,7 +39,8 @@ pub(crate) struct ConvNorm {
 pub(crate) struct SavedConvNorm {
     x: Arc<Activation>,
     convolved: Activation,
-    y: Arc<Activation>,
+    /// The result, where a map was added to it: it alone says what the ReLU let through.
+    y: Option<Arc<Activation>>,
     statistics: Statistics,
     then: Then,
 }
@@ -94,8 +95,7 @@ impl ConvNorm {
         let (y, statistics) = norm::forward_train(
             w.pool,
             &convolved,
-            &w.parameters[self.gamma.clone()],
-            &w.parameters[self.beta.clone()],
+            self.affine(w.parameters),
             (mean, variance),
             w.split_bn,
             added,
@@ -105,7 +105,7 @@ impl ConvNorm {
         let saved = SavedConvNorm {
             x: x.clone(),
             convolved,
-            y: y.clone(),
+            y: added.map(|_| y.clone()),
             statistics,
             then,
         };
@@ -119,41 +119,44 @@ impl ConvNorm {
         added: Option<&Activation>,
         then: Then,
     ) -> Activation {
-        let convolved = self
-            .conv
-            .forward(w.pool, &w.parameters[self.weight.clone()], x);
-        norm::forward_eval(
-            w.pool,
-            &convolved,
-            &w.parameters[self.gamma.clone()],
-            &w.parameters[self.beta.clone()],
-            (
-                &w.running[self.mean.clone()],
-                &w.running[self.variance.clone()],
-            ),
+        let mean = &w.running[self.mean.clone()];
+        let variance = &w.running[self.variance.clone()];
+        let (scale, shift) = norm::folded(self.affine(w.parameters), mean, variance);
+        let folded = Folded {
+            scale: &scale,
+            shift: &shift,
             added,
-            then,
-        )
+            relu: then == Then::Relu,
+        };
+        let weights = &w.parameters[self.weight.clone()];
+        self.conv.forward_folded(w.pool, weights, &folded, x)
     }
 
-    /// Writes the gradients of the parameters; returns the gradient of the normalised sum (for
-    /// what was added to it) and a saved state from which [`Self::input_gradient`] goes on.
+    fn affine<'a>(&self, parameters: &'a [f32]) -> Affine<'a> {
+        Affine {
+            gamma: &parameters[self.gamma.clone()],
+            beta: &parameters[self.beta.clone()],
+        }
+    }
+
+    /// Writes the gradients of the parameters; returns what [`Self::input_gradient`] goes on from,
+    /// and the gradient of the added map, if there was one.
     pub fn backward(
         &self,
         w: &Weights,
         saved: SavedConvNorm,
         dy: Activation,
         gradient: &mut [f32],
-    ) -> (ConvGradient, Activation) {
+    ) -> (ConvGradient, Option<Activation>) {
         // γ and β stand next to each other.
         let (dgamma, dbeta) =
             gradient[self.gamma.start..self.beta.end].split_at_mut(self.conv.outputs);
         let norm = norm::backward(
             w.pool,
             &saved.convolved,
-            &saved.y,
+            saved.y.as_deref(),
             dy,
-            &w.parameters[self.gamma.clone()],
+            self.affine(w.parameters),
             &saved.statistics,
             saved.then,
             (dgamma, dbeta),
@@ -164,26 +167,30 @@ impl ConvNorm {
             &norm.input,
             &mut gradient[self.weight.clone()],
         );
-        (
-            ConvGradient {
-                convolved: norm.input,
-                x: saved.x,
-            },
-            norm.sum,
-        )
+        let of = ConvGradient {
+            convolved: norm.input,
+            input: saved.x.shape(),
+        };
+        (of, norm.added)
     }
 
-    pub fn input_gradient(&self, w: &Weights, of: ConvGradient) -> Activation {
+    /// The gradient of the input, `added` to which is what reaches it by another way.
+    pub fn input_gradient(
+        &self,
+        w: &Weights,
+        of: ConvGradient,
+        added: Option<&Activation>,
+    ) -> Activation {
         let weights = &w.parameters[self.weight.clone()];
         self.conv
-            .input_gradient(w.pool, weights, &of.convolved, of.x.shape())
+            .input_gradient(w.pool, weights, &of.convolved, of.input, added)
     }
 }
 
 /// The gradient at a convolution's output, from which its input's follows if it is wanted.
 pub(crate) struct ConvGradient {
     convolved: Activation,
-    x: Arc<Activation>,
+    input: Shape,
 }
 
 /// A fully connected layer.

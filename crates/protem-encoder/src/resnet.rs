@@ -5,7 +5,7 @@ use crate::layers::{ConvNorm, Dense, SavedConvNorm, TrainWeights, Weights};
 use crate::parameters::Layout;
 use protem_ops::conv::Conv;
 use protem_ops::norm::Then;
-use protem_ops::{Activation, Shape, linear, pooling};
+use protem_ops::{Activation, Precision, Shape, linear, pooling};
 use std::sync::Arc;
 
 #[derive(Debug, Clone)]
@@ -63,20 +63,23 @@ impl Block {
         dy: Activation,
         gradient: &mut [f32],
     ) -> Activation {
-        let mut dy = dy;
-        let mut residual = None;
-        for (unit, saved) in self.main.iter().zip(saved.main).rev() {
-            let (of, sum) = unit.backward(w, saved, dy, gradient);
-            residual.get_or_insert(sum); // the block's last convolution comes first here
-            dy = unit.input_gradient(w, of);
+        let (first, others) = self.main.split_first().expect("a block has convolutions");
+        let mut saved_main = saved.main;
+        let (mut dy, mut residual) = (dy, None);
+        for unit in others.iter().rev() {
+            let saved = saved_main.pop().expect("one for each convolution");
+            let (of, added) = unit.backward(w, saved, dy, gradient);
+            residual = residual.or(added);
+            dy = unit.input_gradient(w, of, None);
         }
-        let mut residual = residual.expect("a block has convolutions");
+        let mut residual = residual.expect("the block's input was added at its end");
         if let (Some(unit), Some(saved)) = (&self.shortcut, saved.shortcut) {
             let (of, _) = unit.backward(w, saved, residual, gradient);
-            residual = unit.input_gradient(w, of);
+            residual = unit.input_gradient(w, of, None);
         }
-        dy.add(&residual);
-        dy
+        let saved = saved_main.pop().expect("one for each convolution");
+        let (of, _) = first.backward(w, saved, dy, gradient);
+        first.input_gradient(w, of, Some(&residual))
     }
 }
 
@@ -94,7 +97,7 @@ pub struct Tape {
     stem: SavedConvNorm,
     max_pool: Option<(Shape, pooling::Winners)>,
     blocks: Vec<SavedBlock>,
-    before_pooling: Shape,
+    before_pooling: (Shape, Precision),
     /// Input of each layer of the head; all but the first behind a ReLU.
     head: Vec<Activation>,
 }
@@ -170,7 +173,7 @@ impl ResNet {
             }
             y = next;
         }
-        let before_pooling = y.shape();
+        let before_pooling = (y.shape(), y.precision());
         let mut inputs = Vec::new();
         let mut y = pooling::average_forward(w.pool, &y);
         for (i, dense) in self.head.iter().enumerate() {
@@ -224,7 +227,8 @@ impl ResNet {
                 linear::relu_backward(x, &mut dy);
             }
         }
-        let mut dy = pooling::average_backward(w.pool, &dy, tape.before_pooling);
+        let (shape, precision) = tape.before_pooling;
+        let mut dy = pooling::average_backward(w.pool, &dy, shape, precision);
         for (block, saved) in self.blocks.iter().zip(tape.blocks).rev() {
             dy = block.backward(w, saved, dy, gradient);
         }

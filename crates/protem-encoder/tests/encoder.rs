@@ -3,7 +3,7 @@
 mod formula;
 
 use protem_encoder::{Arch, Encoder, EncoderConfig, EncoderError, Head, MomentumPair, Stem};
-use protem_ops::Activation;
+use protem_ops::{Activation, Precision};
 use std::borrow::Cow;
 
 const CONFIG: EncoderConfig = EncoderConfig {
@@ -16,7 +16,7 @@ const CONFIG: EncoderConfig = EncoderConfig {
 };
 
 fn images(encoder: &Encoder) -> Activation {
-    formula::images(encoder.pool(), "images", (6, 33, 29))
+    formula::images(encoder, "images", (6, 33, 29))
 }
 
 fn flat(encoder: &Encoder) -> Vec<f32> {
@@ -83,7 +83,7 @@ fn the_seed_decides_the_start() {
 
 #[test]
 fn the_key_encoder_follows_parameters_alone() {
-    let mut pair = MomentumPair::new(CONFIG, 3, 0.75);
+    let mut pair = MomentumPair::new(CONFIG, Precision::F32, 3, 0.75);
     pair.query
         .parameters_mut()
         .iter_mut()

@@ -161,7 +161,7 @@ fn running(encoder: &Encoder) -> BTreeMap<String, Vec<f32>> {
 
 fn images(encoder: &Encoder, case: &Case, step: usize) -> Activation {
     let name = format!("{} images {step}", case.name);
-    formula::images(encoder.pool(), &name, case.images)
+    formula::images(encoder, &name, case.images)
 }
 
 /// Embedding of one training pass, and the gradient of all parameters.

@@ -2,10 +2,13 @@
 
 use crate::activation::{Activation, Map};
 use half::bf16;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// How feature maps are stored, and with it the arithmetic of convolutions. Parameters,
 /// statistics, gradients of parameters and everything after the last pooling are f32 in both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floating point.
     #[default]

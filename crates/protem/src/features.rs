@@ -238,6 +238,7 @@ fn provenance(checkpoint: &Checkpoint) -> serde_json::Value {
         "epoch": checkpoint.position().epoch,
         "mode": checkpoint.origin().settings.mode,
         "seed": checkpoint.origin().settings.seed,
+        "precision": checkpoint.origin().settings.precision,
         "image_size": checkpoint.image_size(),
     })
 }

@@ -2,11 +2,11 @@
 
 use super::check::{against_images, ranges};
 use super::{
-    CheckpointSettings, EStepSettings, EvalSettings, Mode, Note, Precision, Schedule, Settings,
-    Violation,
+    CheckpointSettings, EStepSettings, EvalSettings, Mode, Note, Schedule, Settings, Violation,
 };
 use protem_data::{AugmentConfig, Recipe};
 use protem_encoder::EncoderConfig;
+use protem_ops::Precision;
 
 /// Longest queue that is chosen unasked: the reference's.
 pub(super) const DEFAULT_QUEUE: usize = 16_384;

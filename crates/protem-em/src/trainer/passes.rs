@@ -8,7 +8,6 @@ use crate::events::{Event, Phase, Set};
 use crate::features::{Output, extract_readable, normalise_rows};
 use crate::m_step::{Batch, LossConfig, m_step};
 use protem_data::{Augment, IMAGENET_MEAN, IMAGENET_STD, ViewBatch, ViewLoader, ViewPlan};
-use protem_ops::Activation;
 use protem_ops::optim::Sgd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -122,10 +121,10 @@ impl Trainer {
         if accumulated.batches() == 0 {
             self.state.pair.follow();
         }
-        let pool = self.state.pair.query.pool().clone();
-        let [queries, keys] = batch.views.map(|bytes| {
-            Activation::from_images(&pool, &bytes, shape, IMAGENET_MEAN, IMAGENET_STD)
-        });
+        let encoder = &self.state.pair.query;
+        let [queries, keys] = batch
+            .views
+            .map(|bytes| encoder.images(&bytes, shape, IMAGENET_MEAN, IMAGENET_STD));
         let views = Batch {
             indices: &batch.indices,
             queries,

@@ -6,7 +6,7 @@
 )]
 
 use protem_encoder::{Encoder, NamedTensor};
-use protem_ops::{Activation, Pool};
+use protem_ops::Activation;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -64,10 +64,10 @@ pub fn start(encoder: &mut Encoder) {
 }
 
 /// A batch of images, (batch, height, width).
-pub fn images(pool: &Pool, name: &str, shape: (usize, usize, usize)) -> Activation {
+pub fn images(encoder: &Encoder, name: &str, shape: (usize, usize, usize)) -> Activation {
     let count = shape.0 * shape.1 * shape.2 * 3;
     let bytes: Vec<u8> = bits(name).take(count).map(|w| (w >> 24) as u8).collect();
-    Activation::from_images(pool, &bytes, shape, NORMALISATION.0, NORMALISATION.1)
+    encoder.images(&bytes, shape, NORMALISATION.0, NORMALISATION.1)
 }
 
 /// Products of a tensor with the vectors that `torch_encoder.py`'s `sketch` takes.
