@@ -167,19 +167,25 @@ fn random_state(plan: &Plan) -> Result<State, EmError> {
         plan.momentum as f32,
     );
     let dim = plan.encoder.dim;
+    Ok(State {
+        velocity: vec![0.0; pair.query.parameters().len()],
+        queue: Queue::new(plan.queue, dim, plan.optim.batch, plan.seed)?,
+        clusterings: random_clusterings(plan)?,
+        pair,
+        position: Position::default(),
+        clock: Clock::default(),
+    })
+}
+
+/// Clusterings of the plan's sizes whose images have nothing in common.
+pub(crate) fn random_clusterings(plan: &Plan) -> Result<Vec<Clustering>, EmError> {
+    let dim = plan.encoder.dim;
     let clusterings = plan.clusters.iter().map(|&k| {
         let labels = (0..plan.images).map(|i| (i % k) as u32).collect();
         let centroids = (0..k * dim).map(|i| (i as f32).sin()).collect();
         Clustering::new(labels, centroids, vec![plan.temperature as f32; k], dim)
     });
-    Ok(State {
-        velocity: vec![0.0; pair.query.parameters().len()],
-        queue: Queue::new(plan.queue, dim, plan.optim.batch, plan.seed)?,
-        clusterings: clusterings.collect::<Result<_, _>>()?,
-        pair,
-        position: Position::default(),
-        clock: Clock::default(),
-    })
+    clusterings.collect()
 }
 
 /// Seconds to load the views of a batch. Loading and computing share the processor, so their

@@ -24,7 +24,11 @@ mod resume;
 mod schedule;
 mod settings;
 mod state;
+mod step_cost;
 mod trainer;
+
+pub use protem_encoder::{Arch, EncoderConfig, Head, Stem};
+pub use protem_ops::Precision;
 
 pub use checkpoint::{Checkpoint, Origin, list as list_checkpoints, save as save_checkpoint};
 pub use durable::{remove_partial, write_atomically};
@@ -42,4 +46,5 @@ pub use settings::{
     Violation,
 };
 pub use state::{Clock, LossSums, Position, State};
+pub use step_cost::{EncoderStep, PlanStep};
 pub use trainer::{Outcome, Trainer};

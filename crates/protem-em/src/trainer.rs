@@ -4,6 +4,7 @@ mod evaluation;
 mod passes;
 
 use crate::checkpoint::{self, Checkpoint, Origin};
+use crate::e_step::Clustering;
 use crate::error::EmError;
 use crate::estimate::Sizes;
 use crate::events::{Event, Phase};
@@ -132,6 +133,10 @@ impl Trainer {
     /// Encoders, queue, prototypes and position as they stand.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    pub(crate) fn set_clusterings(&mut self, clusterings: Vec<Clustering>) {
+        self.state.clusterings = clusterings;
     }
 
     /// Bytes of a checkpoint of this run.

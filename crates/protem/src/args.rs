@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use protem_em::{Arch, Precision, Stem};
 use std::path::PathBuf;
 
 /// Trains image encoders without labels by Prototypical Contrastive Learning.
@@ -12,6 +13,8 @@ use std::path::PathBuf;
   train        protem train ~/photos --config configs/cifar10.toml --out runs/photos
   eval knn     protem eval knn --checkpoint runs/photos --train train --test test
   embed        protem embed --checkpoint runs/photos --data ~/photos --out photos.npy
+  bench        protem bench step --encoder resnet18 --stem cifar --precision bf16
+  doctor       protem doctor
   config       protem config schema > protem.schema.json
   help         protem help train"
 )]
@@ -40,6 +43,19 @@ pub enum Command {
         after_help = "Example:\n  protem embed --checkpoint runs/photos --data ~/photos --out photos.npy"
     )]
     Embed(EmbedArgs),
+    /// Time training steps and features on this machine, on random images.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  protem bench step --encoder resnet18 --stem cifar --batch 128 --precision bf16\n  protem bench features --encoder resnet50 --stem imagenet --batch 32"
+    )]
+    Bench(Bench),
+    /// Show what this machine has and which kernels run on it.
+    #[command(after_help = "Examples:\n  protem doctor\n  PROTEM_ISA=avx2 protem doctor --json")]
+    Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show what can be set.
     #[command(
         subcommand,
@@ -163,6 +179,79 @@ pub struct EmbedArgs {
     /// File to write: images in path order by features, 32-bit floats; names go beside it.
     #[arg(long)]
     pub out: PathBuf,
+}
+
+/// What is timed.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// A training step.
+    #[command(
+        after_help = "Example:\n  protem bench step --what pcl --encoder resnet18 --stem cifar --precision bf16 --json"
+    )]
+    Step {
+        /// What a step is.
+        #[arg(long, value_enum, default_value_t = StepKind::Encoder)]
+        what: StepKind,
+        /// Encoder and repetitions.
+        #[command(flatten)]
+        bench: BenchArgs,
+    },
+    /// Features in evaluation mode, as an E-step and `embed` compute them.
+    #[command(
+        after_help = "Example:\n  protem bench features --encoder resnet50 --stem imagenet --batch 32 --json"
+    )]
+    Features {
+        /// Encoder and repetitions.
+        #[command(flatten)]
+        bench: BenchArgs,
+    },
+}
+
+/// What a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StepKind {
+    /// Forward, cross-entropy, backward and SGD of one encoder.
+    Encoder,
+    /// The trainer's whole step: both encoders, losses, backward, SGD, queue.
+    Pcl,
+}
+
+/// Which encoder is timed, and how.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// resnet18, resnet34 or resnet50.
+    #[arg(long, value_parser = parsed::<Arch>, default_value = "resnet18")]
+    pub encoder: Arch,
+    /// cifar or imagenet.
+    #[arg(long, value_parser = parsed::<Stem>, default_value = "cifar")]
+    pub stem: Stem,
+    /// Channels of the first stage.
+    #[arg(long, default_value_t = 64)]
+    pub width: usize,
+    /// Images of a step.
+    #[arg(long, default_value_t = 128)]
+    pub batch: usize,
+    /// Side of the images in pixels; 32 with the CIFAR stem, otherwise 224, when not given.
+    #[arg(long)]
+    pub image_size: Option<u32>,
+    /// f32 or bf16.
+    #[arg(long, value_parser = parsed::<Precision>, default_value = "f32")]
+    pub precision: Precision,
+    /// Threads; as many as the machine has when not given. With one, processor time is measured,
+    /// which a busy machine stretches less.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Steps to time, after two that are not.
+    #[arg(long, default_value_t = 5)]
+    pub iters: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A value by the name it has in a config file.
+fn parsed<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, String> {
+    serde_json::from_value(name.into()).map_err(|e| e.to_string())
 }
 
 /// What can be set.

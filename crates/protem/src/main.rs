@@ -1,8 +1,10 @@
 //! The protem command: parse, resolve, assemble, run.
 
 mod args;
+mod bench;
 mod config;
 mod console;
+mod doctor;
 mod dry_run;
 mod failure;
 mod features;
@@ -11,7 +13,7 @@ mod progress;
 mod system;
 mod train;
 
-use args::{Cli, Command, Config, Eval};
+use args::{Bench, Cli, Command, Config, Eval};
 use clap::Parser;
 use console::{say, warn};
 use failure::Failure;
@@ -44,6 +46,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Eval(Eval::Knn(args)) => features::knn(args),
         Command::Eval(Eval::Ami(args)) => features::cluster_agreement(args),
         Command::Embed(args) => features::embed(args),
+        Command::Bench(Bench::Step { what, bench }) => bench::step(what, &bench),
+        Command::Bench(Bench::Features { bench }) => bench::features(&bench),
+        Command::Doctor { json } => doctor::report(json),
         Command::Config(Config::Schema) => {
             let schema = schemars::schema_for!(protem_em::Settings);
             say(serde_json::to_string_pretty(&schema).expect("a schema is JSON"));

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 impl Trainer {
     /// The E-step of this epoch; false if it was stopped, and then nothing has changed.
-    pub(super) fn e_step(
+    pub(crate) fn e_step(
         &mut self,
         listener: &mut dyn FnMut(&Event),
         stop: &AtomicBool,
@@ -108,7 +108,7 @@ impl Trainer {
     }
 
     /// One batch; true when it completed an optimizer step.
-    fn batch(
+    pub(crate) fn batch(
         &mut self,
         batch: ViewBatch,
         accumulated: &mut Accumulated,

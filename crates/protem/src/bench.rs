@@ -1,0 +1,155 @@
+//! `protem bench`: what a step costs on this machine.
+
+use crate::args::{BenchArgs, StepKind};
+use crate::console::say;
+use crate::failure::{Failure, explain};
+use crate::system::{forget_peak, own_memory, page_faults, processor_seconds, size, time};
+use protem_em::{EmError, EncoderConfig, EncoderStep, Head, Plan, PlanStep, Settings, Stem};
+use std::time::Instant;
+
+/// Steps before those that are timed: they fill the stores of buffers.
+const UNTIMED: usize = 2;
+/// Images that the queue, the clusterings and the learning rate of a whole step are made for.
+const IMAGES: usize = 50_000;
+
+/// `protem bench step`.
+pub fn step(what: StepKind, args: &BenchArgs) -> Result<(), Failure> {
+    match what {
+        StepKind::Encoder => encoder(args, |bench| bench.step().map(drop)),
+        StepKind::Pcl => {
+            let plan = plan(args)?;
+            timed(args, "pcl step", || {
+                let mut bench = PlanStep::new(plan)?;
+                Ok(move || bench.step().map(drop))
+            })
+        }
+    }
+}
+
+/// `protem bench features`.
+pub fn features(args: &BenchArgs) -> Result<(), Failure> {
+    encoder(args, |bench| {
+        std::hint::black_box(bench.features());
+        Ok(())
+    })
+}
+
+fn encoder(
+    args: &BenchArgs,
+    work: impl Fn(&mut EncoderStep) -> Result<(), EmError>,
+) -> Result<(), Failure> {
+    let config = EncoderConfig {
+        arch: args.encoder,
+        stem: args.stem,
+        width: args.width,
+        head: Head::V1,
+        dim: 128,
+        split_bn: 1,
+    };
+    timed(args, "encoder", || {
+        let side = image_size(args) as usize;
+        let mut bench = EncoderStep::new(config, args.precision, args.batch, side)?;
+        Ok(move || work(&mut bench))
+    })
+}
+
+fn image_size(args: &BenchArgs) -> u32 {
+    args.image_size.unwrap_or(match args.stem {
+        Stem::Cifar => 32,
+        Stem::Imagenet => 224,
+    })
+}
+
+fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
+    let mut settings = Settings {
+        precision: args.precision,
+        ..Settings::default()
+    };
+    settings.data.image_size = image_size(args);
+    settings.encoder.arch = args.encoder;
+    settings.encoder.stem = args.stem;
+    settings.encoder.width = args.width;
+    settings.optim.batch = args.batch;
+    settings.method.warmup_epochs = 0;
+    Plan::check(&settings, IMAGES).map_err(|violations| {
+        let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        Failure::usage(lines.join("\n"))
+    })
+}
+
+/// Times what `build` builds, and prints the result.
+fn timed<W: FnMut() -> Result<(), EmError>>(
+    args: &BenchArgs,
+    what: &str,
+    build: impl FnOnce() -> Result<W, EmError>,
+) -> Result<(), Failure> {
+    if args.iters == 0 || args.batch == 0 || args.width == 0 {
+        return Err(Failure::usage(
+            "--iters, --batch and --width must be at least 1",
+        ));
+    }
+    let threads = match args.threads {
+        Some(0) => return Err(Failure::usage("--threads must be at least 1")),
+        Some(threads) => threads,
+        None => std::thread::available_parallelism().map_or(1, |n| n.get()),
+    };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(|e| Failure::running(format!("cannot start {threads} threads: {e}")))?;
+    forget_peak();
+    let before = own_memory();
+    let failed = |e: EmError| Failure::running(explain(&e));
+    let mut work = build().map_err(failed)?;
+    for _ in 0..UNTIMED {
+        work().map_err(failed)?;
+    }
+    let faults = page_faults();
+    let mut seconds = Vec::with_capacity(args.iters);
+    for _ in 0..args.iters {
+        let (begun, used) = (Instant::now(), processor_seconds());
+        work().map_err(failed)?;
+        seconds.push(match threads {
+            1 => processor_seconds() - used,
+            _ => begun.elapsed().as_secs_f64(),
+        });
+    }
+    let faults = faults.zip(page_faults());
+    let faults = faults.map(|(before, after)| (after - before) as f64 / args.iters as f64);
+    let peak = before.zip(own_memory());
+    let peak = peak.map(|((before, _), (_, peak))| peak.saturating_sub(before));
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds[seconds.len() / 2];
+    let isa = protem_ops::Isa::current().name();
+    let clock = if threads == 1 { "cpu" } else { "wall" };
+    if args.json {
+        say(serde_json::json!({
+            "what": what,
+            "encoder": args.encoder,
+            "stem": args.stem,
+            "width": args.width,
+            "batch": args.batch,
+            "image_size": image_size(args),
+            "precision": args.precision,
+            "threads": threads,
+            "iters": args.iters,
+            "clock": clock,
+            "isa": isa,
+            "median_seconds": median,
+            "least_seconds": seconds[0],
+            "images_per_second": args.batch as f64 / median,
+            "peak_bytes": peak,
+            "page_faults": faults,
+        }));
+        return Ok(());
+    }
+    let unknown = || "unknown".to_owned();
+    say(format!(
+        "{}: {:.1} images/s ({clock} time, {threads} threads, {isa}), {} above the loaded program, {} page faults a step",
+        time(median),
+        args.batch as f64 / median,
+        peak.map_or_else(unknown, size),
+        faults.map_or_else(unknown, |n| format!("{n:.0}")),
+    ));
+    Ok(())
+}
