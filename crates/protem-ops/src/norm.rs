@@ -6,7 +6,7 @@
 //! the encoder which images shared its statistics.
 
 use crate::activation::{Activation, Map, same, with_map};
-use crate::buffer::Pool;
+use crate::buffer::{Buffer, Pool};
 use crate::element::Element;
 use crate::kernel::vectorised;
 use rayon::prelude::*;
@@ -95,7 +95,7 @@ pub fn forward_train(
     );
     assert!(shape.batch.is_multiple_of(parts), "parts divide the batch");
     let count = (shape.len() / channels / parts) as f64;
-    let moments = with_map!(x, x => moments(x, parts));
+    let moments = with_map!(x, x => moments(pool, x, parts));
     let statistics = Statistics {
         mean: moments.iter().map(|m| m.mean as f32).collect(),
         inverse_std: moments
@@ -195,23 +195,22 @@ impl Unit<'_> {
         // for both summands.
         let masked = self.then == Then::Relu && y.is_none();
         let cut_by = y.filter(|_| self.then == Then::Relu);
-        let partial: Vec<(Vec<f32>, Vec<f32>)> = dy
-            .data
-            .par_chunks_mut(part)
+        let mut partial = partial_sums(pool, x, part);
+        partial
+            .par_chunks_mut(2 * channels)
+            .zip(dy.data.par_chunks_mut(part))
             .zip(x.data.par_chunks(part))
             .enumerate()
-            .map(|(i, (dy, x))| {
+            .for_each(|(i, ((sums, dy), x))| {
                 if let Some(y) = cut_by {
                     cut(dy, &y.data[i * part..][..dy.len()]);
                 }
                 let at = i % self.statistics.parts * channels..;
                 let mean = &self.statistics.mean[at.clone()];
                 let line = masked.then_some((&scale[at.clone()], &shift[at]));
-                let (mut g, mut gx) = (vec![0.0; channels], vec![0.0; channels]);
-                gradient_sums(dy, x, mean, line, &mut g, &mut gx);
-                (g, gx)
-            })
-            .collect();
+                let (g, gx) = sums.split_at_mut(channels);
+                gradient_sums(dy, x, mean, line, g, gx);
+            });
         let [of_g, of_x, rest] = self.coefficients(&partial, x, into);
         let mut input = match y {
             None => None,
@@ -260,13 +259,14 @@ impl Unit<'_> {
     /// are its factors of g and of x and the rest, by part and channel.
     fn coefficients<T: Element>(
         &self,
-        partial: &[(Vec<f32>, Vec<f32>)],
+        partial: &[f32],
         x: &Map<T>,
         (dgamma, dbeta): (&mut [f32], &mut [f32]),
     ) -> [Vec<f32>; 3] {
         let (channels, parts) = (x.shape.channels, self.statistics.parts);
         let mut sums = vec![(0.0f64, 0.0f64); parts * channels];
-        for (i, (g, gx)) in partial.iter().enumerate() {
+        for (i, both) in partial.chunks_exact(2 * channels).enumerate() {
+            let (g, gx) = both.split_at(channels);
             for ((t, g), gx) in sums[i % parts * channels..].iter_mut().zip(g).zip(gx) {
                 t.0 += *g as f64;
                 t.1 += *gx as f64;
@@ -303,21 +303,21 @@ struct Moment {
 /// By part and channel. Each pixel's moments are taken in two passes over cached values, then
 /// merged in pixel order in f64 (Chan, Golub, LeVeque 1983): exact enough for any mean, and the
 /// same bits whatever the threads.
-fn moments<T: Element>(x: &Map<T>, parts: usize) -> Vec<Moment> {
+fn moments<T: Element>(pool: &Pool, x: &Map<T>, parts: usize) -> Vec<Moment> {
     let channels = x.shape.channels;
     let part = (x.shape.pixel() / parts).max(1);
     let rows = (part / channels) as f64;
-    let partial: Vec<(Vec<f32>, Vec<f32>)> = x
-        .data
-        .par_chunks(part)
-        .map(|chunk| {
-            let (mut mean, mut squares) = (vec![0.0; channels], vec![0.0; channels]);
-            chunk_moments(chunk, &mut mean, &mut squares);
-            (mean, squares)
-        })
-        .collect();
+    let mut partial = partial_sums(pool, x, part);
+    partial
+        .par_chunks_mut(2 * channels)
+        .zip(x.data.par_chunks(part))
+        .for_each(|(sums, chunk)| {
+            let (mean, squares) = sums.split_at_mut(channels);
+            chunk_moments(chunk, mean, squares);
+        });
     let mut merged = vec![Moment::default(); parts * channels];
-    for (i, (mean, squares)) in partial.iter().enumerate() {
+    for (i, sums) in partial.chunks_exact(2 * channels).enumerate() {
+        let (mean, squares) = sums.split_at(channels);
         let of_part = merged[i % parts * channels..].iter_mut();
         for ((m, mean), squares) in of_part.zip(mean).zip(squares) {
             let total = m.count + rows;
@@ -328,6 +328,11 @@ fn moments<T: Element>(x: &Map<T>, parts: usize) -> Vec<Moment> {
         }
     }
     merged
+}
+
+/// Room for two sums by channel of every `part` values of a map.
+fn partial_sums<T: Element>(pool: &Pool, x: &Map<T>, part: usize) -> Buffer<f32> {
+    pool.take(x.data.len() / part * 2 * x.shape.channels)
 }
 
 /// Norm, addition and ReLU in one pass.

@@ -237,18 +237,9 @@ impl Tiles {
     pub fn transpose(&self, from: &[bf16], row: usize, to: &mut [bf16]) {
         assert!((BLOCK - 1) * row + BLOCK <= from.len(), "rows of a block");
         assert_eq!(to.len(), BLOCK_LEN, "values of a block");
-        // SAFETY: the level includes the features; the asserts bound 32 rows of 64 bytes on
-        // both sides.
-        unsafe {
-            for half in [0, BLOCK / 2] {
-                let mut lanes = interleaved_rows(from.as_ptr().add(half), row);
-                transpose_16(&mut lanes);
-                for (channel, line) in lanes.into_iter().enumerate() {
-                    let at = to.as_mut_ptr().add((half + channel) * BLOCK);
-                    _mm512_storeu_si512(at.cast(), line);
-                }
-            }
-        }
+        // SAFETY: the level of this thread's tiles includes the features; the asserts bound 32 rows
+        // of 64 bytes on both sides.
+        unsafe { transpose(from.as_ptr(), row, to.as_mut_ptr()) }
     }
 
     /// The same block in the form of `B`: two tiles of pairs of rows.
@@ -260,15 +251,7 @@ impl Tiles {
         assert!((BLOCK - 1) * row + BLOCK <= from.len(), "rows of a block");
         assert_eq!(to.len(), BLOCK_LEN, "values of a block");
         // SAFETY: as in `transpose`.
-        unsafe {
-            for half in [0, BLOCK / 2] {
-                let lanes = interleaved_rows(from.as_ptr().add(half), row);
-                for (pair, line) in lanes.into_iter().enumerate() {
-                    let at = to.as_mut_ptr().add(half * BLOCK + pair * BLOCK);
-                    _mm512_storeu_si512(at.cast(), line);
-                }
-            }
-        }
+        unsafe { interleave(from.as_ptr(), row, to.as_mut_ptr()) }
     }
 }
 
@@ -338,7 +321,35 @@ unsafe fn store(
     }
 }
 
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn transpose(from: *const bf16, row: usize, to: *mut bf16) {
+    for half in [0, BLOCK / 2] {
+        // SAFETY: the caller vouches for 32 rows of 32 values on both sides.
+        unsafe {
+            let mut lines = interleaved_rows(from.add(half), row);
+            transpose_16(&mut lines);
+            for (channel, line) in lines.into_iter().enumerate() {
+                _mm512_storeu_si512(to.add((half + channel) * BLOCK).cast(), line);
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn interleave(from: *const bf16, row: usize, to: *mut bf16) {
+    for half in [0, BLOCK / 2] {
+        // SAFETY: the caller vouches for 32 rows of 32 values on both sides.
+        unsafe {
+            let lines = interleaved_rows(from.add(half), row);
+            for (pair, line) in lines.into_iter().enumerate() {
+                _mm512_storeu_si512(to.add((half + pair) * BLOCK).cast(), line);
+            }
+        }
+    }
+}
+
 /// Rows 2j and 2j + 1 of 32, 16 values each, as pairs: line j.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn interleaved_rows(from: *const bf16, row: usize) -> [__m512i; 16] {
     let order: [u16; 32] = std::array::from_fn(|i| (i / 2 + 16 * (i % 2)) as u16);
@@ -355,6 +366,7 @@ unsafe fn interleaved_rows(from: *const bf16, row: usize) -> [__m512i; 16] {
 }
 
 /// Transposes 16 lines of 16 32-bit values.
+#[inline]
 #[target_feature(enable = "avx512f")]
 fn transpose_16(lines: &mut [__m512i; 16]) {
     // Twice within 128-bit lanes, then twice over them; each stage pairs lines further apart.
