@@ -42,8 +42,8 @@ pub use m_step::{Batch, LossConfig, Losses, m_step};
 pub use schedule::LearningRate;
 pub use settings::{
     AugmentSettings, CheckpointSettings, DataSettings, EStepSettings, EncoderSettings,
-    EvalSettings, MethodSettings, Mode, Note, OptimPlan, OptimSettings, Plan, Schedule, Settings,
-    Violation,
+    EvalSettings, MethodSettings, Mode, Note, OptimPlan, OptimSettings, Optimizer, Plan, Schedule,
+    Settings, Violation,
 };
 pub use state::{Clock, LossSums, Position, State};
 pub use step_cost::{EncoderStep, PlanStep};

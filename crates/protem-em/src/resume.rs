@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// Settings that a state cannot survive a change of: its tensors, its place in the epoch, or what
 /// it has seen would no longer be those of the run.
-const FIXED: [&str; 8] = [
+const FIXED: [&str; 9] = [
     "seed",
     "mode",
     "precision",
@@ -16,6 +16,7 @@ const FIXED: [&str; 8] = [
     "data.image_size",
     "method.queue",
     "optim.batch",
+    "optim.optimizer",
     "optim.accumulate",
 ];
 /// Settings that results do not depend on.

@@ -126,6 +126,17 @@ impl Mode {
     }
 }
 
+/// What a step does with the gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// Stochastic gradient descent with momentum, as PyTorch's.
+    Sgd,
+    /// The same with each weight tensor's step scaled to 0.001 of its length, and biases and norms
+    /// without weight decay (You, Gitman, Ginsburg 2017).
+    Lars,
+}
+
 /// How the learning rate falls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -302,9 +313,11 @@ pub struct OptimSettings {
     pub accumulate: usize,
     /// Learning rate at the start.
     pub lr: f64,
-    /// Momentum of SGD.
+    /// `sgd`, or `lars` for very large batches.
+    pub optimizer: Optimizer,
+    /// Momentum of the steps.
     pub momentum: f64,
-    /// Weight decay on all parameters.
+    /// Weight decay, on all parameters with SGD, on weight tensors with LARS.
     pub weight_decay: f64,
     /// `step` or `cosine`; the mode's own when not given.
     pub schedule: Option<Schedule>,
@@ -323,6 +336,7 @@ impl Default for OptimSettings {
             batch: 256,
             accumulate: 1,
             lr: 0.03,
+            optimizer: Optimizer::Sgd,
             momentum: 0.9,
             weight_decay: 1e-4,
             schedule: None,

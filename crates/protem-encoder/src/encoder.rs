@@ -95,6 +95,17 @@ impl Encoder {
         &mut self.parameters
     }
 
+    /// Where each trained tensor lies in [`Self::parameters`], for [`optim::Lars`].
+    pub fn places(&self) -> Vec<optim::Place> {
+        let tensors = self.structure.parameters.tensors(&self.parameters);
+        tensors
+            .map(|t| optim::Place {
+                len: t.values.len(),
+                vector: t.shape.len() == 1,
+            })
+            .collect()
+    }
+
     /// Every tensor by torchvision's name: trained ones, then running statistics.
     pub fn tensors(&self) -> impl Iterator<Item = NamedTensor<'_>> {
         let trained = self.structure.parameters.tensors(&self.parameters);

@@ -15,7 +15,6 @@ mod weights;
 use crate::activation::{Activation, Map, Shape, same};
 use crate::buffer::Pool;
 use crate::element::Element;
-use crate::isa::Isa;
 use crate::kernel::Finish;
 use half::bf16;
 use weights::{Role, Scaled};
@@ -317,7 +316,7 @@ impl Computed for bf16 {
         finish: &Finish<bf16>,
     ) -> Map<bf16> {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if Isa::current() == Isa::Amx {
+        if crate::Isa::current() == crate::Isa::Amx {
             let packed = weights.tiles(pool, role);
             return tiled::convolve(pool, &packed, from, to, taps_of, finish);
         }
@@ -343,7 +342,7 @@ impl Computed for bf16 {
         gradient: &mut [f32],
     ) {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if Isa::current() == Isa::Amx {
+        if crate::Isa::current() == crate::Isa::Amx {
             return tiled::weight_gradient(pool, conv, x, dy, gradient);
         }
         direct::weight_gradient(

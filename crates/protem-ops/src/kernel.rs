@@ -6,6 +6,8 @@
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(crate) mod amx;
+#[cfg(all(test, target_os = "linux"))]
+mod guard;
 pub(crate) mod tile;
 
 /// What is done with a sum of products before it is stored: `max(0, sum + bias + added)`, each

@@ -2,7 +2,8 @@
 
 use super::check::{against_images, ranges};
 use super::{
-    CheckpointSettings, EStepSettings, EvalSettings, Mode, Note, Schedule, Settings, Violation,
+    CheckpointSettings, EStepSettings, EvalSettings, Mode, Note, Optimizer, Schedule, Settings,
+    Violation,
 };
 use protem_data::{AugmentConfig, Recipe};
 use protem_encoder::EncoderConfig;
@@ -69,9 +70,11 @@ pub struct OptimPlan {
     pub accumulate: usize,
     /// Learning rate at the start, scaled to the batch where that was asked.
     pub lr: f64,
-    /// Momentum of SGD.
+    /// What a step does with the gradient.
+    pub optimizer: Optimizer,
+    /// Momentum of the steps.
     pub momentum: f64,
-    /// Weight decay on all parameters.
+    /// Weight decay, on all parameters with SGD, on weight tensors with LARS.
     pub weight_decay: f64,
     /// How the learning rate falls.
     pub schedule: Schedule,
@@ -143,6 +146,7 @@ impl Plan {
                 batch: o.batch,
                 accumulate: o.accumulate,
                 lr,
+                optimizer: o.optimizer,
                 momentum: o.momentum,
                 weight_decay: o.weight_decay,
                 schedule,

@@ -7,11 +7,15 @@ use crate::error::EmError;
 use crate::events::{Event, Phase, Set};
 use crate::features::{Output, extract_readable, normalise_rows};
 use crate::m_step::{Batch, LossConfig, m_step};
+use crate::settings::Optimizer;
 use protem_data::{Augment, IMAGENET_MEAN, IMAGENET_STD, ViewBatch, ViewLoader, ViewPlan};
-use protem_ops::optim::Sgd;
+use protem_ops::optim::{Lars, Sgd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+/// Length of a LARS step over that of its tensor, the value self-supervised training uses.
+const TRUST: f32 = 1e-3;
 
 impl Trainer {
     /// The E-step of this epoch; false if it was stopped, and then nothing has changed.
@@ -164,6 +168,31 @@ impl Trainer {
         Ok(true)
     }
 
+    fn descend(&mut self, learning_rate: f32) {
+        let optim = &self.plan.optim;
+        let (momentum, weight_decay) = (optim.momentum as f32, optim.weight_decay as f32);
+        let (gradient, velocity) = (&self.gradient, &mut self.state.velocity);
+        let encoder = &mut self.state.pair.query;
+        match optim.optimizer {
+            Optimizer::Sgd => Sgd {
+                learning_rate,
+                momentum,
+                weight_decay,
+            }
+            .step(encoder.parameters_mut(), gradient, velocity),
+            Optimizer::Lars => {
+                let places = encoder.places();
+                Lars {
+                    learning_rate,
+                    momentum,
+                    weight_decay,
+                    trust: TRUST,
+                }
+                .step(encoder.parameters_mut(), gradient, velocity, &places);
+            }
+        }
+    }
+
     fn optimizer_step(
         &mut self,
         accumulated: &mut Accumulated,
@@ -171,16 +200,7 @@ impl Trainer {
     ) -> Result<(), EmError> {
         let mean = accumulated.take(&mut self.gradient);
         let lr = self.learning_rate();
-        let sgd = Sgd {
-            learning_rate: lr as f32,
-            momentum: self.plan.optim.momentum as f32,
-            weight_decay: self.plan.optim.weight_decay as f32,
-        };
-        sgd.step(
-            self.state.pair.query.parameters_mut(),
-            &self.gradient,
-            &mut self.state.velocity,
-        );
+        self.descend(lr as f32);
         self.state.position.step += 1;
         // Before anything is saved: a state that cannot go on must not replace one that can.
         self.all_finite("weights", self.state.pair.query.parameters())?;

@@ -406,3 +406,128 @@ impl Drop for Tiles {
         unsafe { asm!("tilerelease", options(nomem, nostack)) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::element::Element;
+    use crate::kernel::guard::{Against, Guarded};
+
+    fn numbers(len: usize, seed: usize) -> Vec<bf16> {
+        let number = |i: usize| ((i * 37 + seed * 11) % 101) as f32 / 50.0 - 1.0;
+        (0..len)
+            .map(|i| <bf16 as Element>::narrow(number(i)))
+            .collect()
+    }
+
+    /// Runs with every slice at a guard page, if the machine has tiles.
+    fn guarded(test: impl Fn(&Tiles, Against)) {
+        if !usable() {
+            eprintln!("skipped: no AMX on this machine");
+            return;
+        }
+        let tiles = Tiles::new();
+        for against in [Against::Begin, Against::End] {
+            test(&tiles, against);
+        }
+    }
+
+    #[test]
+    fn a_product_equals_the_loop_and_stays_inside() {
+        guarded(|tiles, against| {
+            for (steps, extra, accumulate) in
+                [(1, 0, false), (2, 0, true), (3, 32, false), (1, 7, true)]
+            {
+                let a_row = steps * BLOCK + extra;
+                let a_len = (BLOCK - 1) * a_row + steps * BLOCK;
+                let a = Guarded::new(&numbers(a_len + 5, 1), against);
+                let b = Guarded::new(&numbers(2 * steps * BLOCK_LEN, 2), against);
+                let pairs = [
+                    Pair { a: 5, b: 0 },
+                    Pair {
+                        a: 0,
+                        b: steps * BLOCK_LEN,
+                    },
+                ];
+                let mut out = Accumulator([0.25; BLOCK_LEN]);
+                let sum = Sum {
+                    pairs: &pairs,
+                    steps,
+                    a_row,
+                    accumulate,
+                };
+                tiles.product(&sum, &a, &b, &mut out);
+                for row in 0..BLOCK {
+                    for column in 0..BLOCK {
+                        let mut want = if accumulate { 0.25f64 } else { 0.0 };
+                        for pair in pairs {
+                            for k in 0..steps * BLOCK {
+                                let tile = k / BLOCK * BLOCK_LEN + column / 16 * (BLOCK_LEN / 2);
+                                let at = tile + k % BLOCK / 2 * BLOCK + column % 16 * 2 + k % 2;
+                                let left = a[pair.a + row * a_row + k].to_f64();
+                                want += left * b[pair.b + at].to_f64();
+                            }
+                        }
+                        let got = f64::from(out.0[row * BLOCK + column]);
+                        assert!((got - want).abs() < 1e-4, "{got}, not {want}");
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn stores_and_shuffles_stay_inside() {
+        guarded(|tiles, against| {
+            let result = Accumulator(std::array::from_fn(|i| i as f32 - 500.0));
+            for (rows, columns, y_row) in [
+                (1, 1, 1),
+                (32, 32, 32),
+                (32, 17, 40),
+                (7, 16, 16),
+                (5, 31, 33),
+            ] {
+                let len = (rows - 1) * y_row + columns;
+                let mut y = Guarded::new(&numbers(len, 1), against);
+                let added = Guarded::new(&numbers(len, 2), against);
+                let bias: Vec<f32> = (0..columns).map(|i| i as f32).collect();
+                let bias = Guarded::new(&bias, against);
+                let finish = Finish {
+                    bias: Some(&bias),
+                    added: Some(&added),
+                    relu: true,
+                };
+                let before = y.to_vec();
+                tiles.store(&result, (rows, columns), &finish, &mut y, y_row);
+                for (at, y) in y.iter().enumerate() {
+                    let (row, column) = (at / y_row, at % y_row);
+                    let want = if column < columns {
+                        let sum = result.0[row * BLOCK + column] + bias[column];
+                        <bf16 as Element>::narrow((sum + added[at].to_f32()).max(0.0))
+                    } else {
+                        before[at]
+                    };
+                    assert_eq!(*y, want, "row {row}, column {column}");
+                }
+            }
+            for row in [BLOCK, 33, 100] {
+                let from = Guarded::new(&numbers((BLOCK - 1) * row + BLOCK, 3), against);
+                let mut transposed = Guarded::new(&numbers(BLOCK_LEN, 4), against);
+                let mut interleaved = Guarded::new(&numbers(BLOCK_LEN, 5), against);
+                tiles.transpose(&from, row, &mut transposed);
+                tiles.interleave(&from, row, &mut interleaved);
+                for r in 0..BLOCK {
+                    for c in 0..BLOCK {
+                        let value = from[r * row + c];
+                        assert_eq!(transposed[c * BLOCK + r], value);
+                        let tile = c / 16 * (BLOCK_LEN / 2);
+                        assert_eq!(
+                            interleaved[tile + r / 2 * BLOCK + c % 16 * 2 + r % 2],
+                            value
+                        );
+                    }
+                }
+            }
+        });
+    }
+}

@@ -56,6 +56,8 @@ impl Product {
                 Isa::Amx | Isa::Avx512 => x86::run_avx512(self, pairs, a, b, c),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => x86::run_avx2(self, pairs, a, b, c),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => run::<neon::Quad>(self, pairs, a, b, c),
                 _ => run::<Lanes8>(self, pairs, a, b, c),
             }
         }
@@ -127,6 +129,59 @@ impl Vector for Lanes8 {
             *o += x * y;
         }
         Self(out)
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use super::Vector;
+    use std::arch::aarch64::*;
+
+    /// Four lanes; NEON is part of every aarch64.
+    #[derive(Clone, Copy)]
+    pub struct Quad(float32x4_t);
+
+    // SAFETY (all methods): pointers as the trait demands.
+    #[allow(clippy::undocumented_unsafe_blocks)]
+    impl Vector for Quad {
+        const WIDTH: usize = 4;
+        const ROWS: usize = 12;
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            Self(unsafe { vdupq_n_f32(0.0) })
+        }
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> Self {
+            Self(unsafe { vdupq_n_f32(x) })
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> Self {
+            Self(unsafe { vld1q_f32(p) })
+        }
+        #[inline(always)]
+        unsafe fn load_first(p: *const f32, count: usize) -> Self {
+            let mut lanes = [0.0; 4];
+            for (i, lane) in lanes.iter_mut().enumerate().take(count) {
+                *lane = unsafe { *p.add(i) };
+            }
+            unsafe { Self::load(lanes.as_ptr()) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32) {
+            unsafe { vst1q_f32(p, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, p: *mut f32, count: usize) {
+            let mut lanes = [0.0; 4];
+            unsafe { self.store(lanes.as_mut_ptr()) };
+            for (i, lane) in lanes.iter().enumerate().take(count) {
+                unsafe { *p.add(i) = *lane };
+            }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+            Self(unsafe { vfmaq_f32(self.0, a.0, b.0) })
+        }
     }
 }
 
@@ -415,6 +470,45 @@ mod tests {
                                 (*got as f64 - want).abs() < 1e-6 * (2 * k + 1) as f64,
                                 "{isa:?} {m}×{n}×{k}"
                             );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every slice ends, or begins, at a page that may not be touched.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn no_level_reads_or_writes_beyond_its_slices() {
+        use crate::kernel::guard::{Against, Guarded};
+        for isa in Isa::available() {
+            for against in [Against::Begin, Against::End] {
+                for (m, n, k) in [
+                    (1, 1, 1),
+                    (5, 3, 7),
+                    (14, 32, 2),
+                    (15, 33, 5),
+                    (7, 17, 3),
+                    (13, 47, 1),
+                ] {
+                    for (a_row, a_k) in [(k, 1), (1, m)] {
+                        for accumulate in [false, true] {
+                            let a = Guarded::new(&numbers(2 * m * k, 1), against);
+                            let b = Guarded::new(&numbers(2 * k * n, 2), against);
+                            let mut c = Guarded::new(&numbers(m * n, 3), against);
+                            let pairs = [Pair { a: 0, b: 0 }, Pair { a: m * k, b: k * n }];
+                            Product {
+                                m,
+                                n,
+                                k,
+                                a_row,
+                                a_k,
+                                b_k: n,
+                                c_row: n,
+                                accumulate,
+                            }
+                            .run(isa, &pairs, &a, &b, &mut c);
                         }
                     }
                 }

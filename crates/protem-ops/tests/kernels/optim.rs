@@ -1,7 +1,7 @@
 //! Optimizer steps against their formulas in f64.
 
 use crate::{ROUNDOFF, numbers};
-use protem_ops::optim::{Sgd, momentum_update};
+use protem_ops::optim::{Lars, Place, Sgd, momentum_update};
 
 /// Beyond the chunk that a thread takes, and not a multiple of it.
 const LEN: usize = (1 << 16) + 3;
@@ -68,5 +68,61 @@ fn the_key_encoder_follows_by_its_momentum() {
             let want = m * f64::from(*begun) + (1.0 - m) * f64::from(*query);
             assert!((f64::from(*key) - want).abs() <= 4.0 * ROUNDOFF);
         }
+    }
+}
+
+#[test]
+fn lars_scales_each_tensor_and_leaves_vectors_alone() {
+    let lars = Lars {
+        learning_rate: 0.5,
+        momentum: 0.9,
+        weight_decay: 1e-2,
+        trust: 1e-3,
+    };
+    let place = |len, vector| Place { len, vector };
+    // The third tensor is all zeros: it has no length to scale to.
+    let places = [place(LEN, false), place(33, true), place(7, false)];
+    let len = LEN + 40;
+    let mut parameters = numbers(len, 1);
+    parameters[LEN + 33..].fill(0.0);
+    let mut velocity = vec![0.0; len];
+    let mut p: Vec<f64> = parameters.iter().map(|p| f64::from(*p)).collect();
+    let mut v = vec![0.0f64; len];
+    for step in 0..3 {
+        let gradient = numbers(len, 2 + step);
+        lars.step(&mut parameters, &gradient, &mut velocity, &places);
+        let mut begin = 0;
+        for place in &places {
+            let range = begin..begin + place.len;
+            begin = range.end;
+            let decay = if place.vector {
+                0.0
+            } else {
+                f64::from(lars.weight_decay)
+            };
+            let u: Vec<f64> = range
+                .clone()
+                .map(|i| f64::from(gradient[i]) + decay * p[i])
+                .collect();
+            let norm =
+                |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+            let (of_p, of_u) = (
+                norm(&mut range.clone().map(|i| p[i])),
+                norm(&mut u.iter().copied()),
+            );
+            let scale = if place.vector || of_p == 0.0 {
+                1.0
+            } else {
+                f64::from(lars.trust) * of_p / of_u
+            };
+            for (i, u) in range.zip(u) {
+                v[i] = f64::from(lars.momentum) * v[i] + scale * u;
+                p[i] -= f64::from(lars.learning_rate) * v[i];
+            }
+        }
+    }
+    for i in 0..len {
+        let error = (f64::from(parameters[i]) - p[i]).abs();
+        assert!(error <= 24.0 * 4.0 * ROUNDOFF, "{i}: {error}");
     }
 }

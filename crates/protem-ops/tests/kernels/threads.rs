@@ -4,7 +4,7 @@ use crate::{bits, numbers, shape};
 use protem_ops::conv::Conv;
 use protem_ops::linear::Linear;
 use protem_ops::norm::{self, Affine, Then};
-use protem_ops::optim::{Sgd, momentum_update};
+use protem_ops::optim::{Lars, Place, Sgd, momentum_update};
 use protem_ops::{Activation, Pool, Precision, pooling};
 
 fn convolutions(out: &mut Vec<u32>, precision: Precision) {
@@ -92,6 +92,14 @@ fn heads_and_steps(out: &mut Vec<u32>) {
         weight_decay: 1e-4,
     };
     sgd.step(&mut p, &g, &mut v);
+    let lars = Lars {
+        learning_rate: 0.1,
+        momentum: 0.9,
+        weight_decay: 1e-4,
+        trust: 1e-3,
+    };
+    let vector = false;
+    lars.step(&mut p, &g, &mut v, &[Place { len, vector }]);
     momentum_update(&mut v, &p, 0.99);
     for values in [y.to_nchw(), dx.to_nchw(), dw, db, p, v] {
         out.extend(bits(&values));

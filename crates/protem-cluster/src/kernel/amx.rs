@@ -1,0 +1,307 @@
+//! Scores in AMX tiles: 32 centroids by 32 points at a time, of which only the best of each 16
+//! centroids is kept.
+//!
+//! A tile holds 16 rows of 64 bytes. Centroids are the rows of the left tiles, 32 bf16 along the
+//! columns of the data each; points are the columns of the right tiles, whose rows hold *pairs* of
+//! values; so a row of the result is one centroid against 16 points, and the best of 16 centroids
+//! is a maximum over whole rows. The first value of each sum, `−|c|²/2`, is loaded as a tile.
+//! (Intel SDM, TDPBF16PS: products are exact, sums round to nearest, denormals count as zero.)
+//!
+//! Four products of 16 cycles need four tiles loaded, and leave the vector units idle: the maxima
+//! over the block before are taken between them, in the same block of assembly.
+
+use super::{Halves, LANES, Lanes};
+use std::arch::asm;
+use std::arch::x86_64::{__cpuid_count, __m512, _mm512_set1_ps, _mm512_store_ps};
+use std::sync::OnceLock;
+
+/// Points of a strip: two tiles.
+pub(crate) const POINTS: usize = 2 * LANES;
+/// bf16 values of a tile's row: columns of the data per step.
+pub(crate) const STEP: usize = 32;
+/// Rows of a tile.
+const ROWS: usize = 16;
+/// Groups of centroids that stay in the level-1 cache while the points go by: with their first
+/// values, 30 KiB at 128 columns.
+const RESIDENT: usize = 6;
+
+/// Whether this process may use AMX and the vector instructions of this file: the processor has
+/// them, and the system grants the tiles.
+pub(crate) fn usable() -> bool {
+    const AMX_BF16: u32 = 1 << 22;
+    const AMX_TILE: u32 = 1 << 24;
+    static USABLE: OnceLock<bool> = OnceLock::new();
+    *USABLE.get_or_init(|| {
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bf16")
+            // A processor with AVX-512 has this leaf.
+            && __cpuid_count(7, 0).edx & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE
+            && permitted()
+    })
+}
+
+/// Asks Linux for the tile state, which it gives once per process on request.
+fn permitted() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const XFEATURE_XTILEDATA: u64 = 18;
+    let result: i64;
+    // SAFETY: a system call that reads its two register arguments and no memory; the kernel
+    // overwrites rcx and r11. Where it is unknown it answers an error.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+/// A thread's tiles, configured as 16 rows of 64 bytes each; given back when dropped.
+struct Tiles(std::marker::PhantomData<*const ()>); // the configuration is the thread's
+
+impl Tiles {
+    fn new() -> Self {
+        assert!(usable(), "AMX is not usable here");
+        #[repr(C, align(64))]
+        struct Config([u8; 64]);
+        let mut config = Config([0; 64]);
+        config.0[0] = 1; // palette
+        for tile in 0..8 {
+            config.0[16 + 2 * tile] = 64; // bytes of a row
+            config.0[48 + tile] = ROWS as u8;
+        }
+        // SAFETY: AMX is usable, and the operand is 64 readable bytes in the form of palette 1.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly)) };
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        // SAFETY: AMX is usable, as `new` found.
+        unsafe { asm!("tilerelease", options(nomem, nostack)) };
+    }
+}
+
+/// What a block of 32 centroids by 32 points reads.
+struct Block {
+    /// Two groups of 16 centroids, `steps` tiles each.
+    centroids: *const Halves,
+    /// Two blocks of 16 points, `steps` tiles each.
+    points: *const Halves,
+    /// First values of the two groups, a tile each.
+    first: *const Lanes,
+}
+
+/// The results of a block: centroids 0–15 against points 0–15 and 16–31, then centroids 16–31.
+#[repr(C, align(64))]
+struct Results([Lanes; 4 * ROWS]);
+
+/// For every strip of 32 points and every group of 16 centroids the best score of each point:
+/// `best[(strip · groups + group) · 2 + half]`. Points are strips of two blocks, centroids an even
+/// number of groups, of `steps` tiles each; `first` holds a tile per group.
+///
+/// # Panics
+/// Where AMX is not usable, or if a slice has not the size that the others make it.
+pub(crate) fn best_of_groups(
+    points: &[Halves],
+    centroids: &[Halves],
+    first: &[Lanes],
+    steps: usize,
+    best: &mut [Lanes],
+) {
+    let of_block = steps * ROWS;
+    let groups = first.len() / ROWS;
+    let strips = points.len() / (2 * of_block);
+    assert!(steps > 0 && groups.is_multiple_of(2), "whole blocks");
+    assert_eq!(points.len(), strips * 2 * of_block, "whole strips");
+    assert_eq!(centroids.len(), groups * of_block, "a row per centroid");
+    assert_eq!(first.len(), groups * ROWS, "a tile per group");
+    assert_eq!(best.len(), strips * groups * 2, "a result per group");
+    if best.is_empty() {
+        return;
+    }
+    let tiles = Tiles::new();
+    // SAFETY: AMX is usable, which includes AVX-512 F; the asserts are what `sweep` asks for.
+    unsafe { sweep(&tiles, points, centroids, first, steps, best) };
+}
+
+/// # Safety
+/// AVX-512 F, and the sizes that [`best_of_groups`] asserts, none of them zero.
+#[target_feature(enable = "avx512f")]
+unsafe fn sweep(
+    tiles: &Tiles,
+    points: &[Halves],
+    centroids: &[Halves],
+    first: &[Lanes],
+    steps: usize,
+    best: &mut [Lanes],
+) {
+    let of_block = steps * ROWS;
+    let groups = first.len() / ROWS;
+    let strips = points.len() / (2 * of_block);
+    let mut results = [const { Results([Lanes::ZERO; 4 * ROWS]) }, const {
+        Results([Lanes::ZERO; 4 * ROWS])
+    }];
+    let mut turn = 0;
+    // Where the maxima of the block before belong.
+    let mut pending: Option<usize> = None;
+    for begin in (0..groups).step_by(RESIDENT) {
+        let end = groups.min(begin + RESIDENT);
+        for strip in 0..strips {
+            for group in (begin..end).step_by(2) {
+                // SAFETY: `group + 1 < groups` and `strip < strips`: both blocks lie inside.
+                let block = unsafe {
+                    Block {
+                        centroids: centroids.as_ptr().add(group * of_block),
+                        points: points.as_ptr().add(2 * strip * of_block),
+                        first: first.as_ptr().add(group * ROWS),
+                    }
+                };
+                let [even, odd] = &mut results;
+                let (now, before) = if turn == 0 { (even, odd) } else { (odd, even) };
+                turn ^= 1;
+                // SAFETY: the block holds what `multiply` reads, AVX-512 F is the caller's word.
+                let maxima = unsafe { multiply(tiles, &block, steps, now, before) };
+                if let Some(at) = pending {
+                    store(&maxima, &mut best[at..at + 4]);
+                }
+                pending = Some((strip * groups + group) * 2);
+            }
+        }
+    }
+    if let Some(at) = pending {
+        let last = &results[turn ^ 1].0;
+        for (tile, best) in last.chunks_exact(ROWS).zip(&mut best[at..at + 4]) {
+            *best = tile.iter().fold(tile[0], |a, b| a.max(*b));
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn store(maxima: &[__m512; 4], best: &mut [Lanes]) {
+    for (lanes, best) in maxima.iter().zip(best) {
+        // SAFETY: `Lanes` is 64 bytes on a boundary of 64.
+        unsafe { _mm512_store_ps(best.0.as_mut_ptr(), *lanes) };
+    }
+}
+
+/// One row of each tile of the block before, into the four maxima.
+macro_rules! row {
+    ($row:literal) => {
+        concat!(
+            "vmaxps {m0}, {m0}, [{before} + 64*", $row, "]\n",
+            "vmaxps {m1}, {m1}, [{before} + 64*", $row, " + 1024]\n",
+            "vmaxps {m2}, {m2}, [{before} + 64*", $row, " + 2048]\n",
+            "vmaxps {m3}, {m3}, [{before} + 64*", $row, " + 3072]\n",
+        )
+    };
+}
+
+/// A block's products into `now`, and meanwhile the maxima over the rows of each tile of `before`.
+///
+/// # Safety
+/// AVX-512 F. The block's pointers are good for `2·steps` tiles of centroids and of points and for
+/// two tiles of first values; `steps` is at least 1.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn multiply(
+    _configured: &Tiles,
+    block: &Block,
+    steps: usize,
+    now: &mut Results,
+    before: &Results,
+) -> [__m512; 4] {
+    let least = _mm512_set1_ps(f32::NEG_INFINITY);
+    let mut m = [least; 4];
+    macro_rules! tiles {
+        ($each:literal, [$($q0:literal),*], [$($q1:literal),*], [$($q2:literal),*], [$($q3:literal),*]) => {
+            asm!(
+                "tileloadd tmm0, [{first} + {line}*1]",
+                "tileloadd tmm1, [{first} + {line}*1]",
+                "tileloadd tmm2, [{first} + {line}*1 + 1024]",
+                "tileloadd tmm3, [{first} + {line}*1 + 1024]",
+                // Steps with maxima between the products.
+                "2:",
+                "tileloadd tmm4, [{c} + {line}*1]",
+                "tileloadd tmm6, [{p} + {line}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                $(row!($q0),)*
+                "tileloadd tmm7, [{p2} + {line}*1]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                $(row!($q1),)*
+                "tileloadd tmm5, [{c2} + {line}*1]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                $(row!($q2),)*
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                $(row!($q3),)*
+                "add {c}, 1024",
+                "add {p}, 1024",
+                "add {c2}, 1024",
+                "add {p2}, 1024",
+                concat!("add {before}, 64*", $each),
+                "dec {with}",
+                "jnz 2b",
+                // Steps without.
+                "test {without}, {without}",
+                "jz 4f",
+                "3:",
+                "tileloadd tmm4, [{c} + {line}*1]",
+                "tileloadd tmm6, [{p} + {line}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{p2} + {line}*1]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{c2} + {line}*1]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {c}, 1024",
+                "add {p}, 1024",
+                "add {c2}, 1024",
+                "add {p2}, 1024",
+                "dec {without}",
+                "jnz 3b",
+                "4:",
+                "tilestored [{now} + {line}*1], tmm0",
+                "tilestored [{now} + {line}*1 + 1024], tmm1",
+                "tilestored [{now} + {line}*1 + 2048], tmm2",
+                "tilestored [{now} + {line}*1 + 3072], tmm3",
+                first = in(reg) block.first,
+                line = in(reg) 64usize,
+                c = inout(reg) block.centroids => _,
+                c2 = inout(reg) block.centroids.wrapping_add(steps * ROWS) => _,
+                p = inout(reg) block.points => _,
+                p2 = inout(reg) block.points.wrapping_add(steps * ROWS) => _,
+                now = in(reg) now,
+                before = inout(reg) before as *const Results => _,
+                with = inout(reg) ROWS / $each => _,
+                without = inout(reg) steps - ROWS / $each => _,
+                m0 = inout(zmm_reg) m[0],
+                m1 = inout(zmm_reg) m[1],
+                m2 = inout(zmm_reg) m[2],
+                m3 = inout(zmm_reg) m[3],
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            )
+        };
+    }
+    // SAFETY: the tiles are configured, and the caller vouches for `steps` tiles behind each of
+    // the four operands and two of first values. `before` is read and `now` written in whole, 64
+    // rows; the steps with maxima are 16 rows in all and not more than `steps`. Tiles are loaded,
+    // used and stored within the one block.
+    unsafe {
+        match steps {
+            1 => tiles!(16, [0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]),
+            2 | 3 => tiles!(8, [0, 1], [2, 3], [4, 5], [6, 7]),
+            _ => tiles!(4, [0], [1], [2], [3]),
+        }
+    }
+    m
+}

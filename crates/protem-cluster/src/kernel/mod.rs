@@ -1,0 +1,131 @@
+//! The kernels: all the `unsafe` of this crate, behind functions that check their sizes.
+//!
+//! What is computed: the score of a point and a centroid is `x·c − |c|²/2` (moved to a common
+//! origin), largest where the distance is smallest. A *group* is 16 centroids, the lanes of a
+//! 512-bit vector. A pass takes strips of points against all groups and keeps the best score of
+//! each point in each group, so the matrix of scores never exists; the groups that can hold the
+//! nearest centroid are then scored again, in f32.
+//!
+//! Every level computes scores within the error that `window.rs` allows; the decisions taken from
+//! them, and with them all results, are the same.
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+mod vectors;
+
+pub(crate) use vectors::{add_weighted, distance, squares};
+
+use crate::isa::Isa;
+
+/// Centroids of a group.
+pub(crate) const LANES: usize = 16;
+/// Points of a strip in the f32 passes: three 512-bit vectors, twice three of 256.
+pub(crate) const STRIP: usize = 3 * LANES;
+/// Points scored together against a group.
+pub(crate) const TOGETHER: usize = 4;
+
+/// 16 values, a cache line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(C, align(64))]
+pub(crate) struct Lanes(pub [f32; LANES]);
+
+impl Lanes {
+    pub const ZERO: Self = Self([0.0; LANES]);
+
+    pub const fn all(value: f32) -> Self {
+        Self([value; LANES])
+    }
+
+    #[inline]
+    pub fn max(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| {
+            if self.0[i] > other.0[i] {
+                self.0[i]
+            } else {
+                other.0[i]
+            }
+        }))
+    }
+}
+
+/// 32 bf16 values, a cache line and a tile's row.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Halves(pub [u16; 2 * LANES]);
+
+impl Halves {
+    pub const ZERO: Self = Self([0; 2 * LANES]);
+}
+
+/// The f32 pass: a strip of [`STRIP`] points, `points[column · 3 + part]`, against groups of
+/// `columns` lines each, `groups[group · columns + column]`, with `first` as first value of each
+/// sum: `best[group · 3 + part]`.
+///
+/// # Panics
+/// If the level is not this machine's, or a slice has not the size that the others make it.
+pub(crate) fn best_of_groups(
+    isa: Isa,
+    points: &[Lanes],
+    groups: &[Lanes],
+    first: &[Lanes],
+    best: &mut [Lanes],
+) {
+    const PARTS: usize = STRIP / LANES;
+    let columns = points.len() / PARTS;
+    assert_eq!(points.len(), columns * PARTS, "whole columns");
+    assert_eq!(groups.len(), first.len() * columns, "a line per column");
+    assert_eq!(best.len(), first.len() * PARTS, "a result per group");
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Amx => avx512::best_of_groups(points, groups, first, best),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::best_of_groups(points, groups, first, best),
+        _ => portable::best_of_groups(points, groups, first, best),
+    }
+}
+
+/// The scores of four points against one group.
+///
+/// # Panics
+/// If the level is not this machine's, or a point has not the group's columns.
+#[inline]
+pub(crate) fn scores(
+    isa: Isa,
+    points: [&[f32]; TOGETHER],
+    group: &[Lanes],
+    first: &Lanes,
+) -> [Lanes; TOGETHER] {
+    for point in points {
+        assert_eq!(point.len(), group.len(), "a value per column");
+    }
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Amx => avx512::scores(points, group, first),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::scores(points, group, first),
+        _ => portable::scores(points, group, first),
+    }
+}
+
+/// Calls `found(group, lanes)` for each group of a strip's part in which some lane's best reaches
+/// its threshold; `best[group · parts + part]`. Lane `l` is bit `l`.
+#[inline]
+pub(crate) fn reaching(
+    isa: Isa,
+    best: &[Lanes],
+    parts: usize,
+    part: usize,
+    threshold: &Lanes,
+    found: &mut impl FnMut(usize, u16),
+) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Amx => avx512::reaching(best, parts, part, threshold, found),
+        _ => portable::reaching(best, parts, part, threshold, found),
+    }
+}
