@@ -1,30 +1,33 @@
-//! The nearest centroid of every point.
+//! The nearest centroid of every point, exactly.
 //!
-//! A block of points against a block of centroids is one matrix product whose result stays in the
-//! cache; the score of a pair is `x·c − |c|²/2`, largest where the distance is smallest. The
-//! winner's distance is then taken anew as `Σ(x − c)²`, free of the score's cancellation.
+//! A pass finds the best score of each point in each group of 16 centroids, in bf16 or in f32;
+//! groups that cannot hold the nearest centroid are left out by the window of the pass's error.
+//! The others are scored in f32, each group once for all points that ask for it. Where that leaves
+//! more than one centroid within f32's own window, `Σ(x − c)²` in f64 decides.
 //!
-//! Blocks depend on the shapes alone and each is computed by one thread, so the bits of a result
-//! do not depend on the number of threads.
+//! So a label is a function of the point and the centroids alone: the lowest of those with the
+//! least f64 distance. It depends on no level of instructions, block size or thread.
 
+use crate::centroids::Centroids;
 use crate::error::ClusterError;
+use crate::isa::Isa;
+use crate::kernel::{self, LANES, Lanes, STRIP, TOGETHER};
 use crate::matrix::Matrix;
+use crate::points::Points;
 use crate::threads::Threads;
 use rayon::prelude::*;
 
-/// Points of a block.
-const POINTS: usize = 256;
-/// Centroids of a block, at most: 256 × 512 scores are half of a usual level-2 cache.
-const CENTROIDS: usize = 512;
-/// Scores compared side by side, for the compiler to vectorise.
-const LANES: usize = 16;
+/// Points between two visits of the groups, at most: several then share a group's values. A
+/// multiple of the strips of every level, 32 and 48.
+const SPAN: usize = 96 * 170;
+/// Lines of best scores kept at once, at most: 2 MiB.
+const BEST: usize = 1 << 15;
 
 /// Nearest centroids.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assignment {
-    /// Nearest centroid of each point. Where the f32 scores of several are equal, as those of
-    /// equal centroids are, the lowest; centroids whose distances differ by less than the
-    /// rounding of a score (about `1e-7·(|x|² + |c|²)`) may be taken for one another.
+    /// Nearest centroid of each point: the lowest of those with the least `Σ(x − c)²`, summed over
+    /// the columns in order in f64.
     pub labels: Vec<u32>,
     /// Squared L2 distance to it, `Σ(x − c)²` in f32.
     pub distances: Vec<f32>,
@@ -36,12 +39,31 @@ pub struct Assignment {
 /// # Errors
 /// [`ClusterError::Clusters`] for no centroids, [`ClusterError::Columns`] for different numbers of
 /// columns, [`ClusterError::NotFinite`] and [`ClusterError::TooLarge`] with the row (of the points
-/// first), [`ClusterError::TooMany`], [`ClusterError::Threads`].
+/// first), [`ClusterError::TooMany`], [`ClusterError::Threads`], [`ClusterError::Isa`].
 pub fn assign(
     points: Matrix<'_>,
     centroids: Matrix<'_>,
     threads: Option<usize>,
 ) -> Result<Assignment, ClusterError> {
+    let mut out = Assignment {
+        labels: vec![0; points.rows()],
+        distances: vec![0.0; points.rows()],
+    };
+    let isa = Isa::chosen()?;
+    Threads::new(threads)?.run(|| {
+        assign_into(points, centroids, isa, &mut out.labels, &mut out.distances)
+    })?;
+    Ok(out)
+}
+
+/// [`assign`] on a level, on the current threads, into slices of the right length.
+pub(crate) fn assign_into(
+    points: Matrix<'_>,
+    centroids: Matrix<'_>,
+    isa: Isa,
+    labels: &mut [u32],
+    distances: &mut [f32],
+) -> Result<(), ClusterError> {
     if centroids.rows() == 0 {
         return Err(ClusterError::Clusters {
             k: 0,
@@ -54,173 +76,321 @@ pub fn assign(
             centroids: centroids.cols(),
         });
     }
-    points.check()?;
-    centroids.check()?;
-    Ok(Threads::new(threads)?.run(|| nearest(points, centroids)))
+    points.check(isa)?;
+    centroids.check(isa)?;
+    let packed = Points::pack(points, isa);
+    let mut groups = Centroids::default();
+    groups.pack(centroids, &packed);
+    nearest(&packed, centroids, &groups, labels, distances);
+    Ok(())
 }
 
-/// [`assign`] for inputs already checked.
-pub(crate) fn nearest(points: Matrix<'_>, centroids: Matrix<'_>) -> Assignment {
-    let half_norms: Vec<f32> = (0..centroids.rows())
-        .map(|j| centroids.row(j).iter().map(|c| c * c).sum::<f32>() * 0.5)
-        .collect();
-    let mut out = Assignment {
-        labels: vec![0; points.rows()],
-        distances: vec![0.0; points.rows()],
-    };
-    out.labels
-        .par_chunks_mut(POINTS)
-        .zip(out.distances.par_chunks_mut(POINTS))
-        .enumerate()
-        .for_each_init(
-            || vec![0.0f32; POINTS * CENTROIDS.min(centroids.rows())],
-            |scores, (block, (labels, distances))| {
-                let first = block * POINTS;
-                nearest_of_block(points, centroids, &half_norms, first, labels, scores);
-                for (i, (label, distance)) in labels.iter().zip(distances).enumerate() {
-                    let (x, c) = (points.row(first + i), centroids.row(*label as usize));
-                    *distance = squared_distance(x, c);
-                }
-            },
-        );
-    out
-}
-
-fn nearest_of_block(
-    points: Matrix<'_>,
-    centroids: Matrix<'_>,
-    half_norms: &[f32],
-    first: usize,
+/// Labels and distances of points that are checked and packed.
+pub(crate) fn nearest(
+    points: &Points<'_>,
+    rows: Matrix<'_>,
+    centroids: &Centroids,
     labels: &mut [u32],
-    scores: &mut [f32],
+    distances: &mut [f32],
 ) {
-    let k = centroids.rows();
-    // Blocks of one width, the last of them moved back inside: a narrower product could round
-    // differently, and equal centroids would no longer have equal scores.
-    let width = k.div_ceil(k.div_ceil(CENTROIDS));
-    let mut best = vec![f32::NEG_INFINITY; labels.len()];
-    for begin in (0..k).step_by(width).map(|begin| begin.min(k - width)) {
-        products(points, first, labels.len(), centroids, begin, width, scores);
-        let halves = &half_norms[begin..begin + width];
-        let rows = scores.chunks_exact(width);
-        for ((row, best), label) in rows.zip(&mut best).zip(labels.iter_mut()) {
-            let (score, at) = largest(row, halves);
-            if score > *best {
-                (*best, *label) = (score, begin as u32 + at);
-            }
-        }
-    }
-}
-
-/// The largest `products[j] − halves[j]` and the lowest `j` that has it.
-fn largest(products: &[f32], halves: &[f32]) -> (f32, u32) {
-    let mut best = [f32::NEG_INFINITY; LANES];
-    let mut chunk_of_best = [0u32; LANES];
-    let (p, h) = (products.chunks_exact(LANES), halves.chunks_exact(LANES));
-    let rest = p.remainder().iter().zip(h.remainder());
-    let rest_begin = products.len() - p.remainder().len();
-    for (chunk, (p, h)) in p.zip(h).enumerate() {
-        for lane in 0..LANES {
-            let score = p[lane] - h[lane];
-            let better = score > best[lane];
-            best[lane] = if better { score } else { best[lane] };
-            chunk_of_best[lane] = if better {
-                chunk as u32
-            } else {
-                chunk_of_best[lane]
-            };
-        }
-    }
-    let lanes = best.iter().zip(chunk_of_best).enumerate();
-    let of_lanes = lanes.map(|(lane, (score, chunk))| (*score, chunk * LANES as u32 + lane as u32));
-    let of_rest = rest
+    // Enough tasks to keep every thread busy to the end.
+    let share = labels.len().div_ceil(4 * rayon::current_num_threads());
+    let span = share.next_multiple_of(96).clamp(96, SPAN);
+    labels
+        .par_chunks_mut(span)
+        .zip(distances.par_chunks_mut(span))
         .enumerate()
-        .map(|(j, (p, h))| (p - h, (rest_begin + j) as u32));
-    of_lanes
-        .chain(of_rest)
-        .fold((f32::NEG_INFINITY, 0), |a, b| {
-            if b.0 > a.0 || (b.0 == a.0 && b.1 < a.1) {
-                b
-            } else {
-                a
-            }
-        })
+        .for_each_init(Scratch::default, |scratch, (at, (labels, distances))| {
+            let mut task = Span {
+                points,
+                rows,
+                centroids,
+                begin: at * span,
+                labels,
+                scratch,
+            };
+            task.pass();
+            task.score_again();
+            task.decide_ties();
+            task.measure(distances);
+        });
 }
 
-/// `scores[i · width + j] = x_{first + i} · c_{begin + j}` for `rows` points and `width` centroids.
-fn products(
-    points: Matrix<'_>,
-    first: usize,
-    rows: usize,
-    centroids: Matrix<'_>,
+/// A thread's memory.
+#[derive(Default)]
+struct Scratch {
+    /// Best scores, `[strip][group][part]`.
+    best: Vec<Lanes>,
+    /// A transposed strip.
+    strip: Vec<Lanes>,
+    /// Groups that can hold the nearest centroid of a point of the span.
+    candidates: Vec<(u32, u32)>,
+    /// The points of `candidates`, sorted by group; those of group g end at `ends[g]`.
+    sorted: Vec<u32>,
+    ends: Vec<u32>,
+    /// For each point of the span.
+    leads: Vec<Lead>,
+}
+
+/// The best centroid of a point so far, in f32.
+#[derive(Clone, Copy)]
+struct Lead {
+    score: f32,
+    /// Scores closer than this cannot be told apart.
+    window: f32,
+    /// Another centroid is as close as that.
+    tied: bool,
+    /// Of those tied, the least distance in f64.
+    distance: f64,
+}
+
+/// A stretch of points on its way from pass to labels.
+struct Span<'a, 'b> {
+    points: &'a Points<'a>,
+    rows: Matrix<'a>,
+    centroids: &'a Centroids,
     begin: usize,
-    width: usize,
-    scores: &mut [f32],
-) {
-    assert!(
-        scores.len() >= rows * width
-            && first + rows <= points.rows()
-            && begin + width <= centroids.rows()
-            && points.cols() == centroids.cols()
-    );
-    // SAFETY: `Matrix` holds its rows inside its data, the assert bounds the rows and columns that
-    // are read and the scores that are written; `scores` is borrowed mutably, so nothing overlaps.
-    unsafe {
-        gemm::gemm(
-            rows,
-            width,
-            points.cols(),
-            scores.as_mut_ptr(),
-            1,
-            width as isize,
-            false,
-            points.rows_from(first).as_ptr(),
-            1,
-            points.stride() as isize,
-            centroids.rows_from(begin).as_ptr(),
-            centroids.stride() as isize,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
+    labels: &'b mut [u32],
+    scratch: &'b mut Scratch,
+}
+
+impl Span<'_, '_> {
+    /// Finds the groups that can hold the nearest centroids.
+    fn pass(&mut self) {
+        let groups = self.centroids.first.len();
+        let strip = self.points.strip();
+        let parts = strip / LANES;
+        let together = (BEST / (groups * parts)).max(1);
+        let strips = self.labels.len().div_ceil(strip);
+        self.scratch.candidates.clear();
+        for first in (0..strips).step_by(together) {
+            let count = together.min(strips - first);
+            let of_strip = groups * parts;
+            let needed = count * of_strip;
+            if self.scratch.best.len() < needed {
+                self.scratch.best.resize(needed, Lanes::ZERO);
+            }
+            match self.points.isa {
+                #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+                Isa::Amx => self.tiles(first, count),
+                _ => self.f32_strips(first, count),
+            }
+            for at in 0..count {
+                for part in 0..parts {
+                    let begin = (first + at) * strip + part * LANES;
+                    self.candidates(at * of_strip, begin, parts, part);
+                }
+            }
+        }
+    }
+
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    fn tiles(&mut self, first: usize, count: usize) {
+        let steps = crate::points::steps(self.rows.cols());
+        let of_strip = 2 * steps * LANES;
+        let begin = (self.begin / kernel::amx::POINTS + first) * of_strip;
+        kernel::amx::best_of_groups(
+            &self.points.tiles[begin..begin + count * of_strip],
+            &self.centroids.tiles,
+            &self.centroids.first_tiles,
+            steps,
+            &mut self.scratch.best[..count * self.centroids.first.len() * 2],
         );
     }
-}
 
-fn squared_distance(x: &[f32], c: &[f32]) -> f32 {
-    // Sums side by side: a fixed order that the compiler can vectorise.
-    let mut sums = [0.0f32; LANES];
-    let (xs, cs) = (x.chunks_exact(LANES), c.chunks_exact(LANES));
-    let rest: f32 = xs
-        .remainder()
-        .iter()
-        .zip(cs.remainder())
-        .map(|(a, b)| (a - b) * (a - b))
-        .sum();
-    for (a, b) in xs.zip(cs) {
-        for ((s, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *s += (a - b) * (a - b);
+    fn f32_strips(&mut self, first: usize, count: usize) {
+        let of_strip = self.centroids.first.len() * (STRIP / LANES);
+        let scratch = &mut *self.scratch;
+        let lines = self.rows.cols() * (STRIP / LANES);
+        scratch.strip.resize(lines, Lanes::ZERO);
+        for (at, best) in scratch.best.chunks_exact_mut(of_strip).take(count).enumerate() {
+            let begin = self.begin + (first + at) * STRIP;
+            self.points.transpose(begin, &mut scratch.strip);
+            let (lines, starts) = (&self.centroids.lines, &self.centroids.first);
+            kernel::best_of_groups(self.points.isa, &scratch.strip, lines, starts, best);
         }
     }
-    sums.iter().sum::<f32>() + rest
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_equal_scores_the_lowest_index_wins() {
-        for len in [1, 15, 16, 17, 40, 512] {
-            let halves = vec![0.0; len];
-            for (a, b) in [(0, len - 1), (len / 2, len - 1), (len / 3, len / 2)] {
-                let mut products = vec![-1.0; len];
-                (products[a], products[b]) = (2.0, 2.0);
-                assert_eq!(largest(&products, &halves), (2.0, a as u32), "{len}");
+    /// Takes up the candidates of the 16 points from `begin` of the span on, whose best scores lie
+    /// from `at` on.
+    fn candidates(&mut self, at: usize, begin: usize, parts: usize, part: usize) {
+        let Some(count) = self.labels.len().checked_sub(begin).map(|n| n.min(LANES)) else {
+            return;
+        };
+        let window = self.centroids.pass.expect("packed centroids");
+        let of_strip = self.centroids.first.len() * parts;
+        let scratch = &mut *self.scratch;
+        let best = &scratch.best[at..at + of_strip];
+        let highest = best[part..].iter().step_by(parts);
+        let highest = highest.fold(Lanes::all(f32::NEG_INFINITY), |a, b| a.max(*b));
+        // Lanes beyond the last point reach for nothing.
+        let mut threshold = Lanes::all(f32::INFINITY);
+        for lane in 0..count {
+            let (error, norm) = self.points.rounding(self.begin + begin + lane);
+            threshold.0[lane] = highest.0[lane] - window.of(error, norm);
+        }
+        let candidates = &mut scratch.candidates;
+        let isa = self.points.isa;
+        kernel::reaching(isa, best, parts, part, &threshold, &mut |group, mask| {
+            let mut left = mask;
+            while left != 0 {
+                let lane = left.trailing_zeros();
+                left &= left - 1;
+                candidates.push((group as u32, begin as u32 + lane));
             }
+        });
+    }
+
+    /// Scores the candidates in f32, group by group.
+    fn score_again(&mut self) {
+        self.sort();
+        self.lead();
+        let columns = self.rows.cols();
+        let scratch = &mut *self.scratch;
+        let mut begin = 0;
+        for group in 0..self.centroids.first.len() {
+            let end = scratch.ends[group] as usize;
+            let asking = &scratch.sorted[begin..end];
+            let lines = &self.centroids.lines[group * columns..][..columns];
+            let row = |i: u32| self.points.rows.row(self.begin + i as usize);
+            for (at, some) in asking.chunks(TOGETHER).enumerate() {
+                let ahead = begin + (at + 2) * TOGETHER;
+                let ahead = scratch.sorted.get(ahead..).unwrap_or_default();
+                ahead.iter().take(TOGETHER).for_each(|i| kernel::prefetch(row(*i)));
+                // The last one fills the places that are left.
+                let point = |i: usize| some[i.min(some.len() - 1)];
+                let rows = std::array::from_fn(|i| row(point(i)));
+                let windows =
+                    std::array::from_fn(|i| scratch.leads[point(i) as usize].window);
+                let isa = self.points.isa;
+                let first = &self.centroids.first[group];
+                let found = kernel::leaders(isa, rows, windows, lines, first);
+                for (i, (score, mask)) in some.iter().zip(found) {
+                    let lead = &mut scratch.leads[*i as usize];
+                    if lead.take(score, mask) {
+                        let lane = mask.trailing_zeros();
+                        self.labels[*i as usize] = (group * LANES) as u32 + lane;
+                    }
+                }
+            }
+            begin = end;
         }
     }
+
+    /// Candidates by group, in the order of points.
+    fn sort(&mut self) {
+        let scratch = &mut *self.scratch;
+        scratch.ends.clear();
+        scratch.ends.resize(self.centroids.first.len(), 0);
+        for (group, _) in &scratch.candidates {
+            scratch.ends[*group as usize] += 1;
+        }
+        let mut end = 0;
+        for count in &mut scratch.ends {
+            (*count, end) = (end, end + *count);
+        }
+        scratch.sorted.resize(scratch.candidates.len(), 0);
+        for (group, point) in &scratch.candidates {
+            let end = &mut scratch.ends[*group as usize];
+            scratch.sorted[*end as usize] = *point;
+            *end += 1;
+        }
+    }
+
+    /// A lead for every point that any score beats.
+    fn lead(&mut self) {
+        let window = self.centroids.exact.expect("packed centroids");
+        let origin = self.points.origin_norm;
+        let leads = (0..self.labels.len()).map(|i| {
+            let (error, norm) = self.points.rounding(self.begin + i);
+            // With AMX these are of the moved point.
+            let whole = match self.points.isa {
+                Isa::Amx => crate::window::round_up(
+                    f64::from(error) + f64::from(norm) + origin,
+                ),
+                _ => norm,
+            };
+            Lead {
+                score: f32::NEG_INFINITY,
+                window: window.of(0.0, whole),
+                tied: false,
+                distance: f64::INFINITY,
+            }
+        });
+        self.scratch.leads.clear();
+        self.scratch.leads.extend(leads);
+    }
+
+    /// Compares by f64 distance what f32 could not tell apart.
+    fn decide_ties(&mut self) {
+        let scratch = &mut *self.scratch;
+        if !scratch.leads.iter().any(|lead| lead.tied) {
+            return;
+        }
+        let columns = self.rows.cols();
+        let mut begin = 0;
+        for group in 0..self.centroids.first.len() {
+            let end = scratch.ends[group] as usize;
+            for i in &scratch.sorted[begin..end] {
+                let lead = &mut scratch.leads[*i as usize];
+                if !lead.tied {
+                    continue;
+                }
+                let point = self.points.rows.row(self.begin + *i as usize);
+                let lines = &self.centroids.lines[group * columns..][..columns];
+                let scores = kernel::scores(point, lines, &self.centroids.first[group]);
+                let centroids = group * LANES..self.rows.rows().min((group + 1) * LANES);
+                for (c, score) in centroids.zip(scores.0) {
+                    if score < lead.score - lead.window {
+                        continue;
+                    }
+                    let distance = distance64(point, self.rows.row(c));
+                    if distance < lead.distance {
+                        lead.distance = distance;
+                        self.labels[*i as usize] = c as u32;
+                    }
+                }
+            }
+            begin = end;
+        }
+    }
+
+    fn measure(&self, distances: &mut [f32]) {
+        for (i, (label, distance)) in self.labels.iter().zip(distances).enumerate() {
+            if let Some(ahead) = self.labels.get(i + 8) {
+                kernel::prefetch(self.rows.row(*ahead as usize));
+            }
+            let (x, c) = (
+                self.points.rows.row(self.begin + i),
+                self.rows.row(*label as usize),
+            );
+            *distance = kernel::distance(self.points.isa, x, c);
+        }
+    }
+}
+
+impl Lead {
+    /// Takes up a group's best score and the lanes close to it; whether it leads now.
+    ///
+    /// Whatever is within the window of the last lead leaves `tied` set: it was itself close to
+    /// the lead when it came, or the lead was close to it.
+    #[inline]
+    fn take(&mut self, score: f32, close: u16) -> bool {
+        if score < self.score - self.window {
+            return false;
+        }
+        let clear = score > self.score + self.window;
+        self.tied = !clear || close.count_ones() > 1;
+        let leads = score > self.score;
+        if leads {
+            self.score = score;
+        }
+        leads
+    }
+}
+
+/// What decides: `Σ(x − c)²` over the columns in order.
+fn distance64(x: &[f32], c: &[f32]) -> f64 {
+    let squares = x.iter().zip(c).map(|(x, c)| (f64::from(*x) - f64::from(*c)).powi(2));
+    squares.sum()
 }

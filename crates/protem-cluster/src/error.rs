@@ -85,6 +85,14 @@ pub enum ClusterError {
         /// What the system said.
         reason: String,
     },
+    /// A level of instructions that this machine has not.
+    #[error("no level {name:?} of vector instructions here: this machine has {available}")]
+    Isa {
+        /// Its name.
+        name: String,
+        /// The names there are.
+        available: String,
+    },
     /// A distance below zero.
     #[error("the distance of row {row} is {distance}, below zero")]
     Negative {

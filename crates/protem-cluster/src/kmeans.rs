@@ -1,6 +1,9 @@
 //! Lloyd's algorithm as faiss's `Clustering` runs it.
 
-use crate::assign::{Assignment, nearest};
+use crate::assign::nearest;
+use crate::centroids::Centroids;
+use crate::isa::Isa;
+use crate::points::Points;
 use crate::error::ClusterError;
 use crate::fit::{Fit, IterationStats, Warning};
 use crate::matrix::Matrix;
@@ -46,8 +49,9 @@ impl KMeans {
         points: Matrix<'_>,
         mut listener: impl FnMut(&IterationStats) -> ControlFlow<()>,
     ) -> Result<Fit, ClusterError> {
-        self.check(points)?;
+        let isa = Isa::chosen()?;
         let threads = Threads::new(self.threads)?;
+        threads.run(|| self.check(points, isa))?;
         let mut iterations = Vec::new();
         let centroids = if self.k == points.rows() {
             self.shaped(gather(points, 0..self.k), points.cols())
@@ -55,7 +59,13 @@ impl KMeans {
             self.best_of_restarts(points, &threads, &mut iterations, &mut listener)?
         };
         let view = Matrix::new(&centroids, self.k, points.cols())?;
-        let Assignment { labels, distances } = threads.run(|| nearest(points, view));
+        let (mut labels, mut distances) = (vec![0; points.rows()], vec![0.0; points.rows()]);
+        threads.run(|| {
+            let packed = Points::pack(points, isa);
+            let mut groups = Centroids::default();
+            groups.pack(view, &packed);
+            nearest(&packed, view, &groups, &mut labels, &mut distances);
+        });
         let mut sizes = vec![0; self.k];
         labels.iter().for_each(|l| sizes[*l as usize] += 1);
         Ok(Fit {
@@ -71,14 +81,14 @@ impl KMeans {
         })
     }
 
-    fn check(&self, points: Matrix<'_>) -> Result<(), ClusterError> {
+    fn check(&self, points: Matrix<'_>, isa: Isa) -> Result<(), ClusterError> {
         if self.k > points.rows() {
             return Err(ClusterError::Clusters {
                 k: self.k,
                 points: points.rows(),
             });
         }
-        points.check()?;
+        points.check(isa)?;
         let Init::Given(values) = &self.init else {
             return Ok(());
         };
@@ -87,7 +97,7 @@ impl KMeans {
             cols: points.cols(),
             found: values.len(),
         })?;
-        view.check()
+        view.check(isa)
     }
 
     fn warnings(&self, points: usize) -> Vec<Warning> {
@@ -147,11 +157,19 @@ impl KMeans {
         };
         let mut rng = self.rng(2 * restart as u64 + 1);
         // Labels that the centroids are the means of.
+        let isa = Isa::chosen()?;
+        let packed = threads.run(|| Points::pack(points, isa));
+        let mut groups = Centroids::default();
+        let mut distances = vec![0.0; points.rows()];
         let mut settled: Option<Vec<u32>> = None;
         for iteration in 0..self.iterations {
             let begun = Instant::now();
             let view = Matrix::new(&run.centroids, self.k, points.cols())?;
-            let Assignment { labels, distances } = threads.run(|| nearest(points, view));
+            let mut labels = vec![0; points.rows()];
+            threads.run(|| {
+                groups.pack(view, &packed);
+                nearest(&packed, view, &groups, &mut labels, &mut distances);
+            });
             run.objective = distances.iter().map(|d| *d as f64).sum();
             let mut sizes = threads.run(|| means(points, &labels, &mut run.centroids));
             let squares: f64 = sizes.iter().map(|s| (*s as f64).powi(2)).sum();

@@ -8,19 +8,26 @@
 //! The crate knows nothing of where points come from.
 
 mod assign;
+mod bf16;
+mod centroids;
 mod concentration;
 mod error;
 mod fit;
+mod isa;
+mod kernel;
 mod kmeans;
 mod matrix;
+mod points;
 mod settings;
 mod threads;
 mod update;
+mod window;
 
 pub use assign::{Assignment, assign};
 pub use concentration::{ConcentrationParams, concentration};
 pub use error::ClusterError;
 pub use fit::{Fit, IterationStats, Warning};
+pub use isa::Isa;
 pub use matrix::Matrix;
 pub use settings::{Init, KMeans, KMeansBuilder};
 

@@ -1,6 +1,8 @@
 //! A borrowed view of points.
 
 use crate::error::ClusterError;
+use crate::isa::Isa;
+use rayon::prelude::*;
 
 /// Largest squared length of a row: `|x − c|²` is at most four times that of the longer one, and
 /// must stay finite.
@@ -83,25 +85,17 @@ impl<'a> Matrix<'a> {
         &self.data[i * self.stride..][..self.cols]
     }
 
-    pub(crate) fn stride(&self) -> usize {
-        self.stride
-    }
-
-    /// The data from row `i` on, with what lies between rows.
-    pub(crate) fn rows_from(&self, i: usize) -> &'a [f32] {
-        &self.data[i * self.stride..]
-    }
-
     /// Whether distances between these rows can be computed and labelled.
-    pub(crate) fn check(&self) -> Result<(), ClusterError> {
+    pub(crate) fn check(&self, isa: Isa) -> Result<(), ClusterError> {
         if self.rows > u32::MAX as usize {
             return Err(ClusterError::TooMany { rows: self.rows });
         }
         // One sum tells both: it is NaN or infinite where a value is.
-        let row = (0..self.rows).find(|i| {
-            let square: f32 = self.row(*i).iter().map(|x| x * x).sum();
+        let bad = |i: &usize| {
+            let square = crate::kernel::squares(isa, self.row(*i));
             square.is_nan() || square > LONGEST
-        });
+        };
+        let row = (0..self.rows).into_par_iter().with_min_len(256).find_first(bad);
         match row {
             Some(row) if self.row(row).iter().all(|x| x.is_finite()) => {
                 Err(ClusterError::TooLarge {

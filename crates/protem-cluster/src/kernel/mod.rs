@@ -18,7 +18,7 @@ mod avx512;
 mod portable;
 mod vectors;
 
-pub(crate) use vectors::{add_weighted, distance, squares};
+pub(crate) use vectors::{add_weighted, distance, moved_sums, round_row, squares, squares64};
 
 use crate::isa::Isa;
 
@@ -89,27 +89,51 @@ pub(crate) fn best_of_groups(
     }
 }
 
-/// The scores of four points against one group.
+/// What a group holds for a point: its best score, and the lanes within the point's window of it.
+pub(crate) type Leaders = (f32, u16);
+
+/// The leaders of one group for four points.
 ///
 /// # Panics
 /// If the level is not this machine's, or a point has not the group's columns.
 #[inline]
-pub(crate) fn scores(
+pub(crate) fn leaders(
     isa: Isa,
     points: [&[f32]; TOGETHER],
+    windows: [f32; TOGETHER],
     group: &[Lanes],
     first: &Lanes,
-) -> [Lanes; TOGETHER] {
+) -> [Leaders; TOGETHER] {
     for point in points {
         assert_eq!(point.len(), group.len(), "a value per column");
     }
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Amx => avx512::scores(points, group, first),
+        Isa::Avx512 | Isa::Amx => avx512::leaders(points, windows, group, first),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::scores(points, group, first),
-        _ => portable::scores(points, group, first),
+        Isa::Avx2 => avx2::leaders(points, windows, group, first),
+        _ => std::array::from_fn(|i| {
+            portable::leaders(&scores(points[i], group, first), windows[i])
+        }),
     }
+}
+
+/// The scores of a point against one group, in plain Rust.
+pub(crate) fn scores(point: &[f32], group: &[Lanes], first: &Lanes) -> Lanes {
+    portable::scores(point, group, first)
+}
+
+/// Asks for a point's values before they are needed.
+#[inline]
+pub(crate) fn prefetch(values: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in values.chunks(LANES) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which reads nothing; SSE is part of every x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
 }
 
 /// Calls `found(group, lanes)` for each group of a strip's part in which some lane's best reaches

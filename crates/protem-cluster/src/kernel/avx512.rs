@@ -1,0 +1,174 @@
+//! f32 scores with 512-bit vectors: 8 centroids by 48 points in 24 registers.
+//!
+//! The points of a strip lie transposed, 16 to a vector, and the centroids' values are broadcast
+//! from memory inside the multiply-add; so 24 multiply-adds wait for 11 loads, and the maximum
+//! over a group is taken down the registers.
+
+use super::{LANES, Lanes, Leaders, STRIP, TOGETHER};
+use std::arch::x86_64::*;
+
+const PARTS: usize = STRIP / LANES;
+/// Centroids whose sums are in registers at once: half a group.
+const ROWS: usize = LANES / 2;
+
+fn check() {
+    assert!(
+        is_x86_feature_detected!("avx512f"),
+        "AVX-512 is not usable here"
+    );
+}
+
+/// As [`super::best_of_groups`], which checks the sizes.
+pub(super) fn best_of_groups(
+    points: &[Lanes],
+    groups: &[Lanes],
+    first: &[Lanes],
+    best: &mut [Lanes],
+) {
+    check();
+    let columns = points.len() / PARTS;
+    assert_eq!(groups.len(), first.len() * columns, "a line per column");
+    let of_groups = groups.chunks_exact(columns).zip(first);
+    for ((group, first), best) in of_groups.zip(best.chunks_exact_mut(PARTS)) {
+        // SAFETY: AVX-512 F is there; strip and group have the same number of columns.
+        unsafe {
+            let [low, high] = [half(points, group, first, 0), half(points, group, first, ROWS)];
+            for (part, best) in best.iter_mut().enumerate() {
+                store(_mm512_max_ps(low[part], high[part]), best);
+            }
+        }
+    }
+}
+
+/// The best of centroids `begin` to `begin + 8` of a group for each point of the strip.
+///
+/// # Safety
+/// AVX-512 F; three lines of `points` for each of `group`, and `begin` at most 8.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn half(points: &[Lanes], group: &[Lanes], first: &Lanes, begin: usize) -> [__m512; PARTS] {
+    let mut sums = [[_mm512_setzero_ps(); PARTS]; ROWS];
+    for (row, sums) in sums.iter_mut().enumerate() {
+        *sums = [_mm512_set1_ps(first.0[begin + row]); PARTS];
+    }
+    for (point, centroids) in points.chunks_exact(PARTS).zip(group) {
+        let x = [load(&point[0]), load(&point[1]), load(&point[2])];
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: `begin + row` is below 16.
+            let c = _mm512_set1_ps(unsafe { *centroids.0.get_unchecked(begin + row) });
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = _mm512_fmadd_ps(x, c, *sum);
+            }
+        }
+    }
+    let mut best = sums[0];
+    for sums in &sums[1..] {
+        for (best, sum) in best.iter_mut().zip(sums) {
+            *best = _mm512_max_ps(*best, *sum);
+        }
+    }
+    best
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn load(lanes: &Lanes) -> __m512 {
+    // SAFETY: 64 bytes on a boundary of 64.
+    unsafe { _mm512_load_ps(lanes.0.as_ptr()) }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn store(value: __m512, lanes: &mut Lanes) {
+    // SAFETY: 64 bytes on a boundary of 64.
+    unsafe { _mm512_store_ps(lanes.0.as_mut_ptr(), value) }
+}
+
+/// As [`super::leaders`], which checks the sizes.
+pub(super) fn leaders(
+    points: [&[f32]; TOGETHER],
+    windows: [f32; TOGETHER],
+    group: &[Lanes],
+    first: &Lanes,
+) -> [Leaders; TOGETHER] {
+    check();
+    assert!(points.iter().all(|x| x.len() >= group.len()));
+    // SAFETY: AVX-512 F is there, and each point has a value for each line of the group.
+    let scores = unsafe { scores_of(points, group, first) };
+    std::array::from_fn(|i| {
+        // SAFETY: AVX-512 F is there.
+        unsafe { leaders_of(scores[i], windows[i]) }
+    })
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn leaders_of(scores: __m512, window: f32) -> Leaders {
+    let best = _mm512_reduce_max_ps(scores);
+    let least = _mm512_set1_ps(best - window);
+    (best, _mm512_cmp_ps_mask::<_CMP_GE_OQ>(scores, least))
+}
+
+/// # Safety
+/// AVX-512 F; each point has at least `group.len()` values.
+#[target_feature(enable = "avx512f")]
+unsafe fn scores_of(
+    points: [&[f32]; TOGETHER],
+    group: &[Lanes],
+    first: &Lanes,
+) -> [__m512; TOGETHER] {
+    // Two sums a point: eight multiply-adds in flight cover their latency.
+    let mut sums = [[load(first), _mm512_setzero_ps()]; TOGETHER];
+    let pairs = group.chunks_exact(2);
+    let odd = pairs.remainder();
+    for (pair, lines) in pairs.enumerate() {
+        for (half, line) in lines.iter().enumerate() {
+            let c = load(line);
+            for (x, sums) in points.iter().zip(&mut sums) {
+                // SAFETY: `2·pair + half` is below `group.len()`.
+                let x = _mm512_set1_ps(unsafe { *x.get_unchecked(2 * pair + half) });
+                sums[half] = _mm512_fmadd_ps(x, c, sums[half]);
+            }
+        }
+    }
+    let mut scores = [_mm512_setzero_ps(); TOGETHER];
+    for ((x, sums), score) in points.iter().zip(&sums).zip(&mut scores) {
+        *score = _mm512_add_ps(sums[0], sums[1]);
+        if let Some(line) = odd.first() {
+            let x = _mm512_set1_ps(x[group.len() - 1]);
+            *score = _mm512_fmadd_ps(x, load(line), *score);
+        }
+    }
+    scores
+}
+
+/// As [`super::reaching`].
+#[inline]
+pub(super) fn reaching(
+    best: &[Lanes],
+    parts: usize,
+    part: usize,
+    threshold: &Lanes,
+    found: &mut impl FnMut(usize, u16),
+) {
+    check();
+    // SAFETY: AVX-512 F is there.
+    unsafe { reaching_in(best, parts, part, threshold, found) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn reaching_in(
+    best: &[Lanes],
+    parts: usize,
+    part: usize,
+    threshold: &Lanes,
+    found: &mut impl FnMut(usize, u16),
+) {
+    let threshold = load(threshold);
+    for (group, best) in best.iter().skip(part).step_by(parts).enumerate() {
+        let mask = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(load(best), threshold);
+        if mask != 0 {
+            found(group, mask);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Sums over the columns of one point, in an order of their own on every level.
+//!
+//! Products and sums are rounded one by one, never fused, and sums run in 16 lanes and then over
+//! them: the levels differ in the width of their instructions, not in a bit.
+
+use super::LANES;
+use crate::centroids::{MovedSums, moved_sums_of};
+use crate::isa::Isa;
+use crate::points::round_moved;
+
+/// Compiles a function once per level: the same operations in wider instructions.
+macro_rules! on_every_level {
+    ($(#[$doc:meta])* $name:ident = $body:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?) => {
+        $(#[$doc])*
+        #[inline]
+        pub(crate) fn $name(isa: Isa, $($arg: $type),*) $(-> $result)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
+                fn wide($($arg: $type),*) $(-> $result)? {
+                    $body($($arg),*)
+                }
+                #[target_feature(enable = "avx2")]
+                fn narrow($($arg: $type),*) $(-> $result)? {
+                    $body($($arg),*)
+                }
+                match isa {
+                    Isa::Avx512 | Isa::Amx
+                        if is_x86_feature_detected!("avx512f")
+                            && is_x86_feature_detected!("avx512dq")
+                            && is_x86_feature_detected!("avx512vl") =>
+                    {
+                        // SAFETY: the features are there.
+                        return unsafe { wide($($arg),*) };
+                    }
+                    Isa::Avx2 if is_x86_feature_detected!("avx2") => {
+                        // SAFETY: the feature is there.
+                        return unsafe { narrow($($arg),*) };
+                    }
+                    _ => {}
+                }
+            }
+            let _ = isa;
+            $body($($arg),*)
+        }
+    };
+}
+
+on_every_level! {
+    /// `Σ(x − c)²`.
+    distance = distance_of(x: &[f32], c: &[f32]) -> f32
+}
+
+on_every_level! {
+    /// `Σx²`.
+    squares = squares_of(x: &[f32]) -> f32
+}
+
+on_every_level! {
+    /// `sums += weight · x`.
+    add_weighted = add_weighted_of(sums: &mut [f64], weight: f64, x: &[f32])
+}
+
+on_every_level! {
+    /// `Σx²` in f64.
+    squares64 = squares64_of(x: &[f32]) -> f64
+}
+
+on_every_level! {
+    /// See [`round_moved`].
+    round_row = round_moved(x: &[f32], origin: &[f32], rounded: &mut [u16]) -> (f64, f64)
+}
+
+on_every_level! {
+    /// See [`moved_sums_of`].
+    moved_sums = moved_sums_of(c: &[f32], origin: &[f32]) -> MovedSums
+}
+
+#[inline(always)]
+fn squares64_of(x: &[f32]) -> f64 {
+    let mut sums = [0.0f64; LANES];
+    let xs = x.chunks_exact(LANES);
+    let rest: f64 = xs.remainder().iter().map(|a| f64::from(*a).powi(2)).sum();
+    for a in xs {
+        for (s, a) in sums.iter_mut().zip(a) {
+            *s += f64::from(*a) * f64::from(*a);
+        }
+    }
+    sums.iter().sum::<f64>() + rest
+}
+
+#[inline(always)]
+fn distance_of(x: &[f32], c: &[f32]) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let (xs, cs) = (x.chunks_exact(LANES), c.chunks_exact(LANES));
+    let rest: f32 = xs
+        .remainder()
+        .iter()
+        .zip(cs.remainder())
+        .map(|(a, b)| (a - b) * (a - b))
+        .sum();
+    for (a, b) in xs.zip(cs) {
+        for ((s, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *s += (a - b) * (a - b);
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+#[inline(always)]
+fn squares_of(x: &[f32]) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let xs = x.chunks_exact(LANES);
+    let rest: f32 = xs.remainder().iter().map(|a| a * a).sum();
+    for a in xs {
+        for (s, a) in sums.iter_mut().zip(a) {
+            *s += a * a;
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+#[inline(always)]
+fn add_weighted_of(sums: &mut [f64], weight: f64, x: &[f32]) {
+    for (s, x) in sums.iter_mut().zip(x) {
+        *s += weight * f64::from(*x);
+    }
+}

@@ -1,0 +1,161 @@
+//! Points as the passes read them, prepared once for all iterations and all numbers of clusters.
+
+use crate::bf16;
+use crate::isa::Isa;
+use crate::kernel::{Halves, LANES, Lanes, STRIP};
+use crate::matrix::Matrix;
+use crate::window::round_up;
+use rayon::prelude::*;
+
+/// bf16 values of a tile's row.
+const STEP: usize = 2 * LANES;
+/// Strips packed by one task.
+const STRIPS: usize = 16;
+/// Rows whose mean is the origin, at most.
+const SAMPLED: usize = 1024;
+
+/// Points with what a pass needs beside them.
+pub(crate) struct Points<'a> {
+    pub rows: Matrix<'a>,
+    pub isa: Isa,
+    /// Subtracted from points and centroids before they are rounded, so that a common offset costs
+    /// no precision.
+    pub origin: Vec<f32>,
+    /// Length of the origin, or more.
+    pub origin_norm: f64,
+    /// With AMX: strips of 32 points, each two blocks of 16, each `steps` tiles whose row r holds
+    /// columns 2r and 2r + 1 of 16 points.
+    pub tiles: Vec<Halves>,
+    /// With AMX: how far the moved point lies from its bf16, or more.
+    errors: Vec<f32>,
+    /// Length of what the pass multiplies, the point or its bf16, or more.
+    norms: Vec<f32>,
+}
+
+/// A tile's rows for `columns` values.
+pub(crate) fn steps(columns: usize) -> usize {
+    columns.div_ceil(STEP)
+}
+
+impl<'a> Points<'a> {
+    /// For the passes of `isa`.
+    pub fn pack(rows: Matrix<'a>, isa: Isa) -> Self {
+        let origin = mean(rows);
+        let norm = |x: &[f32]| x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        let mut points = Self {
+            rows,
+            isa,
+            origin_norm: norm(&origin) * (1.0 + 1e-12),
+            origin,
+            tiles: Vec::new(),
+            errors: Vec::new(),
+            norms: vec![0.0; rows.rows()],
+        };
+        match isa {
+            Isa::Amx => points.pack_tiles(),
+            _ => {
+                let of_strips = points.norms.par_chunks_mut(STRIP * STRIPS).enumerate();
+                of_strips.for_each(|(at, norms)| {
+                    for (i, norm) in norms.iter_mut().enumerate() {
+                        let row = rows.row(at * STRIP * STRIPS + i);
+                        *norm = round_up(crate::kernel::squares64(isa, row).sqrt());
+                    }
+                });
+            }
+        }
+        points
+    }
+
+    fn pack_tiles(&mut self) {
+        let (n, rows, isa) = (self.rows.rows(), self.rows, self.isa);
+        let of_block = steps(rows.cols()) * LANES;
+        let origin = &self.origin;
+        self.tiles = vec![Halves::ZERO; n.div_ceil(2 * LANES) * 2 * of_block];
+        self.errors = vec![0.0; n];
+        let of_blocks = self.tiles.par_chunks_mut(of_block * STRIPS);
+        let errors = self.errors.par_chunks_mut(LANES * STRIPS);
+        let norms = self.norms.par_chunks_mut(LANES * STRIPS);
+        let all = of_blocks.zip(errors.zip(norms)).enumerate();
+        all.for_each_init(
+            || vec![0u16; of_block * 2],
+            |rounded, (at, (tiles, (errors, norms)))| {
+                let of_points = errors.iter_mut().zip(norms).enumerate();
+                for (i, (error, norm)) in of_points {
+                    let row = rows.row(at * LANES * STRIPS + i);
+                    let (e, n) = crate::kernel::round_row(isa, row, origin, rounded);
+                    (*error, *norm) = (round_up(e.sqrt()), round_up(n.sqrt()));
+                    let tiles = &mut tiles[i / LANES * of_block..][..of_block];
+                    for (pair, line) in rounded.chunks_exact(2).zip(tiles) {
+                        line.0[2 * (i % LANES)..][..2].copy_from_slice(pair);
+                    }
+                }
+            },
+        );
+    }
+
+    /// How far point `i` was rounded, and the length of what it was rounded to.
+    #[inline]
+    pub fn rounding(&self, i: usize) -> (f32, f32) {
+        (self.errors.get(i).copied().unwrap_or(0.0), self.norms[i])
+    }
+
+    /// Points of a strip of this level.
+    pub fn strip(&self) -> usize {
+        match self.isa {
+            Isa::Amx => 2 * LANES,
+            _ => STRIP,
+        }
+    }
+
+    /// A strip of the f32 passes, transposed: lane `i % 16` of line `column · 3 + i / 16` is point
+    /// `begin + i`; lines beyond the last point are left as they are.
+    pub fn transpose(&self, begin: usize, strip: &mut [Lanes]) {
+        const PARTS: usize = STRIP / LANES;
+        for i in 0..STRIP.min(self.rows.rows() - begin) {
+            let row = self.rows.row(begin + i);
+            for (x, lines) in row.iter().zip(strip.chunks_exact_mut(PARTS)) {
+                lines[i / LANES].0[i % LANES] = *x;
+            }
+        }
+    }
+}
+
+/// The mean of up to a thousand rows, evenly spread: where the points lie, roughly.
+fn mean(rows: Matrix<'_>) -> Vec<f32> {
+    let mut sums = vec![0.0f64; rows.cols()];
+    let every = rows.rows().div_ceil(SAMPLED).max(1);
+    let taken = rows.rows().div_ceil(every).max(1);
+    for i in (0..rows.rows()).step_by(every) {
+        for (s, x) in sums.iter_mut().zip(rows.row(i)) {
+            *s += f64::from(*x);
+        }
+    }
+    sums.iter().map(|s| (s / taken as f64) as f32).collect()
+}
+
+/// Rounds `x − origin` to bf16 into `rounded`, which is as long or longer. Returns the squared
+/// length of what was rounded away and that of the result.
+#[inline(always)]
+pub(crate) fn round_moved(x: &[f32], origin: &[f32], rounded: &mut [u16]) -> (f64, f64) {
+    let mut errors = [0.0f64; LANES];
+    let mut squares = [0.0f64; LANES];
+    let mut one = |x: f32, o: f32, rounded: &mut u16, lane: usize| {
+        *rounded = bf16::round(x - o);
+        let value = f64::from(bf16::value(*rounded));
+        let error = (f64::from(x) - f64::from(o)) - value;
+        errors[lane] += error * error;
+        squares[lane] += value * value;
+    };
+    let whole = x.len() / LANES * LANES;
+    for begin in (0..whole).step_by(LANES) {
+        let (x, o) = (&x[begin..][..LANES], &origin[begin..][..LANES]);
+        let rounded = &mut rounded[begin..][..LANES];
+        for lane in 0..LANES {
+            one(x[lane], o[lane], &mut rounded[lane], lane);
+        }
+    }
+    for at in whole..x.len() {
+        one(x[at], origin[at], &mut rounded[at], 0);
+    }
+    (errors.iter().sum(), squares.iter().sum())
+}
