@@ -5,13 +5,17 @@ use serde_json::Value;
 
 #[test]
 fn every_command_shows_an_example() {
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 13] = [
         &[],
         &["train"],
         &["eval"],
         &["eval", "knn"],
         &["eval", "ami"],
         &["embed"],
+        &["bench"],
+        &["bench", "step"],
+        &["bench", "features"],
+        &["doctor"],
         &["config"],
         &["config", "schema"],
         &["config", "show"],
@@ -32,6 +36,55 @@ fn every_command_shows_an_example() {
         assert!(ended.stdout.contains(example), "{example}");
     }
     run(&mut protem(&["trian"])).expect(2);
+}
+
+#[test]
+fn bench_times_every_kind_of_step() {
+    let small = [
+        "--width=8",
+        "--batch=8",
+        "--image-size=16",
+        "--iters=2",
+        "--json",
+    ];
+    let kinds: [&[&str]; 4] = [
+        &["bench", "step"],
+        &["bench", "step", "--what=pcl", "--threads=2"],
+        &["bench", "features", "--threads=1"],
+        &["bench", "step", "--encoder=resnet50", "--stem=imagenet"],
+    ];
+    for kind in kinds {
+        for precision in ["f32", "bf16"] {
+            let precision_flag = format!("--precision={precision}");
+            let ended = run(protem(kind).args(small).arg(precision_flag)).expect(0);
+            let found: Value = serde_json::from_str(&ended.stdout).unwrap();
+            let seconds = found["median_seconds"].as_f64().unwrap();
+            let rate = found["images_per_second"].as_f64().unwrap();
+            assert!((rate * seconds - 8.0).abs() < 1e-6, "{found}");
+            assert!(found["peak_bytes"].as_u64().unwrap() > 0, "{found}");
+            assert_eq!(found["precision"], precision);
+        }
+    }
+    let ended = run(protem(&["bench", "step"]).arg("--iters=0")).expect(2);
+    assert!(ended.stderr.contains("at least 1"), "{}", ended.stderr);
+    let ended = run(protem(&["bench", "step"]).arg("--precision=f16")).expect(2);
+    assert!(ended.stderr.contains("`bf16`"), "{}", ended.stderr);
+}
+
+#[test]
+fn doctor_names_the_kernels_and_can_be_told_others() {
+    let ended = run(&mut protem(&["doctor", "--json"])).expect(0);
+    let found: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let available = found["isa_available"].as_array().unwrap();
+    assert_eq!(available.last(), Some(&found["isa"]), "{found}");
+    for level in available {
+        let level = level.as_str().unwrap();
+        let ended = run(protem(&["doctor"]).env("PROTEM_ISA", level)).expect(0);
+        let line = format!("{level}, as PROTEM_ISA says");
+        assert!(ended.stdout.contains(&line), "{}", ended.stdout);
+    }
+    let ended = run(protem(&["doctor"]).env("PROTEM_ISA", "mmx")).expect(2);
+    assert!(ended.stderr.contains("portable"), "{}", ended.stderr);
 }
 
 #[test]
@@ -56,7 +109,7 @@ fn the_schema_documents_every_key() {
         }
     }
     assert!(seen > 45, "{seen}");
-    for value in ["pcl-v1", "moco-v2", "f32", "cosine"] {
+    for value in ["pcl-v1", "moco-v2", "f32", "bf16", "lars", "cosine"] {
         assert!(ended.stdout.contains(&format!("\"{value}\"")), "{value}");
     }
     // A config file can be written from what is shown.

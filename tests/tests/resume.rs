@@ -183,12 +183,31 @@ fn an_e_step_that_is_stopped_is_done_again() {
 
 #[test]
 fn threads_do_not_change_the_bits() {
+    for other in ["precision=f32", "precision=bf16", "optim.optimizer=lars"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        run(&mut tiny(&one, &[], &["threads=1", other])).expect(0);
+        run(&mut tiny(&two, &[], &["threads=2", other])).expect(0);
+        assert_same_state(&one, &two);
+        assert_eq!(timeless_metrics(&one), timeless_metrics(&two));
+    }
+}
+
+/// A checkpoint in the middle, and the run from there, in bf16: the kills above are in f32.
+#[test]
+fn a_bf16_run_goes_on_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
-    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
-    run(&mut tiny(&one, &[], &["threads=1"])).expect(0);
-    run(&mut tiny(&two, &[], &["threads=2"])).expect(0);
-    assert_same_state(&one, &two);
-    assert_eq!(timeless_metrics(&one), timeless_metrics(&two));
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    let set = ["precision=bf16", "checkpoint.every_steps=1"];
+    run(&mut tiny(&whole, &[], &set)).expect(0);
+    let mut running = Running::start(&mut tiny(&parts, &[], &set));
+    let saved = || fs::read_dir(parts.join("checkpoints")).is_ok_and(|files| files.count() > 2);
+    running.wait_until(saved);
+    running.signal("-KILL");
+    drop(running);
+    run(&mut next(&parts, &set)).expect(0);
+    assert_same_state(&whole, &parts);
+    assert_eq!(timeless_metrics(&whole), timeless_metrics(&parts));
 }
 
 #[test]
