@@ -17,11 +17,17 @@ use crate::points::Points;
 use crate::threads::Threads;
 use rayon::prelude::*;
 
-/// Points between two visits of the groups, at most: several then share a group's values. A
-/// multiple of the strips of every level, 32 and 48.
-const SPAN: usize = 96 * 170;
-/// Lines of best scores kept at once, at most: 2 MiB.
-const BEST: usize = 1 << 15;
+/// A multiple of the strips of every level, 32 and 48.
+const STRIPS: usize = 96;
+/// Points of a task, at most.
+const SPAN: usize = STRIPS * 170;
+/// Points of a task for each group: several then share a group's values, while the points stay in
+/// the level-2 cache as long as there are not too many groups.
+const SHARING: usize = 32;
+/// Lines of best scores kept at once: 1 MiB.
+const BEST: usize = 1 << 14;
+/// Strips whose best scores are kept at once, at least: the centroids are read once for them all.
+const TOGETHER_STRIPS: usize = 32;
 
 /// Nearest centroids.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,9 +56,8 @@ pub fn assign(
         distances: vec![0.0; points.rows()],
     };
     let isa = Isa::chosen()?;
-    Threads::new(threads)?.run(|| {
-        assign_into(points, centroids, isa, &mut out.labels, &mut out.distances)
-    })?;
+    Threads::new(threads)?
+        .run(|| assign_into(points, centroids, isa, &mut out.labels, &mut out.distances))?;
     Ok(out)
 }
 
@@ -95,7 +100,10 @@ pub(crate) fn nearest(
 ) {
     // Enough tasks to keep every thread busy to the end.
     let share = labels.len().div_ceil(4 * rayon::current_num_threads());
-    let span = share.next_multiple_of(96).clamp(96, SPAN);
+    let sharing = SHARING * centroids.first.len();
+    let least = TOGETHER_STRIPS * points.strip();
+    let span = share.min(sharing.max(least)).min(SPAN);
+    let span = span.max(1).next_multiple_of(STRIPS);
     labels
         .par_chunks_mut(span)
         .zip(distances.par_chunks_mut(span))
@@ -160,7 +168,7 @@ impl Span<'_, '_> {
         let groups = self.centroids.first.len();
         let strip = self.points.strip();
         let parts = strip / LANES;
-        let together = (BEST / (groups * parts)).max(1);
+        let together = (BEST / (groups * parts)).max(TOGETHER_STRIPS);
         let strips = self.labels.len().div_ceil(strip);
         self.scratch.candidates.clear();
         for first in (0..strips).step_by(together) {
@@ -203,7 +211,12 @@ impl Span<'_, '_> {
         let scratch = &mut *self.scratch;
         let lines = self.rows.cols() * (STRIP / LANES);
         scratch.strip.resize(lines, Lanes::ZERO);
-        for (at, best) in scratch.best.chunks_exact_mut(of_strip).take(count).enumerate() {
+        for (at, best) in scratch
+            .best
+            .chunks_exact_mut(of_strip)
+            .take(count)
+            .enumerate()
+        {
             let begin = self.begin + (first + at) * STRIP;
             self.points.transpose(begin, &mut scratch.strip);
             let (lines, starts) = (&self.centroids.lines, &self.centroids.first);
@@ -221,17 +234,12 @@ impl Span<'_, '_> {
         let of_strip = self.centroids.first.len() * parts;
         let scratch = &mut *self.scratch;
         let best = &scratch.best[at..at + of_strip];
-        let highest = best[part..].iter().step_by(parts);
-        let highest = highest.fold(Lanes::all(f32::NEG_INFINITY), |a, b| a.max(*b));
-        // Lanes beyond the last point reach for nothing.
-        let mut threshold = Lanes::all(f32::INFINITY);
-        for lane in 0..count {
-            let (error, norm) = self.points.rounding(self.begin + begin + lane);
-            threshold.0[lane] = highest.0[lane] - window.of(error, norm);
-        }
+        // Lanes beyond the last point find nothing.
+        let mut windows = self.points.windows(&window, self.begin + begin);
+        windows.0[count..].fill(f32::NEG_INFINITY);
         let candidates = &mut scratch.candidates;
         let isa = self.points.isa;
-        kernel::reaching(isa, best, parts, part, &threshold, &mut |group, mask| {
+        kernel::within(isa, best, parts, part, &windows, &mut |group, mask| {
             let mut left = mask;
             while left != 0 {
                 let lane = left.trailing_zeros();
@@ -256,12 +264,14 @@ impl Span<'_, '_> {
             for (at, some) in asking.chunks(TOGETHER).enumerate() {
                 let ahead = begin + (at + 2) * TOGETHER;
                 let ahead = scratch.sorted.get(ahead..).unwrap_or_default();
-                ahead.iter().take(TOGETHER).for_each(|i| kernel::prefetch(row(*i)));
+                ahead
+                    .iter()
+                    .take(TOGETHER)
+                    .for_each(|i| kernel::prefetch(row(*i)));
                 // The last one fills the places that are left.
                 let point = |i: usize| some[i.min(some.len() - 1)];
                 let rows = std::array::from_fn(|i| row(point(i)));
-                let windows =
-                    std::array::from_fn(|i| scratch.leads[point(i) as usize].window);
+                let windows = std::array::from_fn(|i| scratch.leads[point(i) as usize].window);
                 let isa = self.points.isa;
                 let first = &self.centroids.first[group];
                 let found = kernel::leaders(isa, rows, windows, lines, first);
@@ -305,9 +315,7 @@ impl Span<'_, '_> {
             let (error, norm) = self.points.rounding(self.begin + i);
             // With AMX these are of the moved point.
             let whole = match self.points.isa {
-                Isa::Amx => crate::window::round_up(
-                    f64::from(error) + f64::from(norm) + origin,
-                ),
+                Isa::Amx => crate::window::round_up(f64::from(error) + f64::from(norm) + origin),
                 _ => norm,
             };
             Lead {
@@ -391,6 +399,9 @@ impl Lead {
 
 /// What decides: `Σ(x − c)²` over the columns in order.
 fn distance64(x: &[f32], c: &[f32]) -> f64 {
-    let squares = x.iter().zip(c).map(|(x, c)| (f64::from(*x) - f64::from(*c)).powi(2));
+    let squares = x
+        .iter()
+        .zip(c)
+        .map(|(x, c)| (f64::from(*x) - f64::from(*c)).powi(2));
     squares.sum()
 }

@@ -45,7 +45,8 @@ impl Centroids {
         self.lines.resize(groups * columns, Lanes::ZERO);
         self.first.resize(groups, Lanes::ZERO);
         self.tiles.resize(groups * of_tiles, Halves::ZERO);
-        self.first_tiles.resize(of_tiles.min(1) * groups * LANES, Lanes::ZERO);
+        self.first_tiles
+            .resize(of_tiles.min(1) * groups * LANES, Lanes::ZERO);
         // A slice per group, of no tiles where there are none.
         let mut tiles = self.tiles.as_mut_slice();
         let mut first_tiles = self.first_tiles.as_mut_slice();
@@ -120,8 +121,7 @@ impl Group<'_> {
             extent.norm = extent.norm.max(sums.true_square.sqrt() * (1.0 + 1e-12));
             if let Some(first) = self.first_tile.get_mut(lane) {
                 *first = Lanes::all(-((sums.true_square / 2.0) as f32));
-                let (error, _) =
-                    crate::kernel::round_row(points.isa, row, &points.origin, rounded);
+                let (error, _) = crate::kernel::round_row(points.isa, row, &points.origin, rounded);
                 extent.rounding = extent.rounding.max(error.sqrt() * (1.0 + 1e-12));
                 let lines = rounded.chunks_exact(2 * LANES);
                 for (values, tile) in lines.zip(self.tiles.chunks_exact_mut(LANES)) {

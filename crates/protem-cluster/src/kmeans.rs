@@ -2,11 +2,11 @@
 
 use crate::assign::nearest;
 use crate::centroids::Centroids;
-use crate::isa::Isa;
-use crate::points::Points;
 use crate::error::ClusterError;
 use crate::fit::{Fit, IterationStats, Warning};
+use crate::isa::Isa;
 use crate::matrix::Matrix;
+use crate::points::Points;
 use crate::settings::{Init, KMeans};
 use crate::threads::Threads;
 use crate::update::{means, normalise, split_empty};
@@ -171,7 +171,7 @@ impl KMeans {
                 nearest(&packed, view, &groups, &mut labels, &mut distances);
             });
             run.objective = distances.iter().map(|d| *d as f64).sum();
-            let mut sizes = threads.run(|| means(points, &labels, &mut run.centroids));
+            let mut sizes = threads.run(|| means(points, isa, &labels, &mut run.centroids));
             let squares: f64 = sizes.iter().map(|s| (*s as f64).powi(2)).sum();
             let splits = split_empty(&mut run.centroids, &mut sizes, points.cols(), &mut rng);
             if self.spherical {

@@ -95,7 +95,10 @@ impl<'a> Matrix<'a> {
             let square = crate::kernel::squares(isa, self.row(*i));
             square.is_nan() || square > LONGEST
         };
-        let row = (0..self.rows).into_par_iter().with_min_len(256).find_first(bad);
+        let row = (0..self.rows)
+            .into_par_iter()
+            .with_min_len(256)
+            .find_first(bad);
         match row {
             Some(row) if self.row(row).iter().all(|x| x.is_finite()) => {
                 Err(ClusterError::TooLarge {

@@ -4,7 +4,7 @@ use crate::bf16;
 use crate::isa::Isa;
 use crate::kernel::{Halves, LANES, Lanes, STRIP};
 use crate::matrix::Matrix;
-use crate::window::round_up;
+use crate::window::{Window, round_up};
 use rayon::prelude::*;
 
 /// bf16 values of a tile's row.
@@ -26,7 +26,7 @@ pub(crate) struct Points<'a> {
     /// With AMX: strips of 32 points, each two blocks of 16, each `steps` tiles whose row r holds
     /// columns 2r and 2r + 1 of 16 points.
     pub tiles: Vec<Halves>,
-    /// With AMX: how far the moved point lies from its bf16, or more.
+    /// With AMX: how far the moved point lies from its bf16, or more; else zero.
     errors: Vec<f32>,
     /// Length of what the pass multiplies, the point or its bf16, or more.
     norms: Vec<f32>,
@@ -48,7 +48,7 @@ impl<'a> Points<'a> {
             origin_norm: norm(&origin) * (1.0 + 1e-12),
             origin,
             tiles: Vec::new(),
-            errors: Vec::new(),
+            errors: vec![0.0; rows.rows()],
             norms: vec![0.0; rows.rows()],
         };
         match isa {
@@ -71,7 +71,6 @@ impl<'a> Points<'a> {
         let of_block = steps(rows.cols()) * LANES;
         let origin = &self.origin;
         self.tiles = vec![Halves::ZERO; n.div_ceil(2 * LANES) * 2 * of_block];
-        self.errors = vec![0.0; n];
         let of_blocks = self.tiles.par_chunks_mut(of_block * STRIPS);
         let errors = self.errors.par_chunks_mut(LANES * STRIPS);
         let norms = self.norms.par_chunks_mut(LANES * STRIPS);
@@ -96,7 +95,18 @@ impl<'a> Points<'a> {
     /// How far point `i` was rounded, and the length of what it was rounded to.
     #[inline]
     pub fn rounding(&self, i: usize) -> (f32, f32) {
-        (self.errors.get(i).copied().unwrap_or(0.0), self.norms[i])
+        (self.errors[i], self.norms[i])
+    }
+
+    /// The windows of 16 points from `begin` on; beyond the last point, something finite.
+    #[inline]
+    pub fn windows(&self, window: &Window, begin: usize) -> Lanes {
+        let mut windows = Lanes::ZERO;
+        let roundings = self.errors[begin..].iter().zip(&self.norms[begin..]);
+        for (w, (error, norm)) in windows.0.iter_mut().zip(roundings) {
+            *w = window.of(*error, *norm);
+        }
+        windows
     }
 
     /// Points of a strip of this level.

@@ -1,15 +1,37 @@
 //! What a clustering is asked to do: settings that are checked once, when they are built.
 
 use crate::error::ClusterError;
+use crate::isa::Isa;
 
 /// Where centroids begin.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Init {
     /// Points drawn without replacement, anew for each restart.
     #[default]
     Random,
-    /// These, `k × columns` values. Every restart would be the same, so there is only one.
+    /// Points drawn one by one with probability proportional to the squared distance from those
+    /// already drawn (k-means++, Arthur and Vassilvitskii 2007), anew for each restart. Reads all
+    /// points k times: for many clusters that takes longer than the iterations.
+    PlusPlus,
+    /// These, whole rows of columns, at most k of them: the centroids of an earlier fit for a warm
+    /// start. As in faiss, points are drawn for those that are missing; with none missing every
+    /// restart would be the same, so there is only one.
     Given(Vec<f32>),
+}
+
+/// What becomes of a cluster without points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+pub enum Empty {
+    /// As in faiss: it takes half of another one, drawn by size; the two centroids are moved apart
+    /// by ±1/1024. The last iteration may leave clusters empty.
+    #[default]
+    Split,
+    /// It takes the point farthest from its centroid, in the end too: no cluster stays empty as
+    /// long as there are k distinct points (and none is frozen).
+    Farthest,
 }
 
 /// Settings of a clustering, not yet checked. Defaults are faiss's, but for the iterations, which
@@ -31,7 +53,13 @@ pub struct KMeans {
     pub(crate) min_points_per_centroid: usize,
     pub(crate) init: Init,
     pub(crate) spherical: bool,
+    pub(crate) frozen: bool,
+    pub(crate) tolerance: f64,
+    pub(crate) weights: Option<Vec<f32>>,
+    pub(crate) empty: Empty,
+    pub(crate) prune: bool,
     pub(crate) threads: Option<usize>,
+    pub(crate) isa: Option<Isa>,
 }
 
 impl KMeans {
@@ -47,9 +75,28 @@ impl KMeans {
                 min_points_per_centroid: 39,
                 init: Init::Random,
                 spherical: false,
+                frozen: false,
+                tolerance: 0.0,
+                weights: None,
+                empty: Empty::Split,
+                prune: true,
                 threads: None,
+                isa: None,
             },
         }
+    }
+
+    /// Number of clusters.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// The level of instructions it will use.
+    ///
+    /// # Errors
+    /// [`ClusterError::Isa`] for one that this machine has not.
+    pub fn isa(&self) -> Result<Isa, ClusterError> {
+        self.isa.map_or_else(Isa::chosen, Isa::checked)
     }
 }
 
@@ -100,6 +147,40 @@ impl KMeansBuilder {
         self
     }
 
+    /// The centroids of [`Init::Given`] stay as they are and only the others move (`false`). They
+    /// are never split nor refilled.
+    pub fn frozen(mut self, frozen: bool) -> Self {
+        self.kmeans.frozen = frozen;
+        self
+    }
+
+    /// A restart ends once an iteration lowers the objective by no more than this share of it (0:
+    /// once nothing changes).
+    pub fn tolerance(mut self, share: f64) -> Self {
+        self.kmeans.tolerance = share;
+        self
+    }
+
+    /// A weight for each point, finite and not negative (all 1). A point of weight 2 counts as two
+    /// of weight 1: in means, objectives, imbalance, splits and the draws of [`Init::PlusPlus`].
+    pub fn weights(mut self, weights: Vec<f32>) -> Self {
+        self.kmeans.weights = Some(weights);
+        self
+    }
+
+    /// What becomes of clusters without points ([`Empty::Split`]).
+    pub fn empty(mut self, empty: Empty) -> Self {
+        self.kmeans.empty = empty;
+        self
+    }
+
+    /// Leave out of an iteration what the one before has ruled out (`true`). The result has the
+    /// same bits either way.
+    pub fn prune(mut self, prune: bool) -> Self {
+        self.kmeans.prune = prune;
+        self
+    }
+
     /// Threads of its own; `None` takes the rayon pool of the caller. Results have the same bits
     /// either way.
     pub fn threads(mut self, threads: Option<usize>) -> Self {
@@ -107,13 +188,23 @@ impl KMeansBuilder {
         self
     }
 
+    /// The level of vector instructions; `None` takes [`Isa::chosen`]. Results have the same bits
+    /// on every level.
+    pub fn isa(mut self, isa: Option<Isa>) -> Self {
+        self.kmeans.isa = isa;
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
     /// [`ClusterError::Setting`] for zero clusters, iterations, restarts, points per centroid or
-    /// threads, or for a least number of points per centroid above the largest.
+    /// threads; for a least number of points per centroid above the largest, a tolerance that is
+    /// not finite or is negative, frozen centroids that are not given, or weights that are not
+    /// finite, negative, or all zero. [`ClusterError::Isa`] for a level this machine has not.
     pub fn build(self) -> Result<KMeans, ClusterError> {
         let kmeans = self.kmeans;
+        let refuse = |name, value: String, rule| Err(ClusterError::Setting { name, value, rule });
         for (name, value) in [
             ("k", kmeans.k),
             ("iterations", kmeans.iterations),
@@ -122,20 +213,29 @@ impl KMeansBuilder {
             ("threads", kmeans.threads.unwrap_or(1)),
         ] {
             if value == 0 {
-                return Err(ClusterError::Setting {
-                    name,
-                    value: "0".into(),
-                    rule: "at least 1",
-                });
+                return refuse(name, "0".into(), "at least 1");
             }
         }
         if kmeans.min_points_per_centroid > kmeans.max_points_per_centroid {
-            return Err(ClusterError::Setting {
-                name: "min_points_per_centroid",
-                value: kmeans.min_points_per_centroid.to_string(),
-                rule: "at most max_points_per_centroid",
-            });
+            let value = kmeans.min_points_per_centroid.to_string();
+            let rule = "at most max_points_per_centroid";
+            return refuse("min_points_per_centroid", value, rule);
         }
+        if !(kmeans.tolerance >= 0.0 && kmeans.tolerance.is_finite()) {
+            let value = kmeans.tolerance.to_string();
+            return refuse("tolerance", value, "finite and not negative");
+        }
+        if kmeans.frozen && !matches!(kmeans.init, Init::Given(_)) {
+            return refuse("frozen", "true".into(), "false unless centroids are given");
+        }
+        let weights = kmeans.weights.as_deref().unwrap_or(&[1.0]);
+        if let Some(weight) = weights.iter().find(|w| !(**w >= 0.0 && w.is_finite())) {
+            return refuse("weights", weight.to_string(), "finite and not negative");
+        }
+        if !weights.iter().any(|w| *w > 0.0) {
+            return refuse("weights", "all zero".into(), "positive somewhere");
+        }
+        kmeans.isa.map_or(Ok(Isa::Portable), Isa::checked)?;
         Ok(kmeans)
     }
 }

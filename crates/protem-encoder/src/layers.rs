@@ -35,9 +35,9 @@ pub(crate) struct ConvNorm {
     variance: Range<usize>,
 }
 
-/// What a [`ConvNorm`] keeps for its backward pass.
+/// What a [`ConvNorm`] keeps for its backward pass. Who calls it keeps the input, or the means to
+/// make it again.
 pub(crate) struct SavedConvNorm {
-    x: Arc<Activation>,
     convolved: Activation,
     /// The result, where a map was added to it: it alone says what the ReLU let through.
     y: Option<Arc<Activation>>,
@@ -82,7 +82,7 @@ impl ConvNorm {
     pub fn train(
         &self,
         w: &mut TrainWeights,
-        x: &Arc<Activation>,
+        x: &Activation,
         added: Option<&Activation>,
         then: Then,
     ) -> (Arc<Activation>, SavedConvNorm) {
@@ -103,7 +103,6 @@ impl ConvNorm {
         );
         let y = Arc::new(y);
         let saved = SavedConvNorm {
-            x: x.clone(),
             convolved,
             y: added.map(|_| y.clone()),
             statistics,
@@ -145,6 +144,7 @@ impl ConvNorm {
         &self,
         w: &Weights,
         saved: SavedConvNorm,
+        x: &Activation,
         dy: Activation,
         gradient: &mut [f32],
     ) -> (ConvGradient, Option<Activation>) {
@@ -153,7 +153,7 @@ impl ConvNorm {
             gradient[self.gamma.start..self.beta.end].split_at_mut(self.conv.outputs);
         let norm = norm::backward(
             w.pool,
-            &saved.convolved,
+            saved.convolved,
             saved.y.as_deref(),
             dy,
             self.affine(w.parameters),
@@ -161,17 +161,25 @@ impl ConvNorm {
             saved.then,
             (dgamma, dbeta),
         );
-        self.conv.weight_gradient(
-            w.pool,
-            &saved.x,
-            &norm.input,
-            &mut gradient[self.weight.clone()],
-        );
+        self.conv
+            .weight_gradient(w.pool, x, &norm.input, &mut gradient[self.weight.clone()]);
         let of = ConvGradient {
             convolved: norm.input,
-            input: saved.x.shape(),
+            input: x.shape(),
         };
         (of, norm.added)
+    }
+
+    /// The result of the forward pass, made again: nothing was added in it.
+    pub fn again(&self, w: &Weights, saved: &SavedConvNorm) -> Activation {
+        let affine = self.affine(w.parameters);
+        norm::again(
+            w.pool,
+            &saved.convolved,
+            affine,
+            &saved.statistics,
+            saved.then,
+        )
     }
 
     /// The gradient of the input, `added` to which is what reaches it by another way.

@@ -16,8 +16,10 @@ struct Block {
     shortcut: Option<ConvNorm>,
 }
 
-/// What a block keeps for its backward pass.
+/// What a block keeps for its backward pass. Results within the block are made again there: they
+/// would be almost half of all that a step keeps, and cost one pass each.
 struct SavedBlock {
+    x: Arc<Activation>,
     main: Vec<SavedConvNorm>,
     shortcut: Option<SavedConvNorm>,
 }
@@ -32,14 +34,14 @@ impl Block {
             None => (x.clone(), None),
         };
         let mut main = Vec::with_capacity(self.main.len());
-        let mut y = x;
+        let mut y = x.clone();
         for (i, unit) in self.main.iter().enumerate() {
             let last = i + 1 == self.main.len();
             let (next, saved) = unit.train(w, &y, last.then_some(&*residual), Then::Relu);
             main.push(saved);
             y = next;
         }
-        (y, SavedBlock { main, shortcut })
+        (y, SavedBlock { x, main, shortcut })
     }
 
     fn evaluate(&self, w: &Weights, x: Activation) -> Activation {
@@ -63,22 +65,26 @@ impl Block {
         dy: Activation,
         gradient: &mut [f32],
     ) -> Activation {
-        let (first, others) = self.main.split_first().expect("a block has convolutions");
-        let mut saved_main = saved.main;
+        let SavedBlock { x, main, shortcut } = saved;
+        let mut main = main;
         let (mut dy, mut residual) = (dy, None);
-        for unit in others.iter().rev() {
-            let saved = saved_main.pop().expect("one for each convolution");
-            let (of, added) = unit.backward(w, saved, dy, gradient);
+        for i in (1..self.main.len()).rev() {
+            let saved = main.pop().expect("one for each convolution");
+            let input = self.main[i - 1].again(w, &main[i - 1]);
+            let (of, added) = self.main[i].backward(w, saved, &input, dy, gradient);
+            drop(input);
             residual = residual.or(added);
-            dy = unit.input_gradient(w, of, None);
+            dy = self.main[i].input_gradient(w, of, None);
         }
         let mut residual = residual.expect("the block's input was added at its end");
-        if let (Some(unit), Some(saved)) = (&self.shortcut, saved.shortcut) {
-            let (of, _) = unit.backward(w, saved, residual, gradient);
+        if let (Some(unit), Some(saved)) = (&self.shortcut, shortcut) {
+            let (of, _) = unit.backward(w, saved, &x, residual, gradient);
             residual = unit.input_gradient(w, of, None);
         }
-        let saved = saved_main.pop().expect("one for each convolution");
-        let (of, _) = first.backward(w, saved, dy, gradient);
+        let (first, saved) = (&self.main[0], main.pop());
+        let saved = saved.expect("one for each convolution");
+        let (of, _) = first.backward(w, saved, &x, dy, gradient);
+        drop(x);
         first.input_gradient(w, of, Some(&residual))
     }
 }
@@ -94,6 +100,7 @@ pub(crate) struct ResNet {
 
 /// What a training forward pass keeps for the backward pass.
 pub struct Tape {
+    images: Activation,
     stem: SavedConvNorm,
     max_pool: Option<(Shape, pooling::Winners)>,
     blocks: Vec<SavedBlock>,
@@ -157,7 +164,7 @@ impl ResNet {
         images: Activation,
         record: bool,
     ) -> (Activation, Option<Tape>) {
-        let (mut y, stem) = self.stem.train(w, &Arc::new(images), None, Then::Relu);
+        let (mut y, stem) = self.stem.train(w, &images, None, Then::Relu);
         let stem = record.then_some(stem);
         let mut max_pool = None;
         if self.max_pool {
@@ -185,6 +192,7 @@ impl ResNet {
             y = next;
         }
         let tape = stem.map(|stem| Tape {
+            images,
             stem,
             max_pool,
             blocks,
@@ -236,7 +244,7 @@ impl ResNet {
             dy = pooling::max_backward(w.pool, &dy, winners, *shape);
         }
         // Images have no gradient: the stem's chain ends at its weights.
-        self.stem.backward(w, tape.stem, dy, gradient);
+        self.stem.backward(w, tape.stem, &tape.images, dy, gradient);
     }
 }
 

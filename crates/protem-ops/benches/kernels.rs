@@ -97,10 +97,10 @@ fn batch_norm(c: &mut Criterion) {
         for (what, y) in [("backward", None), ("backward with addition", Some(&y))] {
             group.bench_function(what, |b| {
                 b.iter_batched(
-                    || map(&pool, precision, shape),
-                    |dy| {
+                    || [(); 2].map(|()| map(&pool, precision, shape)),
+                    |[x, dy]| {
                         let into = (&mut dgamma[..], &mut dbeta[..]);
-                        norm::backward(&pool, &x, y, dy, affine, &statistics, Then::Relu, into)
+                        norm::backward(&pool, x, y, dy, affine, &statistics, Then::Relu, into)
                     },
                     criterion::BatchSize::LargeInput,
                 );

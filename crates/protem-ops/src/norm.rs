@@ -5,18 +5,17 @@
 //! on one device it stands in for the shuffled batch norm of momentum contrast, which hides from
 //! the encoder which images shared its statistics.
 
+mod rows;
+
 use crate::activation::{Activation, Map, same, with_map};
 use crate::buffer::{Buffer, Pool};
 use crate::element::Element;
-use crate::kernel::vectorised;
 use rayon::prelude::*;
 
 /// Added to the variance, as in torchvision.
 const EPSILON: f64 = 1e-5;
 /// Weight of a batch in the running statistics, as in torchvision.
 const MOMENTUM: f64 = 0.1;
-/// Channels whose sums stay in registers while the rows go by.
-const LANES: usize = 32;
 
 /// What the output of a batch norm passes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +119,27 @@ pub fn forward_train(
     (y, statistics)
 }
 
+/// The result of [`forward_train`] once more, from its statistics, to the bit: cheaper than to keep
+/// it until the backward pass. No map was added.
+///
+/// # Panics
+/// If a slice does not have one value per channel.
+pub fn again(
+    pool: &Pool,
+    x: &Activation,
+    affine: Affine,
+    statistics: &Statistics,
+    then: Then,
+) -> Activation {
+    let channels = x.shape().channels;
+    assert_eq!(
+        (affine.gamma.len(), affine.beta.len()),
+        (channels, channels),
+        "channels of the norm"
+    );
+    with_map!(x, x => applied(pool, x, statistics, affine, None, then))
+}
+
 /// Scale and shift by channel with a fixed mean and variance in place of the batch's: what
 /// evaluation folds into the convolution before the norm.
 ///
@@ -141,7 +161,7 @@ pub fn folded(affine: Affine, mean: &[f32], variance: &[f32]) -> (Vec<f32>, Vec<
         .unzip()
 }
 
-/// Gradients from `∂L/∂y`; those of γ and β are written over `dgamma` and `dbeta`. `y` is the
+/// Gradients from `∂L/∂y`, in the memory of `x` and `dy`; those of γ and β are written over `dgamma` and `dbeta`. `y` is the
 /// forward pass's result if a map was added in it; without one the ReLU's mask follows from `x`.
 ///
 /// # Panics
@@ -149,7 +169,7 @@ pub fn folded(affine: Affine, mean: &[f32], variance: &[f32]) -> (Vec<f32>, Vec<
 #[expect(clippy::too_many_arguments, reason = "a layer's inputs, each named")]
 pub fn backward(
     pool: &Pool,
-    x: &Activation,
+    x: Activation,
     y: Option<&Activation>,
     dy: Activation,
     affine: Affine,
@@ -166,9 +186,12 @@ pub fn backward(
         statistics,
         then,
     };
-    match dy {
-        Activation::F32(dy) => unit.backward(pool, same(x), y.map(same), dy, into),
-        Activation::Bf16(dy) => unit.backward(pool, same(x), y.map(same), dy, into),
+    match (x, dy) {
+        (Activation::F32(x), Activation::F32(dy)) => unit.backward(pool, x, y.map(same), dy, into),
+        (Activation::Bf16(x), Activation::Bf16(dy)) => {
+            unit.backward(pool, x, y.map(same), dy, into)
+        }
+        _ => panic!("operands of one layer have one precision"),
     }
 }
 
@@ -182,7 +205,7 @@ impl Unit<'_> {
     fn backward<T: Element>(
         &self,
         pool: &Pool,
-        x: &Map<T>,
+        mut x: Map<T>,
         y: Option<&Map<T>>,
         mut dy: Map<T>,
         into: (&mut [f32], &mut [f32]),
@@ -195,7 +218,11 @@ impl Unit<'_> {
         // for both summands.
         let masked = self.then == Then::Relu && y.is_none();
         let cut_by = y.filter(|_| self.then == Then::Relu);
-        let mut partial = partial_sums(pool, x, part);
+        let part_of = |chunk: usize| {
+            let at = chunk % self.statistics.parts * channels;
+            at..at + channels
+        };
+        let mut partial = partial_sums(pool, &x, part);
         partial
             .par_chunks_mut(2 * channels)
             .zip(dy.data.par_chunks_mut(part))
@@ -203,55 +230,38 @@ impl Unit<'_> {
             .enumerate()
             .for_each(|(i, ((sums, dy), x))| {
                 if let Some(y) = cut_by {
-                    cut(dy, &y.data[i * part..][..dy.len()]);
+                    rows::cut(dy, &y.data[i * part..][..dy.len()]);
                 }
-                let at = i % self.statistics.parts * channels..;
+                let at = part_of(i);
                 let mean = &self.statistics.mean[at.clone()];
                 let line = masked.then_some((&scale[at.clone()], &shift[at]));
                 let (g, gx) = sums.split_at_mut(channels);
-                gradient_sums(dy, x, mean, line, g, gx);
+                rows::gradient_sums(dy, x, mean, line, g, gx);
             });
-        let [of_g, of_x, rest] = self.coefficients(&partial, x, into);
-        let mut input = match y {
-            None => None,
-            Some(_) => Some(Map::uninit(pool, x.shape)),
-        };
-        let run = |i: usize, dx: &mut [T]| {
-            let at = i % self.statistics.parts * channels..;
-            let line = masked.then_some((&scale[at.clone()], &shift[at.clone()]));
-            let x = &x.data[i * part..][..dx.len()];
-            input_gradient(
-                dx,
-                x,
-                &of_g[at.clone()],
-                &of_x[at.clone()],
-                &rest[at],
-                line,
-                channels,
-            );
-        };
-        match &mut input {
-            // Nobody else wants `dy`: its memory takes the result.
-            None => (dy.data.par_chunks_mut(part).enumerate()).for_each(|(i, dx)| run(i, dx)),
-            Some(input) => input
-                .data
-                .par_chunks_mut(part)
-                .zip(dy.data.par_chunks(part))
-                .enumerate()
-                .for_each(|(i, (dx, dy))| {
-                    dx.copy_from_slice(dy);
-                    run(i, dx);
-                }),
-        }
-        match input {
-            None => NormGradients {
-                input: T::wrap(dy),
-                added: None,
-            },
-            Some(input) => NormGradients {
-                input: T::wrap(input),
+        let [of_g, of_x, rest] = self.coefficients(&partial, &x, into);
+        if y.is_some() {
+            // `dy` is the added map's gradient as well: the result takes the memory of `x`.
+            let chunks = x.data.par_chunks_mut(part).zip(dy.data.par_chunks(part));
+            chunks.enumerate().for_each(|(i, (x, g))| {
+                let at = part_of(i);
+                rows::combine(x, g, &of_x[at.clone()], &of_g[at.clone()], &rest[at]);
+            });
+            return NormGradients {
+                input: T::wrap(x),
                 added: Some(T::wrap(dy)),
-            },
+            };
+        }
+        let chunks = dy.data.par_chunks_mut(part).zip(x.data.par_chunks(part));
+        chunks.enumerate().for_each(|(i, (g, x))| {
+            let at = part_of(i);
+            if masked {
+                rows::cut_by_line(g, x, &scale[at.clone()], &shift[at.clone()]);
+            }
+            rows::combine(g, x, &of_g[at.clone()], &of_x[at.clone()], &rest[at]);
+        });
+        NormGradients {
+            input: T::wrap(dy),
+            added: None,
         }
     }
 
@@ -313,7 +323,7 @@ fn moments<T: Element>(pool: &Pool, x: &Map<T>, parts: usize) -> Vec<Moment> {
         .zip(x.data.par_chunks(part))
         .for_each(|(sums, chunk)| {
             let (mean, squares) = sums.split_at_mut(channels);
-            chunk_moments(chunk, mean, squares);
+            rows::moments(chunk, mean, squares);
         });
     let mut merged = vec![Moment::default(); parts * channels];
     for (i, sums) in partial.chunks_exact(2 * channels).enumerate() {
@@ -360,207 +370,7 @@ fn applied<T: Element>(
             let at = i % statistics.parts * channels;
             let (scale, shift) = (&scale[at..at + channels], &shift[at..at + channels]);
             let added = added.map(|map| &map.data[i * part..][..y.len()]);
-            scale_shift(y, x, scale, shift, added, then == Then::Relu);
+            rows::scale_shift(y, x, scale, shift, added, then == Then::Relu);
         });
     T::wrap(y)
-}
-
-vectorised! {
-    /// Mean and sum of squared deviations of every channel over the rows of `chunk`.
-    fn chunk_moments<T: Element>(chunk: &[T], mean: &mut [f32], squares: &mut [f32]) {
-        let channels = mean.len();
-        for first in (0..channels).step_by(LANES) {
-            let (mean, squares) = (&mut mean[first..], &mut squares[first..]);
-            if channels - first >= LANES {
-                moments_of_lanes(LANES, chunk, channels, first, mean, squares);
-            } else {
-                moments_of_lanes(channels - first, chunk, channels, first, mean, squares);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn moments_of_lanes<T: Element>(
-    lanes: usize,
-    chunk: &[T],
-    channels: usize,
-    first: usize,
-    mean: &mut [f32],
-    squares: &mut [f32],
-) {
-    let rows = (chunk.len() / channels) as f32;
-    let (mut sum, mut centre) = ([0.0f32; LANES], [0.0f32; LANES]);
-    for row in chunk.chunks_exact(channels) {
-        let row = &row[first..first + lanes];
-        for l in 0..lanes {
-            sum[l] += row[l].widen();
-        }
-    }
-    for l in 0..lanes {
-        centre[l] = sum[l] / rows;
-    }
-    let mut sum = [0.0f32; LANES];
-    for row in chunk.chunks_exact(channels) {
-        let row = &row[first..first + lanes];
-        for l in 0..lanes {
-            let deviation = row[l].widen() - centre[l];
-            sum[l] += deviation * deviation;
-        }
-    }
-    mean[..lanes].copy_from_slice(&centre[..lanes]);
-    squares[..lanes].copy_from_slice(&sum[..lanes]);
-}
-
-vectorised! {
-    /// `y = x·scale + shift + added`, at least 0 if `relu`.
-    fn scale_shift<T: Element>(
-        y: &mut [T],
-        x: &[T],
-        scale: &[f32],
-        shift: &[f32],
-        added: Option<&[T]>,
-        relu: bool,
-    ) {
-        let channels = scale.len();
-        let rows = y.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
-        let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-        match added {
-            Some(added) => {
-                for ((y, x), added) in rows.zip(added.chunks_exact(channels)) {
-                    let line = y.iter_mut().zip(x).zip(added).zip(scale.iter().zip(shift));
-                    for (((y, x), added), (scale, shift)) in line {
-                        let value = x.widen() * scale + shift + added.widen();
-                        *y = T::narrow(at_least(value, floor));
-                    }
-                }
-            }
-            None => {
-                for (y, x) in rows {
-                    let line = y.iter_mut().zip(x).zip(scale.iter().zip(shift));
-                    for ((y, x), (scale, shift)) in line {
-                        *y = T::narrow(at_least(x.widen() * scale + shift, floor));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Unlike `f32::max` this lets a NaN through, so that a diverged run is seen.
-#[inline(always)]
-fn at_least(value: f32, floor: f32) -> f32 {
-    if value < floor { floor } else { value }
-}
-
-vectorised! {
-    /// Clears `dy` where the ReLU's result was not positive. The gradient of a NaN stays.
-    fn cut<T: Element>(dy: &mut [T], y: &[T]) {
-        for (dy, y) in dy.iter_mut().zip(y) {
-            *dy = T::narrow(if y.widen() <= 0.0 { 0.0 } else { dy.widen() });
-        }
-    }
-}
-
-vectorised! {
-    /// Σg and Σg·(x − mean) by channel, g being `dy` where scale·x + shift was positive, if a line
-    /// is given.
-    fn gradient_sums<T: Element>(
-        dy: &[T],
-        x: &[T],
-        mean: &[f32],
-        line: Option<(&[f32], &[f32])>,
-        g: &mut [f32],
-        gx: &mut [f32],
-    ) {
-        let channels = g.len();
-        for first in (0..channels).step_by(LANES) {
-            let (g, gx) = (&mut g[first..], &mut gx[first..]);
-            if channels - first >= LANES {
-                sums_of_lanes(LANES, dy, x, channels, first, mean, line, g, gx);
-            } else {
-                sums_of_lanes(channels - first, dy, x, channels, first, mean, line, g, gx);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the operands of two sums")]
-fn sums_of_lanes<T: Element>(
-    lanes: usize,
-    dy: &[T],
-    x: &[T],
-    channels: usize,
-    first: usize,
-    mean: &[f32],
-    line: Option<(&[f32], &[f32])>,
-    g: &mut [f32],
-    gx: &mut [f32],
-) {
-    let take = |values: &[f32]| {
-        let mut out = [0.0f32; LANES];
-        out[..lanes].copy_from_slice(&values[first..first + lanes]);
-        out
-    };
-    let mean = take(mean);
-    let (mut sum, mut product) = ([0.0f32; LANES], [0.0f32; LANES]);
-    let rows = dy.chunks_exact(channels).zip(x.chunks_exact(channels));
-    let rows = rows.map(|(dy, x)| (&dy[first..first + lanes], &x[first..first + lanes]));
-    if let Some((scale, shift)) = line {
-        let (scale, shift) = (take(scale), take(shift));
-        for (dy, x) in rows {
-            for l in 0..lanes {
-                let x = x[l].widen();
-                let dead = x * scale[l] + shift[l] <= 0.0;
-                let g = if dead { 0.0 } else { dy[l].widen() };
-                sum[l] += g;
-                product[l] += g * (x - mean[l]);
-            }
-        }
-    } else {
-        for (dy, x) in rows {
-            for l in 0..lanes {
-                let g = dy[l].widen();
-                sum[l] += g;
-                product[l] += g * (x[l].widen() - mean[l]);
-            }
-        }
-    }
-    g[..lanes].copy_from_slice(&sum[..lanes]);
-    gx[..lanes].copy_from_slice(&product[..lanes]);
-}
-
-vectorised! {
-    /// Over `dx`, which holds `∂L/∂y`: `of_g·g + of_x·x + rest`.
-    fn input_gradient<T: Element>(
-        dx: &mut [T],
-        x: &[T],
-        of_g: &[f32],
-        of_x: &[f32],
-        rest: &[f32],
-        line: Option<(&[f32], &[f32])>,
-        channels: usize,
-    ) {
-        let (of_g, of_x, rest) = (&of_g[..channels], &of_x[..channels], &rest[..channels]);
-        let rows = dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
-        if let Some((scale, shift)) = line {
-            let (scale, shift) = (&scale[..channels], &shift[..channels]);
-            for (dx, x) in rows {
-                for c in 0..channels {
-                    let x = x[c].widen();
-                    let dead = x * scale[c] + shift[c] <= 0.0;
-                    let g = if dead { 0.0 } else { dx[c].widen() };
-                    dx[c] = T::narrow(of_g[c] * g + of_x[c] * x + rest[c]);
-                }
-            }
-        } else {
-            for (dx, x) in rows {
-                for c in 0..channels {
-                    let value = of_g[c] * dx[c].widen() + of_x[c] * x[c].widen() + rest[c];
-                    dx[c] = T::narrow(value);
-                }
-            }
-        }
-    }
 }

@@ -17,13 +17,13 @@ use std::sync::OnceLock;
 
 /// Points of a strip: two tiles.
 pub(crate) const POINTS: usize = 2 * LANES;
-/// bf16 values of a tile's row: columns of the data per step.
-pub(crate) const STEP: usize = 32;
 /// Rows of a tile.
 const ROWS: usize = 16;
 /// Groups of centroids that stay in the level-1 cache while the points go by: with their first
 /// values, 30 KiB at 128 columns.
-const RESIDENT: usize = 6;
+const RESIDENT: usize = 4;
+/// Lines asked for during a block.
+const PREFETCHED: usize = 64;
 
 /// Whether this process may use AMX and the vector instructions of this file: the processor has
 /// them, and the system grants the tiles.
@@ -97,6 +97,8 @@ struct Block {
     points: *const Halves,
     /// First values of the two groups, a tile each.
     first: *const Lanes,
+    /// Where 64 lines are soon to be read; only a hint.
+    next: *const Halves,
 }
 
 /// The results of a block: centroids 0–15 against points 0–15 and 16–31, then centroids 16–31.
@@ -146,9 +148,10 @@ unsafe fn sweep(
     let of_block = steps * ROWS;
     let groups = first.len() / ROWS;
     let strips = points.len() / (2 * of_block);
-    let mut results = [const { Results([Lanes::ZERO; 4 * ROWS]) }, const {
-        Results([Lanes::ZERO; 4 * ROWS])
-    }];
+    let mut results = [
+        const { Results([Lanes::ZERO; 4 * ROWS]) },
+        const { Results([Lanes::ZERO; 4 * ROWS]) },
+    ];
     let mut turn = 0;
     // Where the maxima of the block before belong.
     let mut pending: Option<usize> = None;
@@ -162,6 +165,10 @@ unsafe fn sweep(
                         centroids: centroids.as_ptr().add(group * of_block),
                         points: points.as_ptr().add(2 * strip * of_block),
                         first: first.as_ptr().add(group * ROWS),
+                        next: points.as_ptr().wrapping_add(
+                            2 * ((strip + 1) % strips) * of_block
+                                + (group - begin) / 2 * PREFETCHED,
+                        ),
                     }
                 };
                 let [even, odd] = &mut results;
@@ -179,7 +186,7 @@ unsafe fn sweep(
     if let Some(at) = pending {
         let last = &results[turn ^ 1].0;
         for (tile, best) in last.chunks_exact(ROWS).zip(&mut best[at..at + 4]) {
-            *best = tile.iter().fold(tile[0], |a, b| a.max(*b));
+            *best = tile.iter().fold(tile[0], |a, b| a.max(b));
         }
     }
 }
@@ -193,14 +200,35 @@ fn store(maxima: &[__m512; 4], best: &mut [Lanes]) {
     }
 }
 
-/// One row of each tile of the block before, into the four maxima.
+/// One row of each tile of the block before, into the four maxima; and four lines of the points
+/// that come next are asked for.
 macro_rules! row {
     ($row:literal) => {
         concat!(
-            "vmaxps {m0}, {m0}, [{before} + 64*", $row, "]\n",
-            "vmaxps {m1}, {m1}, [{before} + 64*", $row, " + 1024]\n",
-            "vmaxps {m2}, {m2}, [{before} + 64*", $row, " + 2048]\n",
-            "vmaxps {m3}, {m3}, [{before} + 64*", $row, " + 3072]\n",
+            "prefetcht0 [{next} + 256*",
+            $row,
+            "]\n",
+            "prefetcht0 [{next} + 256*",
+            $row,
+            " + 64]\n",
+            "prefetcht0 [{next} + 256*",
+            $row,
+            " + 128]\n",
+            "prefetcht0 [{next} + 256*",
+            $row,
+            " + 192]\n",
+            "vmaxps {m0}, {m0}, [{before} + 64*",
+            $row,
+            "]\n",
+            "vmaxps {m1}, {m1}, [{before} + 64*",
+            $row,
+            " + 1024]\n",
+            "vmaxps {m2}, {m2}, [{before} + 64*",
+            $row,
+            " + 2048]\n",
+            "vmaxps {m3}, {m3}, [{before} + 64*",
+            $row,
+            " + 3072]\n",
         )
     };
 }
@@ -247,6 +275,7 @@ unsafe fn multiply(
                 "add {c2}, 1024",
                 "add {p2}, 1024",
                 concat!("add {before}, 64*", $each),
+                concat!("add {next}, 256*", $each),
                 "dec {with}",
                 "jnz 2b",
                 // Steps without.
@@ -279,6 +308,7 @@ unsafe fn multiply(
                 p = inout(reg) block.points => _,
                 p2 = inout(reg) block.points.wrapping_add(steps * ROWS) => _,
                 now = in(reg) now,
+                next = inout(reg) block.next => _,
                 before = inout(reg) before as *const Results => _,
                 with = inout(reg) ROWS / $each => _,
                 without = inout(reg) steps - ROWS / $each => _,
@@ -298,7 +328,13 @@ unsafe fn multiply(
     // used and stored within the one block.
     unsafe {
         match steps {
-            1 => tiles!(16, [0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]),
+            1 => tiles!(
+                16,
+                [0, 1, 2, 3],
+                [4, 5, 6, 7],
+                [8, 9, 10, 11],
+                [12, 13, 14, 15]
+            ),
             2 | 3 => tiles!(8, [0, 1], [2, 3], [4, 5], [6, 7]),
             _ => tiles!(4, [0], [1], [2], [3]),
         }

@@ -28,14 +28,25 @@ pub(super) fn best_of_groups(
     check();
     let columns = points.len() / PARTS;
     assert_eq!(groups.len(), first.len() * columns, "a line per column");
-    let of_groups = groups.chunks_exact(columns).zip(first);
+    // SAFETY: AVX-512 F is there; strip and groups have the same number of columns.
+    unsafe { sweep(points, groups, first, best) }
+}
+
+/// # Safety
+/// AVX-512 F; three lines of `points` for each line of a group.
+#[target_feature(enable = "avx512f")]
+unsafe fn sweep(points: &[Lanes], groups: &[Lanes], first: &[Lanes], best: &mut [Lanes]) {
+    let of_groups = groups.chunks_exact(points.len() / PARTS).zip(first);
     for ((group, first), best) in of_groups.zip(best.chunks_exact_mut(PARTS)) {
-        // SAFETY: AVX-512 F is there; strip and group have the same number of columns.
-        unsafe {
-            let [low, high] = [half(points, group, first, 0), half(points, group, first, ROWS)];
-            for (part, best) in best.iter_mut().enumerate() {
-                store(_mm512_max_ps(low[part], high[part]), best);
-            }
+        // SAFETY: the caller's word.
+        let [low, high] = unsafe {
+            [
+                half(points, group, first, 0),
+                half(points, group, first, ROWS),
+            ]
+        };
+        for (part, best) in best.iter_mut().enumerate() {
+            store(_mm512_max_ps(low[part], high[part]), best);
         }
     }
 }
@@ -142,30 +153,36 @@ unsafe fn scores_of(
     scores
 }
 
-/// As [`super::reaching`].
+/// As [`super::within`].
 #[inline]
-pub(super) fn reaching(
+pub(super) fn within(
     best: &[Lanes],
     parts: usize,
     part: usize,
-    threshold: &Lanes,
+    windows: &Lanes,
     found: &mut impl FnMut(usize, u16),
 ) {
     check();
     // SAFETY: AVX-512 F is there.
-    unsafe { reaching_in(best, parts, part, threshold, found) }
+    unsafe { within_of(best, parts, part, windows, found) }
 }
 
 #[target_feature(enable = "avx512f")]
-fn reaching_in(
+fn within_of(
     best: &[Lanes],
     parts: usize,
     part: usize,
-    threshold: &Lanes,
+    windows: &Lanes,
     found: &mut impl FnMut(usize, u16),
 ) {
-    let threshold = load(threshold);
-    for (group, best) in best.iter().skip(part).step_by(parts).enumerate() {
+    let groups = best.chunks_exact(parts).map(|of_group| &of_group[part]);
+    let highest = groups
+        .clone()
+        .fold(_mm512_set1_ps(f32::NEG_INFINITY), |highest, best| {
+            _mm512_max_ps(highest, load(best))
+        });
+    let threshold = _mm512_sub_ps(highest, load(windows));
+    for (group, best) in groups.enumerate() {
         let mask = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(load(best), threshold);
         if mask != 0 {
             found(group, mask);

@@ -18,7 +18,7 @@ mod avx512;
 mod portable;
 mod vectors;
 
-pub(crate) use vectors::{add_weighted, distance, moved_sums, round_row, squares, squares64};
+pub(crate) use vectors::{add_rows, distance, moved_sums, round_row, squares, squares64};
 
 use crate::isa::Isa;
 
@@ -41,8 +41,8 @@ impl Lanes {
         Self([value; LANES])
     }
 
-    #[inline]
-    pub fn max(self, other: Self) -> Self {
+    #[inline(always)]
+    pub fn max(self, other: &Self) -> Self {
         Self(std::array::from_fn(|i| {
             if self.0[i] > other.0[i] {
                 self.0[i]
@@ -112,9 +112,9 @@ pub(crate) fn leaders(
         Isa::Avx512 | Isa::Amx => avx512::leaders(points, windows, group, first),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => avx2::leaders(points, windows, group, first),
-        _ => std::array::from_fn(|i| {
-            portable::leaders(&scores(points[i], group, first), windows[i])
-        }),
+        _ => {
+            std::array::from_fn(|i| portable::leaders(&scores(points[i], group, first), windows[i]))
+        }
     }
 }
 
@@ -136,20 +136,27 @@ pub(crate) fn prefetch(values: &[f32]) {
     let _ = values;
 }
 
-/// Calls `found(group, lanes)` for each group of a strip's part in which some lane's best reaches
-/// its threshold; `best[group · parts + part]`. Lane `l` is bit `l`.
+/// Calls `found(group, lanes)` for each group of a strip's part in which some lane's best lies
+/// within its window of its best of all groups; `best[group · parts + part]`. Lane `l` is bit `l`;
+/// a lane whose window is −∞ is never found.
+///
+/// # Panics
+/// If the level is not this machine's, or `part` is not below `parts`.
 #[inline]
-pub(crate) fn reaching(
+pub(crate) fn within(
     isa: Isa,
     best: &[Lanes],
     parts: usize,
     part: usize,
-    threshold: &Lanes,
+    windows: &Lanes,
     found: &mut impl FnMut(usize, u16),
 ) {
+    assert!(part < parts, "a part of the strip");
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Amx => avx512::reaching(best, parts, part, threshold, found),
-        _ => portable::reaching(best, parts, part, threshold, found),
+        Isa::Avx512 | Isa::Amx => avx512::within(best, parts, part, windows, found),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::within(best, parts, part, windows, found),
+        _ => portable::within(best, parts, part, windows, found),
     }
 }

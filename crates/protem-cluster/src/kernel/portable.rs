@@ -79,16 +79,23 @@ pub(super) fn leaders(scores: &Lanes, window: f32) -> Leaders {
     (best, mask)
 }
 
-/// As [`super::reaching`].
-#[inline]
-pub(super) fn reaching(
+/// As [`super::within`].
+#[inline(always)]
+pub(super) fn within(
     best: &[Lanes],
     parts: usize,
     part: usize,
-    threshold: &Lanes,
+    windows: &Lanes,
     found: &mut impl FnMut(usize, u16),
 ) {
-    for (group, best) in best.iter().skip(part).step_by(parts).enumerate() {
+    let groups = best.chunks_exact(parts).map(|of_group| &of_group[part]);
+    let mut threshold = groups
+        .clone()
+        .fold(Lanes::all(f32::NEG_INFINITY), |a, b| a.max(b));
+    for (threshold, window) in threshold.0.iter_mut().zip(windows.0) {
+        *threshold -= window;
+    }
+    for (group, best) in groups.enumerate() {
         let reaches = best.0.iter().zip(&threshold.0).map(|(b, t)| b >= t);
         // Seldom true: the vectorisable question first.
         if reaches.clone().fold(false, |any, r| any | r) {

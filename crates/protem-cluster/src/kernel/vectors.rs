@@ -6,6 +6,7 @@
 use super::LANES;
 use crate::centroids::{MovedSums, moved_sums_of};
 use crate::isa::Isa;
+use crate::matrix::Matrix;
 use crate::points::round_moved;
 
 /// Compiles a function once per level: the same operations in wider instructions.
@@ -57,8 +58,8 @@ on_every_level! {
 }
 
 on_every_level! {
-    /// `sums += weight · x`.
-    add_weighted = add_weighted_of(sums: &mut [f64], weight: f64, x: &[f32])
+    /// Adds rows to `sums`, one value per column, in the order of `members`.
+    add_rows = add_rows_of(rows: Matrix<'_>, members: &[u32], sums: &mut [f64])
 }
 
 on_every_level! {
@@ -120,9 +121,41 @@ fn squares_of(x: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
+/// Columns whose sums are in registers at once.
+const COLUMNS: usize = 4 * LANES;
+
 #[inline(always)]
-fn add_weighted_of(sums: &mut [f64], weight: f64, x: &[f32]) {
-    for (s, x) in sums.iter_mut().zip(x) {
-        *s += weight * f64::from(*x);
+fn add_rows_of(rows: Matrix<'_>, members: &[u32], sums: &mut [f64]) {
+    for (at, sums) in sums.chunks_mut(COLUMNS).enumerate() {
+        let columns = at * COLUMNS..at * COLUMNS + sums.len();
+        let of = |i: u32| &rows.row(i as usize)[columns.clone()];
+        let ahead = members
+            .iter()
+            .skip(8)
+            .map(Some)
+            .chain(std::iter::repeat(None));
+        let members = members.iter().zip(ahead);
+        let prefetch = |ahead: Option<&u32>| {
+            if let (Some(i), 0) = (ahead, at) {
+                super::prefetch(rows.row(*i as usize));
+            }
+        };
+        if let Ok(sums) = <&mut [f64; COLUMNS]>::try_from(&mut *sums) {
+            let mut held = *sums;
+            for (i, ahead) in members {
+                prefetch(ahead);
+                for (s, x) in held.iter_mut().zip(of(*i)) {
+                    *s += f64::from(*x);
+                }
+            }
+            *sums = held;
+        } else {
+            for (i, ahead) in members {
+                prefetch(ahead);
+                for (s, x) in sums.iter_mut().zip(of(*i)) {
+                    *s += f64::from(*x);
+                }
+            }
+        }
     }
 }

@@ -51,7 +51,7 @@ fn norms_and_pools(out: &mut Vec<u32>, precision: Precision) {
     let into = (&mut dgamma[..], &mut dbeta[..]);
     let gradients = norm::backward(
         &pool,
-        &x,
+        x,
         Some(&y),
         dy,
         affine,
