@@ -51,13 +51,26 @@ pub fn assign(
     centroids: Matrix<'_>,
     threads: Option<usize>,
 ) -> Result<Assignment, ClusterError> {
+    assign_on(Isa::chosen()?, points, centroids, threads)
+}
+
+/// [`assign`] on a level of instructions of one's choice; the result has the same bits.
+///
+/// # Errors
+/// As [`assign`].
+pub fn assign_on(
+    isa: Isa,
+    points: Matrix<'_>,
+    centroids: Matrix<'_>,
+    threads: Option<usize>,
+) -> Result<Assignment, ClusterError> {
+    let isa = isa.checked()?;
     let mut out = Assignment {
         labels: vec![0; points.rows()],
         distances: vec![0.0; points.rows()],
     };
-    let isa = Isa::chosen()?;
-    Threads::new(threads)?
-        .run(|| assign_into(points, centroids, isa, &mut out.labels, &mut out.distances))?;
+    let (labels, distances) = (&mut out.labels, &mut out.distances);
+    Threads::new(threads)?.run(|| assign_into(points, centroids, isa, labels, distances))?;
     Ok(out)
 }
 

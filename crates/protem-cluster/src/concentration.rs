@@ -4,6 +4,7 @@ use crate::error::ClusterError;
 
 /// Settings of [`concentration`].
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ConcentrationParams {
     /// Mean of the result (τ).
     pub temperature: f64,

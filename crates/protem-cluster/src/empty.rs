@@ -81,7 +81,8 @@ pub(crate) fn refill(
     });
     let cols = choice.points.cols();
     let mut counts = vec![0u32; sizes.len()];
-    choice.labels.iter().for_each(|l| counts[*l as usize] += 1);
+    let weighing = (0..choice.labels.len()).filter(|i| weight(*i) > 0.0);
+    weighing.for_each(|i| counts[choice.labels[i] as usize] += 1);
     let mut taken: Vec<usize> = Vec::new();
     let mut candidates = farthest.into_iter();
     for cluster in empty {
@@ -90,8 +91,7 @@ pub(crate) fn refill(
             let row = choice.points.row(*i);
             let same = |t: &&usize| choice.distances[**t] == choice.distances[*i];
             let mut equals = taken.iter().rev().take_while(same);
-            counts[choice.labels[*i] as usize] > 1
-                && !equals.any(|t| choice.points.row(*t) == row)
+            counts[choice.labels[*i] as usize] > 1 && !equals.any(|t| choice.points.row(*t) == row)
         };
         let Some(i) = candidates.find(usable) else {
             break;
@@ -138,10 +138,7 @@ mod tests {
         }
         // Walking 0, 1, 2, 3, 0… with 30/39, 0, −1/39 and 10/39: (30/39) / (1 − 9·29/39²).
         let first = taken[0] as f64 / 4000.0;
-        assert!(
-            (first - 0.9286).abs() < 0.02 && taken[1] == 0,
-            "{taken:?}"
-        );
+        assert!((first - 0.9286).abs() < 0.02 && taken[1] == 0, "{taken:?}");
     }
 
     #[test]

@@ -67,8 +67,10 @@ pub enum ClusterError {
         /// Columns of the centroids.
         centroids: usize,
     },
-    /// Initial centroids that are not `k × columns` values.
-    #[error("{found} values of initial centroids, {k} clusters of {cols} columns need {}", k.saturating_mul(*cols))]
+    /// Initial centroids that are not whole rows, or too many.
+    #[error(
+        "{found} values of initial centroids: between 1 and {k} rows of {cols} columns are needed"
+    )]
     Init {
         /// Clusters asked for.
         k: usize,
@@ -76,6 +78,24 @@ pub enum ClusterError {
         cols: usize,
         /// Values given.
         found: usize,
+    },
+    /// Weights that are not one per point.
+    #[error("{found} weights for {points} points: there must be one of each")]
+    Weights {
+        /// Points there are.
+        points: usize,
+        /// Weights given.
+        found: usize,
+    },
+    /// Places for results that are not one per point.
+    #[error("{labels} places for labels and {distances} for distances of {points} points")]
+    Places {
+        /// Points there are.
+        points: usize,
+        /// Places for labels.
+        labels: usize,
+        /// Places for distances.
+        distances: usize,
     },
     /// The threads asked for could not be started.
     #[error("{threads} threads could not be started: {reason}")]

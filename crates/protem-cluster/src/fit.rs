@@ -1,7 +1,14 @@
 //! What comes of a clustering.
 
+use crate::assign::assign_into;
+use crate::error::ClusterError;
+use crate::isa::Isa;
+use crate::matrix::Matrix;
+use crate::threads::Threads;
+
 /// One iteration, as faiss reports it.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct IterationStats {
     /// Restart, from 0.
     pub restart: usize,
@@ -20,6 +27,7 @@ pub struct IterationStats {
 
 /// Something the caller may want to know, but that does not stop a clustering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Warning {
     /// Too few points per centroid for centroids to mean much.
@@ -39,6 +47,7 @@ pub enum Warning {
 
 /// The result of a clustering.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Fit {
     /// Number of clusters.
     pub k: usize,
@@ -59,4 +68,40 @@ pub struct Fit {
     pub iterations: Vec<IterationStats>,
     /// What is unusual about this clustering.
     pub warnings: Vec<Warning>,
+}
+
+impl Fit {
+    /// The centroids as a view, `k × dim`.
+    ///
+    /// # Errors
+    /// [`ClusterError::Length`] if the fields were changed and no longer belong together.
+    pub fn centroid_rows(&self) -> Result<Matrix<'_>, ClusterError> {
+        Matrix::new(&self.centroids, self.k, self.dim)
+    }
+
+    /// The nearest centroid of each of `points`, which need not be those of the fit, into `labels`
+    /// and the squared distance to it into `distances`; see [`assign`](crate::assign()). A point's
+    /// result does not depend on the others.
+    ///
+    /// # Errors
+    /// As [`assign`](crate::assign()), and [`ClusterError::Places`] for slices that have not one
+    /// place for each point.
+    pub fn predict_into(
+        &self,
+        points: Matrix<'_>,
+        labels: &mut [u32],
+        distances: &mut [f32],
+        threads: Option<usize>,
+    ) -> Result<(), ClusterError> {
+        if labels.len() != points.rows() || distances.len() != points.rows() {
+            return Err(ClusterError::Places {
+                points: points.rows(),
+                labels: labels.len(),
+                distances: distances.len(),
+            });
+        }
+        let isa = Isa::chosen()?;
+        let centroids = self.centroid_rows()?;
+        Threads::new(threads)?.run(|| assign_into(points, centroids, isa, labels, distances))
+    }
 }

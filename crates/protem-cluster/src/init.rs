@@ -52,12 +52,7 @@ impl KMeans {
         centroids
     }
 
-    fn plus_plus(
-        &self,
-        points: &Points<'_>,
-        weights: Option<&[f32]>,
-        restart: usize,
-    ) -> Vec<f32> {
+    fn plus_plus(&self, points: &Points<'_>, weights: Option<&[f32]>, restart: usize) -> Vec<f32> {
         let n = points.rows.rows();
         let mut rng = self.rng(2 * restart as u64);
         let mut centroids = Vec::with_capacity(self.k * points.rows.cols());
@@ -124,7 +119,10 @@ mod tests {
     fn points_are_drawn_by_weighted_distance() {
         let distances = [0.0, 1.0, 0.0, 3.0];
         let at = |share| draw(&distances, |_| 1.0, share);
-        assert_eq!([at(0.0), at(0.24), at(0.26), at(0.999)], [1, 1, 3, 3].map(Some));
+        assert_eq!(
+            [at(0.0), at(0.24), at(0.26), at(0.999)],
+            [1, 1, 3, 3].map(Some)
+        );
         assert_eq!(draw(&distances, |i| [1.0, 1.0, 1.0, 0.0][i], 0.9), Some(1));
         assert_eq!(draw(&[0.0; 3], |_| 1.0, 0.5), None);
     }

@@ -1,37 +1,44 @@
-//! Lloyd's algorithm as faiss's `Clustering` runs it.
+//! A clustering from beginning to end, as faiss's `Clustering` runs it.
 
 use crate::assign::nearest;
 use crate::centroids::Centroids;
+use crate::empty::{Choice, refill};
 use crate::error::ClusterError;
 use crate::fit::{Fit, IterationStats, Warning};
 use crate::isa::Isa;
+use crate::lloyd::{Listener, Lloyd, objective};
 use crate::matrix::Matrix;
 use crate::points::Points;
-use crate::settings::{Init, KMeans};
+use crate::settings::{Empty, Init, KMeans};
 use crate::threads::Threads;
-use crate::update::{means, normalise, split_empty};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 use std::ops::ControlFlow;
-use std::time::Instant;
 
-/// What one restart found.
-struct Run {
-    centroids: Vec<f32>,
-    objective: f64,
-    stopped: bool,
+/// Points of a clustering, packed once they are needed.
+struct Source<'a> {
+    rows: Matrix<'a>,
+    isa: Isa,
+    packed: Option<Points<'a>>,
+}
+
+impl<'a> Source<'a> {
+    fn packed(&mut self, threads: &Threads) -> &Points<'a> {
+        let (rows, isa) = (self.rows, self.isa);
+        self.packed
+            .get_or_insert_with(|| threads.run(|| Points::pack(rows, isa)))
+    }
 }
 
 impl KMeans {
     /// Clusters `points` (`n × d`).
     ///
-    /// With as many clusters as points, each point is a centroid, in order, and nothing iterates.
+    /// With as many clusters as points, each point is a centroid, in order, and nothing iterates
+    /// (unless centroids are frozen).
     ///
     /// # Errors
     /// [`ClusterError::Clusters`] for more clusters than points, [`ClusterError::Init`] for given
-    /// centroids of the wrong number, [`ClusterError::NotFinite`] and [`ClusterError::TooLarge`]
-    /// with the row, [`ClusterError::TooMany`], [`ClusterError::Threads`].
+    /// centroids of the wrong number, [`ClusterError::Weights`] for another number of weights than
+    /// points, [`ClusterError::NotFinite`] and [`ClusterError::TooLarge`] with the row,
+    /// [`ClusterError::TooMany`], [`ClusterError::Threads`], [`ClusterError::Isa`].
     pub fn fit(&self, points: Matrix<'_>) -> Result<Fit, ClusterError> {
         self.fit_with(points, |_| ControlFlow::Continue(()))
     }
@@ -49,55 +56,162 @@ impl KMeans {
         points: Matrix<'_>,
         mut listener: impl FnMut(&IterationStats) -> ControlFlow<()>,
     ) -> Result<Fit, ClusterError> {
-        let isa = Isa::chosen()?;
         let threads = Threads::new(self.threads)?;
-        threads.run(|| self.check(points, isa))?;
-        let mut iterations = Vec::new();
-        let centroids = if self.k == points.rows() {
-            self.shaped(gather(points, 0..self.k), points.cols())
-        } else {
-            self.best_of_restarts(points, &threads, &mut iterations, &mut listener)?
+        let mut source = self.source(points, &threads)?;
+        self.fit_source(&mut source, &threads, &mut listener)
+    }
+
+    /// Clusters `points` once for each of `ks`, with these settings but for the number of
+    /// clusters. Checks and packs the points once; the results are those of separate fits.
+    ///
+    /// # Errors
+    /// As [`Self::fit`], before anything is computed; [`ClusterError::Clusters`] also for a `k` of
+    /// zero.
+    pub fn fit_many(&self, points: Matrix<'_>, ks: &[usize]) -> Result<Vec<Fit>, ClusterError> {
+        let threads = Threads::new(self.threads)?;
+        let each: Vec<Self> = ks
+            .iter()
+            .map(|k| Self {
+                k: *k,
+                ..self.clone()
+            })
+            .collect();
+        for kmeans in &each {
+            kmeans.check_sizes(points)?;
+        }
+        let Some(first) = each.first() else {
+            return Ok(Vec::new());
         };
-        let view = Matrix::new(&centroids, self.k, points.cols())?;
-        let (mut labels, mut distances) = (vec![0; points.rows()], vec![0.0; points.rows()]);
-        threads.run(|| {
-            let packed = Points::pack(points, isa);
-            let mut groups = Centroids::default();
-            groups.pack(view, &packed);
-            nearest(&packed, view, &groups, &mut labels, &mut distances);
-        });
-        let mut sizes = vec![0; self.k];
-        labels.iter().for_each(|l| sizes[*l as usize] += 1);
-        Ok(Fit {
-            k: self.k,
-            dim: points.cols(),
-            objective: distances.iter().map(|d| *d as f64).sum(),
-            centroids,
-            labels,
-            distances,
-            sizes,
-            iterations,
-            warnings: self.warnings(points.rows()),
+        let mut source = first.source(points, &threads)?;
+        let fit = |kmeans: &Self| {
+            kmeans.fit_source(&mut source, &threads, &mut |_| ControlFlow::Continue(()))
+        };
+        each.iter().map(fit).collect()
+    }
+
+    /// Points that are checked.
+    fn source<'a>(
+        &self,
+        points: Matrix<'a>,
+        threads: &Threads,
+    ) -> Result<Source<'a>, ClusterError> {
+        self.check_sizes(points)?;
+        let isa = self.isa()?;
+        threads.run(|| points.check(isa))?;
+        if let Init::Given(values) = &self.init {
+            let rows = values.len() / points.cols();
+            threads.run(|| Matrix::new(values, rows, points.cols())?.check(isa))?;
+        }
+        Ok(Source {
+            rows: points,
+            isa,
+            packed: None,
         })
     }
 
-    fn check(&self, points: Matrix<'_>, isa: Isa) -> Result<(), ClusterError> {
-        if self.k > points.rows() {
+    fn check_sizes(&self, points: Matrix<'_>) -> Result<(), ClusterError> {
+        if self.k == 0 || self.k > points.rows() {
             return Err(ClusterError::Clusters {
                 k: self.k,
                 points: points.rows(),
             });
         }
-        points.check(isa)?;
-        let Init::Given(values) = &self.init else {
-            return Ok(());
+        if let Some(weights) = &self.weights
+            && weights.len() != points.rows()
+        {
+            return Err(ClusterError::Weights {
+                points: points.rows(),
+                found: weights.len(),
+            });
+        }
+        if let Init::Given(values) = &self.init {
+            let rows = values.len() / points.cols();
+            if rows == 0 || rows > self.k || rows * points.cols() != values.len() {
+                return Err(ClusterError::Init {
+                    k: self.k,
+                    cols: points.cols(),
+                    found: values.len(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn fit_source(
+        &self,
+        source: &mut Source<'_>,
+        threads: &Threads,
+        listener: &mut Listener<'_>,
+    ) -> Result<Fit, ClusterError> {
+        let rows = source.rows;
+        let mut iterations = Vec::new();
+        let centroids = if self.k == rows.rows() && !self.frozen {
+            let points = (0..self.k).flat_map(|i| rows.row(i)).copied().collect();
+            self.shaped(points, rows.cols())
+        } else {
+            self.best_of_restarts(source, threads, &mut iterations, listener)?
         };
-        let view = Matrix::new(values, self.k, points.cols()).map_err(|_| ClusterError::Init {
+        let (n, cols) = (rows.rows(), rows.cols());
+        let mut fit = Fit {
             k: self.k,
-            cols: points.cols(),
-            found: values.len(),
-        })?;
-        view.check(isa)
+            dim: cols,
+            centroids,
+            labels: vec![0; n],
+            distances: vec![0.0; n],
+            sizes: Vec::new(),
+            objective: 0.0,
+            iterations,
+            warnings: self.warnings(n),
+        };
+        self.conclude(source.packed(threads), threads, &mut fit)?;
+        Ok(fit)
+    }
+
+    /// Assigns all points to the centroids found.
+    fn conclude(
+        &self,
+        points: &Points<'_>,
+        threads: &Threads,
+        fit: &mut Fit,
+    ) -> Result<(), ClusterError> {
+        let weights = self.weights.as_deref();
+        let mut groups = Centroids::default();
+        let mut last = f64::INFINITY;
+        loop {
+            let view = Matrix::new(&fit.centroids, fit.k, fit.dim)?;
+            threads.run(|| {
+                groups.pack(view, points);
+                nearest(points, view, &groups, &mut fit.labels, &mut fit.distances);
+            });
+            fit.objective = objective(&fit.distances, weights);
+            // Every centroid put on a point lowers the objective; normalised, it need not.
+            if self.empty == Empty::Split || fit.objective >= last || !self.refilled(points, fit) {
+                break;
+            }
+            last = fit.objective;
+        }
+        fit.sizes = vec![0; fit.k];
+        fit.labels.iter().for_each(|l| fit.sizes[*l as usize] += 1);
+        Ok(())
+    }
+
+    /// Moves centroids without points onto points; whether there were any.
+    fn refilled(&self, points: &Points<'_>, fit: &mut Fit) -> bool {
+        let weights = self.weights.as_deref();
+        let mut sizes = vec![0.0; fit.k];
+        for (i, label) in fit.labels.iter().enumerate() {
+            sizes[*label as usize] += weights.map_or(1.0, |w| f64::from(w[i]));
+        }
+        let choice = Choice {
+            points: points.rows,
+            labels: &fit.labels,
+            distances: &fit.distances,
+            weights,
+        };
+        let frozen = self.frozen_rows(fit.dim);
+        let filled = refill(&choice, frozen, &mut fit.centroids, &mut sizes);
+        fit.centroids = self.shaped(std::mem::take(&mut fit.centroids), fit.dim);
+        filled > 0
     }
 
     fn warnings(&self, points: usize) -> Vec<Warning> {
@@ -112,26 +226,41 @@ impl KMeans {
 
     fn best_of_restarts(
         &self,
-        points: Matrix<'_>,
+        source: &mut Source<'_>,
         threads: &Threads,
         iterations: &mut Vec<IterationStats>,
-        listener: &mut impl FnMut(&IterationStats) -> ControlFlow<()>,
+        listener: &mut Listener<'_>,
     ) -> Result<Vec<f32>, ClusterError> {
-        let sample = self.subsample(points);
-        let training = match &sample {
-            Some(values) => Matrix::new(values, values.len() / points.cols(), points.cols())?,
-            None => points,
+        let cols = source.rows.cols();
+        let Some((values, weights)) = self.subsample(source.rows) else {
+            let points = source.packed(threads);
+            let weights = self.weights.as_deref();
+            return self.restarts(points, weights, threads, iterations, listener);
         };
-        let restarts = match self.init {
-            Init::Random => self.restarts,
-            Init::Given(_) => 1,
+        let rows = Matrix::new(&values, values.len() / cols, cols)?;
+        let points = threads.run(|| Points::pack(rows, source.isa));
+        self.restarts(&points, weights.as_deref(), threads, iterations, listener)
+    }
+
+    fn restarts(
+        &self,
+        points: &Points<'_>,
+        weights: Option<&[f32]>,
+        threads: &Threads,
+        iterations: &mut Vec<IterationStats>,
+        listener: &mut Listener<'_>,
+    ) -> Result<Vec<f32>, ClusterError> {
+        let restarts = match &self.init {
+            Init::Given(values) if values.len() == self.k * points.rows.cols() => 1,
+            _ => self.restarts,
         };
-        let mut best = self.run(training, 0, threads, iterations, listener)?;
+        let mut lloyd = Lloyd::new(self, points, weights, threads);
+        let mut best = lloyd.run(0, iterations, listener)?;
         for restart in 1..restarts {
             if best.stopped {
                 break;
             }
-            let run = self.run(training, restart, threads, iterations, listener)?;
+            let run = lloyd.run(restart, iterations, listener)?;
             if run.objective < best.objective {
                 best = run;
             } else {
@@ -141,102 +270,17 @@ impl KMeans {
         Ok(best.centroids)
     }
 
-    /// One restart. Its objective is, as in faiss, the last one before an update.
-    fn run(
-        &self,
-        points: Matrix<'_>,
-        restart: usize,
-        threads: &Threads,
-        iterations: &mut Vec<IterationStats>,
-        listener: &mut impl FnMut(&IterationStats) -> ControlFlow<()>,
-    ) -> Result<Run, ClusterError> {
-        let mut run = Run {
-            centroids: self.beginning(points, restart),
-            objective: f64::INFINITY,
-            stopped: false,
-        };
-        let mut rng = self.rng(2 * restart as u64 + 1);
-        // Labels that the centroids are the means of.
-        let isa = Isa::chosen()?;
-        let packed = threads.run(|| Points::pack(points, isa));
-        let mut groups = Centroids::default();
-        let mut distances = vec![0.0; points.rows()];
-        let mut settled: Option<Vec<u32>> = None;
-        for iteration in 0..self.iterations {
-            let begun = Instant::now();
-            let view = Matrix::new(&run.centroids, self.k, points.cols())?;
-            let mut labels = vec![0; points.rows()];
-            threads.run(|| {
-                groups.pack(view, &packed);
-                nearest(&packed, view, &groups, &mut labels, &mut distances);
-            });
-            run.objective = distances.iter().map(|d| *d as f64).sum();
-            let mut sizes = threads.run(|| means(points, isa, &labels, &mut run.centroids));
-            let squares: f64 = sizes.iter().map(|s| (*s as f64).powi(2)).sum();
-            let splits = split_empty(&mut run.centroids, &mut sizes, points.cols(), &mut rng);
-            if self.spherical {
-                normalise(&mut run.centroids, points.cols());
-            }
-            let stats = IterationStats {
-                restart,
-                iteration,
-                objective: run.objective,
-                seconds: begun.elapsed().as_secs_f64(),
-                imbalance: squares * self.k as f64 / (points.rows() as f64).powi(2),
-                splits,
-            };
-            iterations.push(stats);
-            run.stopped = listener(&stats).is_break();
-            let nothing_changed = splits == 0 && settled.as_ref() == Some(&labels);
-            if run.stopped || nothing_changed {
-                break;
-            }
-            settled = (splits == 0).then_some(labels);
-        }
-        Ok(run)
-    }
-
-    fn beginning(&self, points: Matrix<'_>, restart: usize) -> Vec<f32> {
-        let centroids = match &self.init {
-            Init::Given(values) => values.clone(),
-            Init::Random => {
-                let drawn = self.permutation(points.rows(), 2 * restart as u64);
-                gather(points, drawn.into_iter().take(self.k))
-            }
-        };
-        self.shaped(centroids, points.cols())
-    }
-
-    fn shaped(&self, mut centroids: Vec<f32>, cols: usize) -> Vec<f32> {
-        if self.spherical {
-            normalise(&mut centroids, cols);
-        }
-        centroids
-    }
-
-    /// The points that find the centroids when there are too many, in drawn order.
-    fn subsample(&self, points: Matrix<'_>) -> Option<Vec<f32>> {
+    /// The points that find the centroids when there are too many, in drawn order, and their
+    /// weights.
+    fn subsample(&self, points: Matrix<'_>) -> Option<(Vec<f32>, Option<Vec<f32>>)> {
         let limit = self.k.saturating_mul(self.max_points_per_centroid);
-        (points.rows() > limit).then(|| {
-            let drawn = self.permutation(points.rows(), u64::MAX);
-            gather(points, drawn.into_iter().take(limit))
-        })
+        if points.rows() <= limit {
+            return None;
+        }
+        let mut drawn = self.permutation(points.rows(), u64::MAX);
+        drawn.truncate(limit);
+        let values = drawn.iter().flat_map(|i| points.row(*i)).copied().collect();
+        let of = |weights: &Vec<f32>| drawn.iter().map(|i| weights[*i]).collect();
+        Some((values, self.weights.as_ref().map(of)))
     }
-
-    fn permutation(&self, n: usize, stream: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..n).collect();
-        order.shuffle(&mut self.rng(stream));
-        order
-    }
-
-    /// Restart r draws its beginning from stream 2r and its splits from 2r + 1.
-    fn rng(&self, stream: u64) -> ChaCha8Rng {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        rng.set_stream(stream);
-        rng
-    }
-}
-
-fn gather(points: Matrix<'_>, rows: impl Iterator<Item = usize>) -> Vec<f32> {
-    rows.flat_map(|i| points.row(i)).copied().collect()
 }

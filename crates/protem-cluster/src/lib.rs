@@ -11,11 +11,14 @@ mod assign;
 mod bf16;
 mod centroids;
 mod concentration;
+mod empty;
 mod error;
 mod fit;
+mod init;
 mod isa;
 mod kernel;
 mod kmeans;
+mod lloyd;
 mod matrix;
 mod points;
 mod settings;
@@ -23,13 +26,13 @@ mod threads;
 mod update;
 mod window;
 
-pub use assign::{Assignment, assign};
+pub use assign::{Assignment, assign, assign_on};
 pub use concentration::{ConcentrationParams, concentration};
 pub use error::ClusterError;
 pub use fit::{Fit, IterationStats, Warning};
 pub use isa::Isa;
 pub use matrix::Matrix;
-pub use settings::{Init, KMeans, KMeansBuilder};
+pub use settings::{Empty, Init, KMeans, KMeansBuilder};
 
 /// The README's example is compiled and run.
 #[cfg(doctest)]
