@@ -182,16 +182,16 @@ impl ConvNorm {
         )
     }
 
-    /// The gradient of the input, `added` to which is what reaches it by another way.
+    /// The gradient of the input, added to `onto`, which reaches it by another way.
     pub fn input_gradient(
         &self,
         w: &Weights,
         of: ConvGradient,
-        added: Option<&Activation>,
+        onto: Option<Activation>,
     ) -> Activation {
         let weights = &w.parameters[self.weight.clone()];
         self.conv
-            .input_gradient(w.pool, weights, &of.convolved, of.input, added)
+            .input_gradient(w.pool, weights, &of.convolved, of.input, onto)
     }
 }
 

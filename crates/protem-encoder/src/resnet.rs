@@ -85,7 +85,7 @@ impl Block {
         let saved = saved.expect("one for each convolution");
         let (of, _) = first.backward(w, saved, &x, dy, gradient);
         drop(x);
-        first.input_gradient(w, of, Some(&residual))
+        first.input_gradient(w, of, Some(residual))
     }
 }
 

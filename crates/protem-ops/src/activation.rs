@@ -118,6 +118,11 @@ pub(crate) fn same<T: Element>(activation: &Activation) -> &Map<T> {
     T::map_of(activation).expect("operands of one layer have one precision")
 }
 
+/// The same of an owned map.
+pub(crate) fn into_map<T: Element>(activation: Activation) -> Map<T> {
+    T::into_map(activation).expect("operands of one layer have one precision")
+}
+
 impl Activation {
     /// From 8-bit images, `batch × height × width × 3`, scaled to `(x/255 − mean)/std` by channel.
     ///

@@ -12,7 +12,7 @@ mod direct;
 mod tiled;
 mod weights;
 
-use crate::activation::{Activation, Map, Shape, same};
+use crate::activation::{Activation, Map, Shape, into_map, same};
 use crate::buffer::Pool;
 use crate::element::Element;
 use crate::kernel::Finish;
@@ -120,6 +120,7 @@ impl Conv {
                     assert_eq!(map.shape(), shape, "shape of the added map");
                     &same::<T>(map).data[..]
                 }),
+                onto: false,
                 relu,
             };
             let from = x.shape;
@@ -131,7 +132,7 @@ impl Conv {
                 weights,
                 Role::Forward,
                 x,
-                shape,
+                Map::uninit(pool, shape),
                 taps,
                 &finish,
             ))
@@ -142,8 +143,8 @@ impl Conv {
         }
     }
 
-    /// `∂L/∂x` from `∂L/∂y`, for an input of shape `input`; `added` is what reaches the input by
-    /// other ways, a gradient of its shape.
+    /// `∂L/∂x` from `∂L/∂y`, for an input of shape `input`; added to `onto`, if it is given, a gradient
+    /// of the same input by another way, in whose memory the result comes back.
     ///
     /// # Panics
     /// If the shapes or precisions do not belong together.
@@ -153,23 +154,22 @@ impl Conv {
         weights: &[f32],
         dy: &Activation,
         input: Shape,
-        added: Option<&Activation>,
+        onto: Option<Activation>,
     ) -> Activation {
         fn typed<T: Computed>(
             pool: &Pool,
             weights: Scaled,
             dy: &Map<T>,
             input: Shape,
-            added: Option<&Activation>,
+            onto: Option<Map<T>>,
         ) -> Activation {
             let conv = weights.conv;
             let finish = Finish {
-                added: added.map(|map| {
-                    assert_eq!(map.shape(), input, "shape of the added gradient");
-                    &same::<T>(map).data[..]
-                }),
+                onto: onto.is_some(),
                 ..Finish::nothing()
             };
+            let to = onto.unwrap_or_else(|| Map::uninit(pool, input));
+            assert_eq!(to.shape, input, "shape of the other gradient");
             let from = dy.shape;
             let taps = move |row, column, taps: &mut Vec<Tap>| {
                 conv.taps_of_input(from, row, column, taps);
@@ -179,7 +179,7 @@ impl Conv {
                 weights,
                 Role::InputGradient,
                 dy,
-                input,
+                to,
                 taps,
                 &finish,
             ))
@@ -187,8 +187,8 @@ impl Conv {
         assert_eq!(dy.shape(), self.output(input), "shape of the gradient");
         let weights = self.scaled(weights, None);
         match dy {
-            Activation::F32(dy) => typed(pool, weights, dy, input, added),
-            Activation::Bf16(dy) => typed(pool, weights, dy, input, added),
+            Activation::F32(dy) => typed(pool, weights, dy, input, onto.map(into_map)),
+            Activation::Bf16(dy) => typed(pool, weights, dy, input, onto.map(into_map)),
         }
     }
 
@@ -258,14 +258,14 @@ impl Conv {
 
 /// Numbers that convolutions can be computed in.
 trait Computed: Element {
-    /// A map of shape `to`, each pixel of which is the finished sum over its taps of a pixel of
-    /// `from` times the tap's weights.
+    /// Every pixel of `to` = the finished sum over its taps of a pixel of `from` times the tap's
+    /// weights.
     fn convolve(
         pool: &Pool,
         weights: Scaled,
         role: Role,
         from: &Map<Self>,
-        to: Shape,
+        to: Map<Self>,
         taps_of: impl Fn(usize, usize, &mut Vec<Tap>) + Sync,
         finish: &Finish<Self>,
     ) -> Map<Self>;
@@ -286,12 +286,12 @@ impl Computed for f32 {
         weights: Scaled,
         role: Role,
         from: &Map<f32>,
-        to: Shape,
+        to: Map<f32>,
         taps_of: impl Fn(usize, usize, &mut Vec<Tap>) + Sync,
         finish: &Finish<f32>,
     ) -> Map<f32> {
         let packed = weights.panels(pool, role, |w| w);
-        direct::convolve(pool, &packed, from, to, taps_of, finish)
+        direct::convolve(&packed, from, to, taps_of, finish)
     }
 
     fn weight_gradient(
@@ -311,7 +311,7 @@ impl Computed for bf16 {
         weights: Scaled,
         role: Role,
         from: &Map<bf16>,
-        to: Shape,
+        to: Map<bf16>,
         taps_of: impl Fn(usize, usize, &mut Vec<Tap>) + Sync,
         finish: &Finish<bf16>,
     ) -> Map<bf16> {
@@ -322,14 +322,13 @@ impl Computed for bf16 {
         }
         let packed = weights.panels(pool, role, |w| bf16::narrow(w).widen());
         let sums = direct::convolve(
-            pool,
             &packed,
             &from.converted(pool),
-            to,
+            Map::uninit(pool, to.shape),
             taps_of,
             &Finish::nothing(),
         );
-        let mut out = Map::uninit(pool, to);
+        let mut out = to;
         direct::finish_all(&sums, &mut out, finish);
         out
     }

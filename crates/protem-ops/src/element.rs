@@ -24,6 +24,7 @@ pub trait Element: bytemuck::Pod + Send + Sync + PartialOrd {
     fn narrow(value: f32) -> Self;
     /// The map inside, if it is of this kind.
     fn map_of(activation: &Activation) -> Option<&Map<Self>>;
+    fn into_map(activation: Activation) -> Option<Map<Self>>;
     fn wrap(map: Map<Self>) -> Activation;
 }
 
@@ -37,6 +38,12 @@ impl Element for f32 {
         value
     }
     fn map_of(activation: &Activation) -> Option<&Map<Self>> {
+        match activation {
+            Activation::F32(map) => Some(map),
+            Activation::Bf16(_) => None,
+        }
+    }
+    fn into_map(activation: Activation) -> Option<Map<Self>> {
         match activation {
             Activation::F32(map) => Some(map),
             Activation::Bf16(_) => None,
@@ -62,6 +69,12 @@ impl Element for bf16 {
         bf16::from_bits(if is_nan { quiet } else { rounded } as u16)
     }
     fn map_of(activation: &Activation) -> Option<&Map<Self>> {
+        match activation {
+            Activation::Bf16(map) => Some(map),
+            Activation::F32(_) => None,
+        }
+    }
+    fn into_map(activation: Activation) -> Option<Map<Self>> {
         match activation {
             Activation::Bf16(map) => Some(map),
             Activation::F32(_) => None,

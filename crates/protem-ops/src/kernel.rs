@@ -10,14 +10,16 @@ pub(crate) mod amx;
 mod guard;
 pub(crate) mod tile;
 
-/// What is done with a sum of products before it is stored: `max(0, sum + bias + added)`, each
-/// part if it is wanted.
+/// What is done with a sum of products before it is stored: `max(0, sum + bias + added)`, or only
+/// `sum + there`, each part if it is wanted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Finish<'a, T> {
     /// By column.
     pub bias: Option<&'a [f32]>,
     /// In the layout of the result.
     pub added: Option<&'a [T]>,
+    /// Add to what stands in the place of the result.
+    pub onto: bool,
     /// `max(0, ·)` at the end.
     pub relu: bool,
 }
@@ -28,6 +30,7 @@ impl<T> Finish<'_, T> {
         Self {
             bias: None,
             added: None,
+            onto: false,
             relu: false,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::weights::{PANEL, Packed, unpack_gradient};
 use super::{Conv, Tap, runs_of};
-use crate::activation::{Map, Shape, each_row};
+use crate::activation::{Map, each_row};
 use crate::buffer::{Buffer, Pool};
 use crate::element::Element;
 use crate::isa::Isa;
@@ -12,16 +12,14 @@ use rayon::prelude::*;
 
 /// Every pixel of the result = the sum over its taps of a pixel of `from` times a tap's weights.
 pub(super) fn convolve(
-    pool: &Pool,
     weights: &Packed<f32>,
     from: &Map<f32>,
-    target: Shape,
+    mut to: Map<f32>,
     taps_of: impl Fn(usize, usize, &mut Vec<Tap>) + Sync,
     finish: &Finish<f32>,
 ) -> Map<f32> {
     let isa = Isa::current();
-    let source = from.shape;
-    let mut to = Map::uninit(pool, target);
+    let (source, target) = (from.shape, to.shape);
     let row_len = target.width * target.pixel();
     to.data
         .par_chunks_mut(row_len.max(1))
@@ -50,7 +48,7 @@ pub(super) fn convolve(
                         a_k: 1,
                         b_k: PANEL,
                         c_row: target.channels,
-                        accumulate: false,
+                        accumulate: finish.onto,
                     }
                     .run(
                         isa,
@@ -73,7 +71,15 @@ pub(super) fn finish_all<T: Element>(sums: &Map<f32>, to: &mut Map<T>, finish: &
     each_row(to, |place, row| {
         let sums = &sums.data[place.clone()];
         let added = finish.added.map(|map| &map[place]);
-        finish_into(row, sums, channels, finish.bias, added, finish.relu);
+        finish_into(
+            row,
+            sums,
+            channels,
+            finish.bias,
+            added,
+            finish.onto,
+            finish.relu,
+        );
     });
 }
 
@@ -107,6 +113,7 @@ vectorised! {
         channels: usize,
         bias: Option<&[f32]>,
         added: Option<&[T]>,
+        onto: bool,
         relu: bool,
     ) {
         for (i, (to, sum)) in to.iter_mut().zip(sums).enumerate() {
@@ -116,6 +123,9 @@ vectorised! {
             }
             if let Some(added) = added {
                 value += added[i].widen();
+            }
+            if onto {
+                value += to.widen();
             }
             *to = T::narrow(if relu && value < 0.0 { 0.0 } else { value });
         }

@@ -17,11 +17,11 @@ pub(super) fn convolve(
     pool: &Pool,
     weights: &Packed<bf16>,
     from: &Map<bf16>,
-    target: Shape,
+    mut to: Map<bf16>,
     taps_of: impl Fn(usize, usize, &mut Vec<Tap>) + Sync,
     finish: &Finish<bf16>,
 ) -> Map<bf16> {
-    let mut to = Map::uninit(pool, target);
+    let target = to.shape;
     let small = size_of_val(&weights.data[..]) <= SMALL_WEIGHTS;
     let pixels = target.height * target.width;
     let many = if small { 16 * 1024 } else { 2048 } / target.batch.max(1);
@@ -156,7 +156,7 @@ impl Job<'_> {
             let finish = Finish {
                 bias: self.finish.bias.map(|bias| &bias[column..]),
                 added: self.finish.added.map(|added| &added[at..]),
-                relu: self.finish.relu,
+                ..self.finish
             };
             let size = (rows, BLOCK.min(self.weights.columns - column));
             self.tiles

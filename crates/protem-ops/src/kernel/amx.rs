@@ -293,8 +293,12 @@ unsafe fn store(
                 let sum = _mm512_load_ps(result.0.as_ptr().add(row * BLOCK + 16 * half));
                 *value = _mm512_add_ps(sum, bias[half]);
             }
-            if let Some(added) = finish.added {
-                let both = _mm512_maskz_loadu_epi16(mask, added.as_ptr().add(row * y_row).cast());
+            let there = finish.onto.then_some(y.as_ptr());
+            for added in [finish.added.map(<[bf16]>::as_ptr), there]
+                .into_iter()
+                .flatten()
+            {
+                let both = _mm512_maskz_loadu_epi16(mask, added.add(row * y_row).cast());
                 let halves = [
                     _mm512_castsi512_si256(both),
                     _mm512_extracti64x4_epi64::<1>(both),
@@ -495,6 +499,7 @@ mod tests {
                 let finish = Finish {
                     bias: Some(&bias),
                     added: Some(&added),
+                    onto: false,
                     relu: true,
                 };
                 let before = y.to_vec();

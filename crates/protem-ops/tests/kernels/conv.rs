@@ -269,7 +269,7 @@ fn what_is_folded_in_follows_the_sum() {
                     &w,
                     &Activation::from_nchw(&pool, precision, &sums, size),
                     input,
-                    Some(&x),
+                    Some(Activation::from_nchw(&pool, precision, &x.to_nchw(), input)),
                 );
                 let alone = conv.input_gradient(
                     &pool,
@@ -305,11 +305,12 @@ fn what_is_folded_in_follows_the_sum() {
                     .zip(x.to_nchw())
                 {
                     let unit = if precision == Precision::F32 {
-                        1e-6
+                        1e-5
                     } else {
                         1.0 / 128.0
                     };
-                    assert!((both - (alone + x)).abs() <= unit * (alone.abs() + 1.0));
+                    // Up to 576 products, in another order.
+                    assert!((both - (alone + x)).abs() <= unit * (alone.abs() + 10.0));
                 }
             }
         }
