@@ -8,7 +8,7 @@ use protem_em::{EmError, EncoderConfig, EncoderStep, Head, Plan, PlanStep, Setti
 use std::time::Instant;
 
 /// Steps before those that are timed: they fill the stores of buffers.
-const UNTIMED: usize = 2;
+const UNTIMED: usize = 3;
 /// Images that the queue, the clusterings and the learning rate of a whole step are made for.
 const IMAGES: usize = 50_000;
 
