@@ -29,6 +29,9 @@ const BEST: usize = 1 << 14;
 /// Strips whose best scores are kept at once, at least: the centroids are read once for them all.
 const TOGETHER_STRIPS: usize = 32;
 
+/// Values of points packed at a time where they are needed only once: 128 MiB.
+const BLOCK_VALUES: usize = 1 << 25;
+
 /// Nearest centroids.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assignment {
@@ -96,11 +99,28 @@ pub(crate) fn assign_into(
     }
     points.check(isa)?;
     centroids.check(isa)?;
-    let packed = Points::pack(points, isa);
-    let mut groups = Centroids::default();
-    groups.pack(centroids, &packed);
-    nearest(&packed, centroids, &groups, labels, distances);
+    nearest_in_blocks(points, centroids, isa, labels, distances);
     Ok(())
+}
+
+/// Labels and distances of points that are checked, packing a block of them at a time: memory does
+/// not grow with their number.
+pub(crate) fn nearest_in_blocks(
+    points: Matrix<'_>,
+    centroids: Matrix<'_>,
+    isa: Isa,
+    labels: &mut [u32],
+    distances: &mut [f32],
+) {
+    let rows = (BLOCK_VALUES / points.cols()).max(STRIPS);
+    let mut groups = Centroids::default();
+    let places = labels.chunks_mut(rows).zip(distances.chunks_mut(rows));
+    for (at, (labels, distances)) in places.enumerate() {
+        let begin = at * rows;
+        let packed = Points::pack(points.between(begin, begin + labels.len()), isa);
+        groups.pack(centroids, &packed);
+        nearest(&packed, centroids, &groups, labels, distances);
+    }
 }
 
 /// Labels and distances of points that are checked and packed.

@@ -21,6 +21,14 @@ pub enum ClusterError {
         /// Values there are.
         found: usize,
     },
+    /// A view whose rows do not lie side by side.
+    #[error("{rows}×{cols} points are not row-major with their rows side by side: copy them first")]
+    Layout {
+        /// Rows of the view.
+        rows: usize,
+        /// Columns of the view.
+        cols: usize,
+    },
     /// Zero clusters, or more than points.
     #[error("{k} clusters of {points} points: k must lie between 1 and the number of points")]
     Clusters {

@@ -1,6 +1,6 @@
 //! A clustering from beginning to end, as faiss's `Clustering` runs it.
 
-use crate::assign::nearest;
+use crate::assign::{nearest, nearest_in_blocks};
 use crate::centroids::Centroids;
 use crate::empty::{Choice, refill};
 use crate::error::ClusterError;
@@ -163,14 +163,14 @@ impl KMeans {
             iterations,
             warnings: self.warnings(n),
         };
-        self.conclude(source.packed(threads), threads, &mut fit)?;
+        self.conclude(source, threads, &mut fit)?;
         Ok(fit)
     }
 
     /// Assigns all points to the centroids found.
     fn conclude(
         &self,
-        points: &Points<'_>,
+        source: &Source<'_>,
         threads: &Threads,
         fit: &mut Fit,
     ) -> Result<(), ClusterError> {
@@ -180,12 +180,19 @@ impl KMeans {
         loop {
             let view = Matrix::new(&fit.centroids, fit.k, fit.dim)?;
             threads.run(|| {
+                let (labels, distances) = (&mut fit.labels, &mut fit.distances);
+                let Some(points) = &source.packed else {
+                    return nearest_in_blocks(source.rows, view, source.isa, labels, distances);
+                };
                 groups.pack(view, points);
-                nearest(points, view, &groups, &mut fit.labels, &mut fit.distances);
+                nearest(points, view, &groups, labels, distances);
             });
             fit.objective = objective(&fit.distances, weights);
             // Every centroid put on a point lowers the objective; normalised, it need not.
-            if self.empty == Empty::Split || fit.objective >= last || !self.refilled(points, fit) {
+            if self.empty == Empty::Split
+                || fit.objective >= last
+                || !self.refilled(source.rows, fit)
+            {
                 break;
             }
             last = fit.objective;
@@ -196,14 +203,14 @@ impl KMeans {
     }
 
     /// Moves centroids without points onto points; whether there were any.
-    fn refilled(&self, points: &Points<'_>, fit: &mut Fit) -> bool {
+    fn refilled(&self, points: Matrix<'_>, fit: &mut Fit) -> bool {
         let weights = self.weights.as_deref();
         let mut sizes = vec![0.0; fit.k];
         for (i, label) in fit.labels.iter().enumerate() {
             sizes[*label as usize] += weights.map_or(1.0, |w| f64::from(w[i]));
         }
         let choice = Choice {
-            points: points.rows,
+            points,
             labels: &fit.labels,
             distances: &fit.distances,
             weights,

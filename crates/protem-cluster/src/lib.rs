@@ -11,6 +11,7 @@ mod assign;
 mod bf16;
 mod centroids;
 mod concentration;
+mod convert;
 mod empty;
 mod error;
 mod fit;
@@ -20,6 +21,8 @@ mod kernel;
 mod kmeans;
 mod lloyd;
 mod matrix;
+#[cfg(feature = "npy")]
+mod npy;
 mod points;
 mod settings;
 mod threads;
@@ -31,7 +34,9 @@ pub use concentration::{ConcentrationParams, concentration};
 pub use error::ClusterError;
 pub use fit::{Fit, IterationStats, Warning};
 pub use isa::Isa;
-pub use matrix::Matrix;
+pub use matrix::{Matrix, Rows};
+#[cfg(feature = "npy")]
+pub use npy::{Npy, NpyError};
 pub use settings::{Empty, Init, KMeans, KMeansBuilder};
 
 /// The README's example is compiled and run.

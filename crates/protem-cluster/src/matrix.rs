@@ -85,6 +85,17 @@ impl<'a> Matrix<'a> {
         &self.data[i * self.stride..][..self.cols]
     }
 
+    /// Rows `begin` to `end`.
+    pub(crate) fn between(&self, begin: usize, end: usize) -> Self {
+        assert!(begin < end && end <= self.rows, "rows {begin} to {end}");
+        let data = &self.data[begin * self.stride..];
+        Self {
+            data: &data[..(end - begin - 1) * self.stride + self.cols],
+            rows: end - begin,
+            ..*self
+        }
+    }
+
     /// Whether distances between these rows can be computed and labelled.
     pub(crate) fn check(&self, isa: Isa) -> Result<(), ClusterError> {
         if self.rows > u32::MAX as usize {
@@ -109,5 +120,27 @@ impl<'a> Matrix<'a> {
             Some(row) => Err(ClusterError::NotFinite { row }),
             None => Ok(()),
         }
+    }
+}
+
+/// Points of one's own, row by row: what conversions that must copy give.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Rows {
+    /// `rows × cols` values.
+    pub values: Vec<f32>,
+    /// Number of points.
+    pub rows: usize,
+    /// Values of a point.
+    pub cols: usize,
+}
+
+impl Rows {
+    /// The points as a view.
+    ///
+    /// # Errors
+    /// [`ClusterError::Length`] if the fields do not belong together.
+    pub fn view(&self) -> Result<Matrix<'_>, ClusterError> {
+        Matrix::new(&self.values, self.rows, self.cols)
     }
 }

@@ -160,3 +160,12 @@ pub(crate) fn within(
         _ => portable::within(best, parts, part, windows, found),
     }
 }
+
+/// A file's bytes, as the system maps them.
+#[cfg(feature = "npy")]
+pub(crate) fn map(file: &std::fs::File) -> std::io::Result<memmap2::Mmap> {
+    // SAFETY: the bytes are read as plain numbers only, whatever they are. That nobody changes or
+    // shortens the file meanwhile is what `Npy::open` asks of its caller in its documentation; no
+    // program can check it.
+    unsafe { memmap2::Mmap::map(file) }
+}
