@@ -5,13 +5,14 @@ use serde_json::Value;
 
 #[test]
 fn every_command_shows_an_example() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 14] = [
         &[],
         &["train"],
         &["eval"],
         &["eval", "knn"],
         &["eval", "ami"],
         &["embed"],
+        &["cluster"],
         &["bench"],
         &["bench", "step"],
         &["bench", "features"],

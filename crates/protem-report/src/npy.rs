@@ -16,7 +16,34 @@ pub fn write_npy(path: &Path, values: &[f32], columns: usize) -> Result<(), EmEr
         "whole rows"
     );
     let shape = format!("({}, {columns})", values.len() / columns);
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+    write_array(path, "<f4", &shape, values.iter().map(|v| v.to_le_bytes()))
+}
+
+/// Writes `<f4` values as a one-dimensional array, or nothing.
+///
+/// # Errors
+/// As [`write_npy`].
+pub fn write_npy_vector(path: &Path, values: &[f32]) -> Result<(), EmError> {
+    let shape = format!("({},)", values.len());
+    write_array(path, "<f4", &shape, values.iter().map(|v| v.to_le_bytes()))
+}
+
+/// Writes `<u4` values as a one-dimensional array, or nothing.
+///
+/// # Errors
+/// As [`write_npy`].
+pub fn write_npy_labels(path: &Path, values: &[u32]) -> Result<(), EmError> {
+    let shape = format!("({},)", values.len());
+    write_array(path, "<u4", &shape, values.iter().map(|v| v.to_le_bytes()))
+}
+
+fn write_array(
+    path: &Path,
+    descr: &str,
+    shape: &str,
+    values: impl Iterator<Item = [u8; 4]>,
+) -> Result<(), EmError> {
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     // Magic, version and length take ten bytes; the data begins at a multiple of 64.
     let padding = (64 - (10 + header.len() + 1) % 64) % 64;
     header.push_str(&" ".repeat(padding));
@@ -24,7 +51,7 @@ pub fn write_npy(path: &Path, values: &[f32], columns: usize) -> Result<(), EmEr
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.as_bytes());
-    bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    bytes.extend(values.flatten());
     write_atomically(path, &bytes)
 }
 
@@ -44,5 +71,23 @@ mod tests {
         assert!(bytes[header.len()..127].iter().all(|b| *b == b' ') && bytes[127] == b'\n');
         assert_eq!(&bytes[128..132], 1f32.to_le_bytes());
         assert_eq!(bytes.len(), 128 + 24);
+    }
+
+    #[test]
+    fn vectors_equal_numpys() {
+        // np.save("x.npy", np.array([7, 8], dtype="u4")); print(open("x.npy", "rb").read()[10:80])
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        super::write_npy_labels(&path, &[7, 8]).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let header = b"{'descr': '<u4', 'fortran_order': False, 'shape': (2,), }";
+        assert_eq!(&bytes[10..10 + header.len()], header);
+        assert_eq!(&bytes[128..], [7, 0, 0, 0, 8, 0, 0, 0]);
+        super::write_npy_vector(&path, &[0.5]).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(
+            bytes[10..].starts_with(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }")
+        );
+        assert_eq!(&bytes[128..], 0.5f32.to_le_bytes());
     }
 }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
   train        protem train ~/photos --config configs/cifar10.toml --out runs/photos
   eval knn     protem eval knn --checkpoint runs/photos --train train --test test
   embed        protem embed --checkpoint runs/photos --data ~/photos --out photos.npy
+  cluster      protem cluster --input photos.npy --k 100 --out clusters
   bench        protem bench step --encoder resnet18 --stem cifar --precision bf16
   doctor       protem doctor
   config       protem config schema > protem.schema.json
@@ -43,6 +44,11 @@ pub enum Command {
         after_help = "Example:\n  protem embed --checkpoint runs/photos --data ~/photos --out photos.npy"
     )]
     Embed(EmbedArgs),
+    /// Cluster the rows of a .npy file by k-means.
+    #[command(
+        after_help = "Examples:\n  protem cluster --input photos.npy --k 100 --out clusters\n  protem cluster --input photos.npy --k 1000,5000 --spherical --out clusters --json"
+    )]
+    Cluster(ClusterArgs),
     /// Time training steps and features on this machine, on random images.
     #[command(
         subcommand,
@@ -179,6 +185,45 @@ pub struct EmbedArgs {
     /// File to write: images in path order by features, 32-bit floats; names go beside it.
     #[arg(long)]
     pub out: PathBuf,
+}
+
+/// Arguments of `cluster`.
+#[derive(Debug, Args)]
+pub struct ClusterArgs {
+    /// Points: a two-dimensional array of 32-bit floats, mapped into memory.
+    #[arg(long)]
+    pub input: PathBuf,
+    /// Numbers of clusters, with commas between them.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub k: Vec<usize>,
+    /// Iterations of each restart.
+    #[arg(long, default_value_t = 20)]
+    pub iters: usize,
+    /// Runs from different beginnings, of which the best is kept.
+    #[arg(long, default_value_t = 1)]
+    pub restarts: usize,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Centroids to begin with, an array like the input; points are drawn for those that are missing.
+    #[arg(long)]
+    pub init: Option<PathBuf>,
+    /// Scale centroids to length 1 after every update.
+    #[arg(long)]
+    pub spherical: bool,
+    /// Points per centroid that iterations use at most; the rest is only assigned in the end.
+    #[arg(long, default_value_t = 256)]
+    pub max_points_per_centroid: usize,
+    /// Threads; as many as the machine has when not given.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Folder for centroids.npy, labels.npy and distances.npy; with several K, a folder in it for
+    /// each.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Print JSON, a line for each K.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What is timed.

@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod cluster;
 mod config;
 mod console;
 mod doctor;
@@ -46,6 +47,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Eval(Eval::Knn(args)) => features::knn(args),
         Command::Eval(Eval::Ami(args)) => features::cluster_agreement(args),
         Command::Embed(args) => features::embed(args),
+        Command::Cluster(args) => cluster::run(args),
         Command::Bench(Bench::Step { what, bench }) => bench::step(what, &bench),
         Command::Bench(Bench::Features { bench }) => bench::features(&bench),
         Command::Doctor { json } => doctor::report(json),

@@ -1,0 +1,131 @@
+//! `protem cluster`: k-means of the rows of a `.npy` file.
+
+use crate::args::ClusterArgs;
+use crate::console::{say, warn};
+use crate::failure::{Failure, explain};
+use protem_cluster::{Fit, Init, KMeans, Matrix, Npy};
+use protem_report::{RunFolder, write_npy, write_npy_labels, write_npy_vector};
+use std::path::{Path, PathBuf};
+
+/// Clusters at every K, printing and writing each as it is done.
+pub fn run(args: ClusterArgs) -> Result<(), Failure> {
+    let input = open(&args.input)?;
+    let points = view(&input, &args.input)?;
+    if args.k.is_empty() {
+        return Err(Failure::usage("--k needs a number of clusters"));
+    }
+    if let Some(k) = args.k.iter().find(|k| **k > points.rows()) {
+        return Err(Failure::usage(format!(
+            "--k {k}: {} has only {} rows; ask for fewer clusters",
+            args.input.display(),
+            points.rows()
+        )));
+    }
+    let init = match &args.init {
+        None => Init::Random,
+        Some(path) => Init::Given(centroids(path, &args, points)?),
+    };
+    // Before the work, so that it is not lost.
+    RunFolder::probe(&args.out)
+        .map_err(|e| Failure::usage(format!("{}; name another folder with --out", explain(&e))))?;
+    for &k in &args.k {
+        let kmeans = KMeans::builder(k)
+            .iterations(args.iters)
+            .restarts(args.restarts)
+            .seed(args.seed)
+            .init(init.clone())
+            .spherical(args.spherical)
+            .max_points_per_centroid(args.max_points_per_centroid)
+            .min_points_per_centroid(args.max_points_per_centroid.min(39))
+            .threads(args.threads)
+            .build()
+            .map_err(|e| Failure::usage(e.to_string()))?;
+        let begun = std::time::Instant::now();
+        let fit = kmeans.fit(points);
+        let fit = fit.map_err(|e| {
+            let input = args.input.display();
+            Failure::running(format!("cannot cluster {input}: {}", explain(&e)))
+        })?;
+        let seconds = begun.elapsed().as_secs_f64();
+        fit.warnings.iter().for_each(|warning| warn(warning));
+        let folder = folder_of(&args, k);
+        write(&folder, &fit)?;
+        let isa = kmeans.isa().map_err(|e| Failure::usage(e.to_string()))?;
+        tell(&args, &fit, seconds, isa.name(), &folder);
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<Npy, Failure> {
+    const ADVICE: &str = "It must be a two-dimensional array of 32-bit floats: numpy.save(\"x.npy\", x.astype(\"f4\")), or what `protem embed` writes.";
+    Npy::open(path).map_err(|e| Failure::usage(format!("{}: {e}\n{ADVICE}", path.display())))
+}
+
+fn view<'a>(array: &'a Npy, path: &Path) -> Result<Matrix<'a>, Failure> {
+    let view = array.view();
+    view.map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
+}
+
+/// Centroids to begin with: rows of the input's length, no more than the smallest K.
+fn centroids(path: &Path, args: &ClusterArgs, points: Matrix) -> Result<Vec<f32>, Failure> {
+    let array = open(path)?;
+    let rows = view(&array, path)?;
+    let least = args.k.iter().min().copied().unwrap_or(0);
+    if rows.cols() != points.cols() || rows.rows() > least {
+        return Err(Failure::usage(format!(
+            "{} is {} × {}; --init needs rows of {} values like those of the input, and at most {least} of them",
+            path.display(),
+            rows.rows(),
+            rows.cols(),
+            points.cols()
+        )));
+    }
+    Ok((0..rows.rows())
+        .flat_map(|i| rows.row(i).to_vec())
+        .collect())
+}
+
+/// With several K, each has a folder of its own.
+fn folder_of(args: &ClusterArgs, k: usize) -> PathBuf {
+    match args.k.len() {
+        1 => args.out.clone(),
+        _ => args.out.join(format!("k{k}")),
+    }
+}
+
+fn write(folder: &Path, fit: &Fit) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder)
+        .map_err(|e| Failure::running(format!("cannot create {}: {e}", folder.display())))?;
+    write_npy(&folder.join("centroids.npy"), &fit.centroids, fit.dim)
+        .and_then(|()| write_npy_labels(&folder.join("labels.npy"), &fit.labels))
+        .and_then(|()| write_npy_vector(&folder.join("distances.npy"), &fit.distances))
+        .map_err(|e| Failure::running(explain(&e)))
+}
+
+fn tell(args: &ClusterArgs, fit: &Fit, seconds: f64, isa: &str, folder: &Path) {
+    let iterations = fit.iterations.len();
+    let iterating: f64 = fit.iterations.iter().map(|i| i.seconds).sum();
+    let each = (iterations > 0).then(|| iterating / iterations as f64);
+    if args.json {
+        say(serde_json::json!({
+            "k": fit.k,
+            "objective": fit.objective,
+            "iterations": iterations,
+            "seconds": seconds,
+            "seconds_per_iteration": each,
+            "isa": isa,
+            "objectives": fit.iterations.iter().map(|i| i.objective).collect::<Vec<_>>(),
+            "splits": fit.iterations.iter().map(|i| i.splits).sum::<usize>(),
+            "empty": fit.sizes.iter().filter(|size| **size == 0).count(),
+            "out": folder,
+        }));
+        return;
+    }
+    let each = each.map_or(String::new(), |s| format!(", {s:.4} s each"));
+    say(format!(
+        "K = {}: objective {:.6e} after {iterations} iterations{each}; {seconds:.2} s in all ({isa}); written to {}",
+        fit.k,
+        fit.objective,
+        folder.display()
+    ));
+}
