@@ -3,8 +3,7 @@
 use crate::{ROUNDOFF, numbers, poison, rounded, shape};
 use proptest::prelude::*;
 use protem_ops::conv::{Conv, Folded};
-use protem_ops::{Activation, Isa, Pool, Precision, Shape};
-use std::process::Command;
+use protem_ops::{Activation, Pool, Precision, Shape};
 
 /// Calls `f` with the places of input, weight and output (PyTorch's order) of each product.
 fn for_each_product(conv: &Conv, input: Shape, mut f: impl FnMut(usize, usize, usize)) {
@@ -181,24 +180,6 @@ fn equals_the_loop_at_nasty_sizes() {
                 panic!("{e}");
             }
         }
-    }
-}
-
-/// The level is chosen once per process, so each runs the tests above in a process of its own.
-#[test]
-fn every_level_equals_the_loop() {
-    for level in Isa::available()
-        .into_iter()
-        .filter(|l| *l != Isa::current())
-    {
-        let output = Command::new(std::env::current_exe().expect("this test"))
-            .arg("conv::equals_the_loop")
-            .env("PROTEM_ISA", level.name())
-            .output()
-            .expect("the tests run again");
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{}: {told}", level.name());
-        assert!(told.contains("2 passed"), "{}: {told}", level.name());
     }
 }
 

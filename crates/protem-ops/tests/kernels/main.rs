@@ -8,7 +8,8 @@ mod optim;
 mod pooling;
 mod threads;
 
-use protem_ops::{Activation, Pool, Precision, Shape};
+use protem_ops::{Activation, Isa, Pool, Precision, Shape};
+use std::process::Command;
 
 /// Unit roundoff of f32.
 pub const ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
@@ -48,4 +49,22 @@ pub fn poison(pool: &Pool, len: usize) {
 /// Bit patterns, under which a NaN equals itself and −0 is not 0.
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
+}
+
+/// The level is chosen once per process, so each runs all the tests in a process of its own.
+#[test]
+fn every_level_passes_every_test() {
+    for level in Isa::available() {
+        if level == Isa::current() {
+            continue;
+        }
+        let output = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--skip", "every_level_passes_every_test"])
+            .env("PROTEM_ISA", level.name())
+            .output()
+            .expect("the tests run again");
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}: {told}", level.name());
+        assert!(told.contains("1 filtered out"), "{}: {told}", level.name());
+    }
 }
