@@ -1,6 +1,6 @@
 //! Times iterations from given first centroids, for comparison with other programs:
-//! `iterate POINTS.f32 N D K ITERATIONS [CENTROIDS.f32]`, raw little-endian values; prints JSON.
-//! Without centroids, the first K points are taken. One thread; seconds are the process's CPU time,
+//! `iterate POINTS.f32 N D K ITERATIONS [CENTROIDS.f32|-] [on|off]`, raw little-endian values; prints
+//! JSON. Without centroids, the first K points are taken; the last word is pruning. One thread; seconds are the process's CPU time,
 //! which a busy machine does not change. `PROTEM_ISA` forces a level down.
 
 use protem_cluster::{Init, Isa, KMeans, Matrix};
@@ -10,19 +10,20 @@ use std::ops::ControlFlow;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [points, n, d, k, iterations, given @ ..] = &arguments[..] else {
-        return Err("iterate POINTS.f32 N D K ITERATIONS [CENTROIDS.f32]".into());
+        return Err("iterate POINTS.f32 N D K ITERATIONS [CENTROIDS.f32|-] [on|off]".into());
     };
     let (n, d, k): (usize, usize, usize) = (n.parse()?, d.parse()?, k.parse()?);
     let points = read(points, n * d)?;
     let first = match given.first() {
-        Some(path) => read(path, k * d)?,
-        None => points[..k * d].to_vec(),
+        Some(path) if path != "-" => read(path, k * d)?,
+        _ => points[..k * d].to_vec(),
     };
     let kmeans = KMeans::builder(k)
         .iterations(iterations.parse()?)
         .max_points_per_centroid(n)
         .min_points_per_centroid(1)
         .init(Init::Given(first))
+        .prune(given.get(1).is_none_or(|prune| prune != "off"))
         .threads(Some(1))
         .build()?;
     let begun = cpu_seconds();
@@ -36,6 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     })?;
     let total = cpu_seconds() - begun;
     let sum: f64 = each.iter().sum();
+    let shown: Vec<String> = each.iter().map(|s| format!("{s:.4}")).collect();
+    eprintln!("{}", shown.join(" "));
     // The first one includes what is prepared once.
     each.sort_by(f64::total_cmp);
     let last = fit.iterations.last().map_or(0.0, |i| i.objective);

@@ -7,10 +7,10 @@ use crate::points::{Points, steps};
 use crate::window::{Extent, Window};
 use rayon::prelude::*;
 
-/// Centroids in groups of 16, moved by the points' origin.
+/// Groups of 16 centroids, moved by the points' origin.
 #[derive(Default)]
-pub(crate) struct Centroids {
-    /// Lane `j % 16` of line `j / 16 · columns + column`: centroid j in f32.
+pub(crate) struct Groups {
+    /// Line `group · columns + column`, a lane per centroid, in f32.
     pub lines: Vec<Lanes>,
     /// A line per group: first values of the f32 sums, `−(|ĉ|²/2 + o·ĉ)`, and −∞ where there is
     /// no centroid.
@@ -19,6 +19,16 @@ pub(crate) struct Centroids {
     pub tiles: Vec<Halves>,
     /// With AMX: a tile per group, row r holds `−|c'|²/2` of its centroid 16 times.
     pub first_tiles: Vec<Lanes>,
+}
+
+/// Centroids in groups.
+#[derive(Default)]
+pub(crate) struct Centroids {
+    pub groups: Groups,
+    /// Which centroid lies in each lane of each group, in turn: all k, in any order.
+    pub order: Vec<u32>,
+    /// Where in `order` each centroid is.
+    pub places: Vec<u32>,
     /// Of the pass.
     pub pass: Option<Window>,
     /// Of scores in f32.
@@ -34,25 +44,39 @@ struct Group<'a> {
 }
 
 impl Centroids {
+    /// Puts centroids into an order; without one, the order of their indices holds.
+    pub fn arrange(&mut self, order: Vec<u32>) {
+        self.places.resize(order.len(), 0);
+        for (place, centroid) in order.iter().enumerate() {
+            self.places[*centroid as usize] = place as u32;
+        }
+        self.order = order;
+    }
+
     /// Prepares `rows` (`k × columns`) for `points`, in memory used before.
     pub fn pack(&mut self, rows: Matrix<'_>, points: &Points<'_>) {
         let columns = rows.cols();
+        if self.order.len() != rows.rows() {
+            self.arrange((0..rows.rows() as u32).collect());
+        }
+        let order = &self.order;
         let groups = groups(rows.rows(), points.isa);
         let of_tiles = match points.isa {
             Isa::Amx => steps(columns) * LANES,
             _ => 0,
         };
-        self.lines.resize(groups * columns, Lanes::ZERO);
-        self.first.resize(groups, Lanes::ZERO);
-        self.tiles.resize(groups * of_tiles, Halves::ZERO);
-        self.first_tiles
+        self.groups.lines.resize(groups * columns, Lanes::ZERO);
+        self.groups.first.resize(groups, Lanes::ZERO);
+        self.groups.tiles.resize(groups * of_tiles, Halves::ZERO);
+        self.groups
+            .first_tiles
             .resize(of_tiles.min(1) * groups * LANES, Lanes::ZERO);
         // A slice per group, of no tiles where there are none.
-        let mut tiles = self.tiles.as_mut_slice();
-        let mut first_tiles = self.first_tiles.as_mut_slice();
-        let lines = self.lines.chunks_exact_mut(columns);
+        let mut tiles = self.groups.tiles.as_mut_slice();
+        let mut first_tiles = self.groups.first_tiles.as_mut_slice();
+        let lines = self.groups.lines.chunks_exact_mut(columns);
         let places: Vec<Group<'_>> = lines
-            .zip(&mut self.first)
+            .zip(&mut self.groups.first)
             .map(|(lines, first)| Group {
                 lines,
                 first,
@@ -67,7 +91,11 @@ impl Centroids {
             .enumerate()
             .map_init(
                 || vec![0u16; of_tiles * 2],
-                |rounded, (group, place)| place.pack(rows, group * LANES, points, rounded),
+                |rounded, (group, place)| {
+                    let begin = order.len().min(group * LANES);
+                    let end = order.len().min(begin + LANES);
+                    place.pack(rows, &order[begin..end], points, rounded)
+                },
             )
             .reduce(Extent::default, Extent::max);
         self.windows(points.isa, columns, extent);
@@ -83,6 +111,45 @@ impl Centroids {
     }
 }
 
+impl Groups {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.first.len()
+    }
+
+    /// Copies of some groups of `all`, in memory used before; where tiles go in pairs, one without
+    /// centroids may be added.
+    pub fn select(&mut self, all: &Self, chosen: &[u32]) {
+        fn copy<T: Copy>(to: &mut Vec<T>, all: &[T], groups: usize, chosen: &[u32]) {
+            let of_group = all.len() / groups;
+            to.clear();
+            for group in chosen {
+                to.extend_from_slice(&all[*group as usize * of_group..][..of_group]);
+            }
+        }
+        let groups = all.len();
+        copy(&mut self.lines, &all.lines, groups, chosen);
+        copy(&mut self.first, &all.first, groups, chosen);
+        copy(&mut self.tiles, &all.tiles, groups, chosen);
+        copy(&mut self.first_tiles, &all.first_tiles, groups, chosen);
+        if !all.tiles.is_empty() && chosen.len() % 2 == 1 {
+            let nothing = Lanes::all(f32::NEG_INFINITY);
+            let zeros = (Lanes::ZERO, Halves::ZERO);
+            self.lines.resize(
+                self.lines.len() / chosen.len() * (chosen.len() + 1),
+                zeros.0,
+            );
+            self.first.push(nothing);
+            self.tiles.resize(
+                self.tiles.len() / chosen.len() * (chosen.len() + 1),
+                zeros.1,
+            );
+            self.first_tiles
+                .resize(self.first_tiles.len() + LANES, nothing);
+        }
+    }
+}
+
 /// Groups for `k` centroids; tiles are multiplied in pairs.
 fn groups(k: usize, isa: Isa) -> usize {
     match isa {
@@ -95,7 +162,7 @@ impl Group<'_> {
     fn pack(
         self,
         rows: Matrix<'_>,
-        begin: usize,
+        members: &[u32],
         points: &Points<'_>,
         rounded: &mut [u16],
     ) -> Extent {
@@ -104,15 +171,15 @@ impl Group<'_> {
             ..Extent::default()
         };
         for lane in 0..LANES {
-            if begin + lane >= rows.rows() {
+            let Some(centroid) = members.get(lane) else {
                 self.first.0[lane] = f32::NEG_INFINITY;
                 self.first_tile
                     .get_mut(lane)
                     .into_iter()
                     .for_each(|l| *l = Lanes::all(f32::NEG_INFINITY));
                 continue;
-            }
-            let row = rows.row(begin + lane);
+            };
+            let row = rows.row(*centroid as usize);
             for ((line, c), o) in self.lines.iter_mut().zip(row).zip(&points.origin) {
                 line.0[lane] = c - o;
             }

@@ -1,6 +1,6 @@
 //! A clustering from beginning to end, as faiss's `Clustering` runs it.
 
-use crate::assign::{nearest, nearest_in_blocks};
+use crate::assign::nearest_in_blocks;
 use crate::centroids::Centroids;
 use crate::empty::{Choice, refill};
 use crate::error::ClusterError;
@@ -10,6 +10,7 @@ use crate::lloyd::{Listener, Lloyd, objective};
 use crate::matrix::Matrix;
 use crate::points::Points;
 use crate::settings::{Empty, Init, KMeans};
+use crate::span::nearest;
 use crate::threads::Threads;
 use std::ops::ControlFlow;
 

@@ -23,8 +23,11 @@ mod lloyd;
 mod matrix;
 #[cfg(feature = "npy")]
 mod npy;
+mod order;
 mod points;
+mod prune;
 mod settings;
+mod span;
 mod threads;
 mod update;
 mod window;

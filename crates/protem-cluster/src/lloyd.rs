@@ -1,13 +1,14 @@
 //! Lloyd's iterations from one beginning.
 
-use crate::assign::nearest;
 use crate::centroids::Centroids;
 use crate::empty::{Choice, refill, split};
 use crate::error::ClusterError;
 use crate::fit::IterationStats;
 use crate::matrix::Matrix;
 use crate::points::Points;
+use crate::prune::Pruner;
 use crate::settings::{Empty, KMeans};
+use crate::span::nearest;
 use crate::threads::Threads;
 use crate::update::{Members, means, normalise};
 use rand_chacha::ChaCha8Rng;
@@ -36,6 +37,7 @@ pub(crate) struct Lloyd<'a> {
     /// The weight of all points.
     total: f64,
     groups: Centroids,
+    pruner: Option<Pruner>,
     members: Members,
     labels: Vec<u32>,
     labels_before: Vec<u32>,
@@ -57,6 +59,7 @@ impl<'a> Lloyd<'a> {
             threads,
             total: weights.map_or(n as f64, |w| w.iter().map(|w| f64::from(*w)).sum()),
             groups: Centroids::default(),
+            pruner: kmeans.prune.then(Pruner::default),
             members: Members::default(),
             labels: vec![0; n],
             labels_before: vec![0; n],
@@ -80,6 +83,7 @@ impl<'a> Lloyd<'a> {
         let mut rng = self.kmeans.rng(2 * restart as u64 + 1);
         // Whether the centroids are the means of `labels_before`.
         let mut settled = false;
+        self.pruner.iter_mut().for_each(Pruner::begin);
         for iteration in 0..self.kmeans.iterations {
             let begun = Instant::now();
             let before = run.objective;
@@ -112,9 +116,14 @@ impl<'a> Lloyd<'a> {
     fn assign(&mut self, centroids: &[f32]) -> Result<f64, ClusterError> {
         let view = Matrix::new(centroids, self.kmeans.k, self.points.rows.cols())?;
         self.threads.run(|| {
-            self.groups.pack(view, self.points);
             let (labels, distances) = (&mut self.labels, &mut self.distances);
-            nearest(self.points, view, &self.groups, labels, distances);
+            if let Some(pruner) = &mut self.pruner {
+                labels.copy_from_slice(&self.labels_before);
+                pruner.assign(self.points, view, &mut self.groups, labels, distances);
+            } else {
+                self.groups.pack(view, self.points);
+                nearest(self.points, view, &self.groups, labels, distances);
+            }
         });
         Ok(objective(&self.distances, self.weights))
     }

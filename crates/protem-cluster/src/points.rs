@@ -4,7 +4,7 @@ use crate::bf16;
 use crate::isa::Isa;
 use crate::kernel::{Halves, LANES, Lanes, STRIP};
 use crate::matrix::Matrix;
-use crate::window::{Window, round_up};
+use crate::window::round_up;
 use rayon::prelude::*;
 
 /// bf16 values of a tile's row.
@@ -98,17 +98,6 @@ impl<'a> Points<'a> {
         (self.errors[i], self.norms[i])
     }
 
-    /// The windows of 16 points from `begin` on; beyond the last point, something finite.
-    #[inline]
-    pub fn windows(&self, window: &Window, begin: usize) -> Lanes {
-        let mut windows = Lanes::ZERO;
-        let roundings = self.errors[begin..].iter().zip(&self.norms[begin..]);
-        for (w, (error, norm)) in windows.0.iter_mut().zip(roundings) {
-            *w = window.of(*error, *norm);
-        }
-        windows
-    }
-
     /// Points of a strip of this level.
     pub fn strip(&self) -> usize {
         match self.isa {
@@ -118,13 +107,26 @@ impl<'a> Points<'a> {
     }
 
     /// A strip of the f32 passes, transposed: lane `i % 16` of line `column · 3 + i / 16` is point
-    /// `begin + i`; lines beyond the last point are left as they are.
-    pub fn transpose(&self, begin: usize, strip: &mut [Lanes]) {
+    /// i of `chosen`, at most [`STRIP`]; other lanes are left as they are.
+    pub fn transpose(&self, chosen: impl Iterator<Item = usize>, strip: &mut [Lanes]) {
         const PARTS: usize = STRIP / LANES;
-        for i in 0..STRIP.min(self.rows.rows() - begin) {
-            let row = self.rows.row(begin + i);
+        for (i, point) in chosen.take(STRIP).enumerate() {
+            let row = self.rows.row(point);
             for (x, lines) in row.iter().zip(strip.chunks_exact_mut(PARTS)) {
                 lines[i / LANES].0[i % LANES] = *x;
+            }
+        }
+    }
+
+    /// Tiles of chosen points, in the form of `tiles`; lanes beyond the last are left as they are.
+    pub fn gather(&self, chosen: impl Iterator<Item = usize>, tiles: &mut [Halves]) {
+        let of_block = steps(self.rows.cols()) * LANES;
+        for (i, point) in chosen.enumerate() {
+            let from = &self.tiles[point / LANES * of_block..][..of_block];
+            let to = &mut tiles[i / LANES * of_block..][..of_block];
+            let (at, lane) = (2 * (i % LANES), 2 * (point % LANES));
+            for (to, from) in to.iter_mut().zip(from) {
+                to.0[at..at + 2].copy_from_slice(&from.0[lane..lane + 2]);
             }
         }
     }

@@ -206,27 +206,27 @@ unsafe fn scores_of(
     scores
 }
 
-/// As [`super::within`].
-pub(super) fn within(
+/// As [`super::reaching`].
+pub(super) fn reaching(
     best: &[Lanes],
     parts: usize,
     part: usize,
-    windows: &Lanes,
+    threshold: &Lanes,
     found: &mut impl FnMut(usize, u16),
 ) {
     check();
     // SAFETY: AVX2 is there.
-    unsafe { within_of(best, parts, part, windows, found) }
+    unsafe { reaching_of(best, parts, part, threshold, found) }
 }
 
 /// The portable code in wider instructions.
 #[target_feature(enable = "avx2")]
-fn within_of(
+fn reaching_of(
     best: &[Lanes],
     parts: usize,
     part: usize,
-    windows: &Lanes,
+    threshold: &Lanes,
     found: &mut impl FnMut(usize, u16),
 ) {
-    super::portable::within(best, parts, part, windows, found);
+    super::portable::reaching(best, parts, part, threshold, found);
 }

@@ -153,37 +153,49 @@ unsafe fn scores_of(
     scores
 }
 
-/// As [`super::within`].
+/// As [`super::highest`].
+pub(super) fn highest(best: &[Lanes], parts: usize, part: usize) -> Lanes {
+    check();
+    // SAFETY: AVX-512 F is there.
+    unsafe { highest_of(best, parts, part) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn highest_of(best: &[Lanes], parts: usize, part: usize) -> Lanes {
+    let mut highest = _mm512_set1_ps(f32::NEG_INFINITY);
+    for of_group in best.chunks_exact(parts) {
+        highest = _mm512_max_ps(highest, load(&of_group[part]));
+    }
+    let mut lanes = Lanes::ZERO;
+    store(highest, &mut lanes);
+    lanes
+}
+
+/// As [`super::reaching`].
 #[inline]
-pub(super) fn within(
+pub(super) fn reaching(
     best: &[Lanes],
     parts: usize,
     part: usize,
-    windows: &Lanes,
+    threshold: &Lanes,
     found: &mut impl FnMut(usize, u16),
 ) {
     check();
     // SAFETY: AVX-512 F is there.
-    unsafe { within_of(best, parts, part, windows, found) }
+    unsafe { reaching_of(best, parts, part, threshold, found) }
 }
 
 #[target_feature(enable = "avx512f")]
-fn within_of(
+fn reaching_of(
     best: &[Lanes],
     parts: usize,
     part: usize,
-    windows: &Lanes,
+    threshold: &Lanes,
     found: &mut impl FnMut(usize, u16),
 ) {
-    let groups = best.chunks_exact(parts).map(|of_group| &of_group[part]);
-    let highest = groups
-        .clone()
-        .fold(_mm512_set1_ps(f32::NEG_INFINITY), |highest, best| {
-            _mm512_max_ps(highest, load(best))
-        });
-    let threshold = _mm512_sub_ps(highest, load(windows));
-    for (group, best) in groups.enumerate() {
-        let mask = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(load(best), threshold);
+    let threshold = load(threshold);
+    for (group, of_group) in best.chunks_exact(parts).enumerate() {
+        let mask = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(load(&of_group[part]), threshold);
         if mask != 0 {
             found(group, mask);
         }

@@ -18,7 +18,9 @@ mod avx512;
 mod portable;
 mod vectors;
 
-pub(crate) use vectors::{add_rows, distance, moved_sums, round_row, squares, squares64};
+pub(crate) use vectors::{
+    TOP, add_rows, distance, dot, moved_sums, round_row, squares, squares64, top,
+};
 
 use crate::isa::Isa;
 
@@ -136,28 +138,41 @@ pub(crate) fn prefetch(values: &[f32]) {
     let _ = values;
 }
 
-/// Calls `found(group, lanes)` for each group of a strip's part in which some lane's best lies
-/// within its window of its best of all groups; `best[group · parts + part]`. Lane `l` is bit `l`;
-/// a lane whose window is −∞ is never found.
+/// The best of 16 points over all groups; `best[group · parts + part]`.
 ///
 /// # Panics
 /// If the level is not this machine's, or `part` is not below `parts`.
 #[inline]
-pub(crate) fn within(
+pub(crate) fn highest(isa: Isa, best: &[Lanes], parts: usize, part: usize) -> Lanes {
+    assert!(part < parts, "a part of the strip");
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Amx => avx512::highest(best, parts, part),
+        _ => portable::highest(best, parts, part),
+    }
+}
+
+/// Calls `found(group, lanes)` for each group of a strip's part in which some lane's best reaches
+/// its threshold. Lane `l` is bit `l`; a lane whose threshold is ∞ is never found.
+///
+/// # Panics
+/// As [`highest`].
+#[inline]
+pub(crate) fn reaching(
     isa: Isa,
     best: &[Lanes],
     parts: usize,
     part: usize,
-    windows: &Lanes,
+    threshold: &Lanes,
     found: &mut impl FnMut(usize, u16),
 ) {
     assert!(part < parts, "a part of the strip");
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Amx => avx512::within(best, parts, part, windows, found),
+        Isa::Avx512 | Isa::Amx => avx512::reaching(best, parts, part, threshold, found),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::within(best, parts, part, windows, found),
-        _ => portable::within(best, parts, part, windows, found),
+        Isa::Avx2 => avx2::reaching(best, parts, part, threshold, found),
+        _ => portable::reaching(best, parts, part, threshold, found),
     }
 }
 

@@ -79,24 +79,24 @@ pub(super) fn leaders(scores: &Lanes, window: f32) -> Leaders {
     (best, mask)
 }
 
-/// As [`super::within`].
+/// As [`super::highest`].
+pub(super) fn highest(best: &[Lanes], parts: usize, part: usize) -> Lanes {
+    let of_groups = best.chunks_exact(parts);
+    of_groups.fold(Lanes::all(f32::NEG_INFINITY), |a, b| a.max(&b[part]))
+}
+
+/// As [`super::reaching`].
 #[inline(always)]
-pub(super) fn within(
+pub(super) fn reaching(
     best: &[Lanes],
     parts: usize,
     part: usize,
-    windows: &Lanes,
+    threshold: &Lanes,
     found: &mut impl FnMut(usize, u16),
 ) {
-    let groups = best.chunks_exact(parts).map(|of_group| &of_group[part]);
-    let mut threshold = groups
-        .clone()
-        .fold(Lanes::all(f32::NEG_INFINITY), |a, b| a.max(b));
-    for (threshold, window) in threshold.0.iter_mut().zip(windows.0) {
-        *threshold -= window;
-    }
-    for (group, best) in groups.enumerate() {
-        let reaches = best.0.iter().zip(&threshold.0).map(|(b, t)| b >= t);
+    for (group, of_group) in best.chunks_exact(parts).enumerate() {
+        let reaches = of_group[part].0.iter().zip(&threshold.0);
+        let reaches = reaches.map(|(b, t)| b >= t);
         // Seldom true: the vectorisable question first.
         if reaches.clone().fold(false, |any, r| any | r) {
             let mask = reaches.enumerate().map(|(l, r)| u16::from(r) << l);

@@ -1,0 +1,424 @@
+//! Stretches of points on their way from scores to labels, each on one thread.
+
+use crate::centroids::{Centroids, Groups};
+use crate::isa::Isa;
+use crate::kernel::{self, LANES, Lanes, STRIP, TOGETHER};
+use crate::matrix::Matrix;
+use crate::points::{Points, steps};
+use rayon::prelude::*;
+
+/// A multiple of the strips of every level, 32 and 48.
+pub(crate) const STRIPS: usize = 96;
+/// Points of a task, at most.
+const SPAN: usize = STRIPS * 170;
+/// Points of a task for each group: several then share a group's values, while the points stay in
+/// the level-2 cache as long as there are not too many groups.
+const SHARING: usize = 32;
+/// Lines of best scores kept at once: 1 MiB.
+const BEST: usize = 1 << 14;
+/// Strips whose best scores are kept at once, at least: the centroids are read once for them all.
+const TOGETHER_STRIPS: usize = 32;
+
+/// Labels and distances of points that are checked and packed.
+pub(crate) fn nearest(
+    points: &Points<'_>,
+    rows: Matrix<'_>,
+    centroids: &Centroids,
+    labels: &mut [u32],
+    distances: &mut [f32],
+) {
+    let span = length(points, centroids, labels.len());
+    labels
+        .par_chunks_mut(span)
+        .zip(distances.par_chunks_mut(span))
+        .enumerate()
+        .for_each_init(Scratch::default, |scratch, (at, (labels, distances))| {
+            let mut task = Span {
+                points,
+                rows,
+                centroids,
+                begin: at * span,
+                labels,
+                scratch,
+            };
+            task.scratch.candidates.clear();
+            task.compare(&centroids.groups, None, &mut |_| {});
+            task.score_again();
+            task.decide_ties();
+            task.measure(distances, |_, _| true);
+        });
+}
+
+/// Points of a task, of `n` in all: enough tasks to keep every thread busy to the end.
+pub(crate) fn length(points: &Points<'_>, centroids: &Centroids, n: usize) -> usize {
+    let share = n.div_ceil(4 * rayon::current_num_threads());
+    let sharing = SHARING * centroids.groups.len();
+    let least = TOGETHER_STRIPS * points.strip();
+    let span = share.min(sharing.max(least)).min(SPAN);
+    span.max(1).next_multiple_of(STRIPS)
+}
+
+/// A thread's memory.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// Best scores, `[strip][group][part]`.
+    best: Vec<Lanes>,
+    /// A transposed strip.
+    strip: Vec<Lanes>,
+    /// Tiles of chosen points.
+    tiles: Vec<kernel::Halves>,
+    /// Groups that can hold the nearest centroid of a point of the span, and the point.
+    pub candidates: Vec<(u32, u32)>,
+    /// The points of `candidates`, sorted by group; those of group g end at `ends[g]`.
+    sorted: Vec<u32>,
+    ends: Vec<u32>,
+    /// For each point of the span.
+    leads: Vec<Lead>,
+    /// Points of the span that need a comparison with all groups.
+    pub chosen: Vec<u32>,
+    /// Labels before this iteration.
+    pub before: Vec<u32>,
+}
+
+/// The best centroid of a point so far, in f32.
+#[derive(Clone, Copy)]
+struct Lead {
+    score: f32,
+    /// Scores closer than this cannot be told apart.
+    window: f32,
+    /// Another centroid is as close as that.
+    tied: bool,
+    /// Of those tied, the least distance in f64.
+    distance: f64,
+}
+
+/// A stretch of points.
+pub(crate) struct Span<'a, 'b> {
+    pub points: &'a Points<'a>,
+    pub rows: Matrix<'a>,
+    pub centroids: &'a Centroids,
+    /// Its first point.
+    pub begin: usize,
+    pub labels: &'b mut [u32],
+    pub scratch: &'b mut Scratch,
+}
+
+/// The best scores of up to 16 points in each group.
+pub(crate) struct Part<'p> {
+    pub isa: Isa,
+    /// `best[group · parts + part]`.
+    pub best: &'p [Lanes],
+    pub parts: usize,
+    pub part: usize,
+    /// How many lanes are points.
+    pub count: usize,
+    /// The first point within the span, or the places of the points within it.
+    first: usize,
+    chosen: Option<&'p [u32]>,
+}
+
+impl Part<'_> {
+    /// The point in a lane, within the span.
+    #[inline]
+    pub fn point(&self, lane: usize) -> usize {
+        self.chosen
+            .map_or(self.first + lane, |c| c[self.first + lane] as usize)
+    }
+}
+
+impl Span<'_, '_> {
+    /// Passes over `groups` for the points of the span, or those of it that are chosen.
+    pub fn pass(
+        &mut self,
+        groups: &Groups,
+        chosen: Option<&[u32]>,
+        visit: &mut impl FnMut(&Part<'_>),
+    ) {
+        let strip = self.points.strip();
+        let parts = strip / LANES;
+        let of_strip = groups.len() * parts;
+        let together = (BEST / of_strip.max(1)).max(TOGETHER_STRIPS);
+        let count = chosen.map_or(self.labels.len(), <[u32]>::len);
+        for first in (0..count).step_by(together * strip) {
+            let end = count.min(first + together * strip);
+            let strips = (end - first).div_ceil(strip);
+            let needed = strips * of_strip;
+            if self.scratch.best.len() < needed {
+                self.scratch.best.resize(needed, Lanes::ZERO);
+            }
+            match self.points.isa {
+                #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+                Isa::Amx => self.tiles(groups, chosen, first, end),
+                _ => self.f32_strips(groups, chosen, first, end),
+            }
+            let best = self.scratch.best.chunks_exact(of_strip);
+            for (at, best) in best.take(strips).enumerate() {
+                for part in 0..parts {
+                    let first = first + at * strip + part * LANES;
+                    if first < end {
+                        visit(&Part {
+                            isa: self.points.isa,
+                            best,
+                            parts,
+                            part,
+                            count: LANES.min(end - first),
+                            first,
+                            chosen,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    fn tiles(&mut self, groups: &Groups, chosen: Option<&[u32]>, first: usize, end: usize) {
+        let steps = steps(self.rows.cols());
+        let of_strip = 2 * steps * LANES;
+        let count = (end - first).div_ceil(self.points.strip());
+        let tiles = match chosen {
+            None => {
+                let begin = (self.begin + first) / kernel::amx::POINTS * of_strip;
+                &self.points.tiles[begin..begin + count * of_strip]
+            }
+            Some(chosen) => {
+                let gathered = &mut self.scratch.tiles;
+                gathered.resize(count * of_strip, kernel::Halves::ZERO);
+                let points = chosen[first..end].iter().map(|i| self.begin + *i as usize);
+                self.points.gather(points, gathered);
+                gathered
+            }
+        };
+        kernel::amx::best_of_groups(
+            tiles,
+            &groups.tiles,
+            &groups.first_tiles,
+            steps,
+            &mut self.scratch.best[..count * groups.len() * 2],
+        );
+    }
+
+    fn f32_strips(&mut self, groups: &Groups, chosen: Option<&[u32]>, first: usize, end: usize) {
+        let of_strip = groups.len() * (STRIP / LANES);
+        let scratch = &mut *self.scratch;
+        let lines = self.rows.cols() * (STRIP / LANES);
+        scratch.strip.resize(lines, Lanes::ZERO);
+        let best = scratch.best.chunks_exact_mut(of_strip);
+        for (begin, best) in (first..end).step_by(STRIP).zip(best) {
+            let of_strip = begin..end.min(begin + STRIP);
+            let place = |i: usize| self.begin + chosen.map_or(i, |c| c[i] as usize);
+            self.points
+                .transpose(of_strip.map(place), &mut scratch.strip);
+            let (lines, starts) = (&groups.lines, &groups.first);
+            kernel::best_of_groups(self.points.isa, &scratch.strip, lines, starts, best);
+        }
+    }
+
+    /// Passes over `groups` and takes up as candidates those that can hold the nearest centroids.
+    pub fn compare(
+        &mut self,
+        groups: &Groups,
+        chosen: Option<&[u32]>,
+        visit: &mut impl FnMut(&Part<'_>),
+    ) {
+        let window = self.centroids.pass.expect("packed centroids");
+        let (points, begin) = (self.points, self.begin);
+        let mut candidates = std::mem::take(&mut self.scratch.candidates);
+        self.pass(groups, chosen, &mut |part| {
+            visit(part);
+            // Lanes beyond the last point reach for nothing.
+            let mut threshold = Lanes::all(f32::INFINITY);
+            let highest = kernel::highest(part.isa, part.best, part.parts, part.part);
+            for lane in 0..part.count {
+                let (error, norm) = points.rounding(begin + part.point(lane));
+                threshold.0[lane] = highest.0[lane] - window.of(error, norm);
+            }
+            part.reaching(&threshold, |group, lane| {
+                candidates.push((group as u32, part.point(lane) as u32));
+            });
+        });
+        self.scratch.candidates = candidates;
+    }
+
+    /// Scores the candidates in f32, group by group.
+    pub fn score_again(&mut self) {
+        self.sort();
+        self.lead();
+        let columns = self.rows.cols();
+        let scratch = &mut *self.scratch;
+        let mut begin = 0;
+        for group in 0..self.centroids.groups.len() {
+            let end = scratch.ends[group] as usize;
+            let asking = &scratch.sorted[begin..end];
+            let lines = &self.centroids.groups.lines[group * columns..][..columns];
+            let row = |i: u32| self.points.rows.row(self.begin + i as usize);
+            for (at, some) in asking.chunks(TOGETHER).enumerate() {
+                let ahead = begin + (at + 2) * TOGETHER;
+                let ahead = scratch.sorted.get(ahead..).unwrap_or_default();
+                let ahead = ahead.iter().take(TOGETHER);
+                ahead.for_each(|i| kernel::prefetch(row(*i)));
+                // The last one fills the places that are left.
+                let point = |i: usize| some[i.min(some.len() - 1)];
+                let rows = std::array::from_fn(|i| row(point(i)));
+                let windows = std::array::from_fn(|i| scratch.leads[point(i) as usize].window);
+                let isa = self.points.isa;
+                let first = &self.centroids.groups.first[group];
+                let found = kernel::leaders(isa, rows, windows, lines, first);
+                for (i, (score, mask)) in some.iter().zip(found) {
+                    let lead = &mut scratch.leads[*i as usize];
+                    if lead.take(score, mask) {
+                        let lane = mask.trailing_zeros() as usize;
+                        self.labels[*i as usize] = self.centroids.order[group * LANES + lane];
+                    }
+                }
+            }
+            begin = end;
+        }
+    }
+
+    /// Candidates by group, in the order of points.
+    fn sort(&mut self) {
+        let scratch = &mut *self.scratch;
+        scratch.ends.clear();
+        scratch.ends.resize(self.centroids.groups.len(), 0);
+        for (group, _) in &scratch.candidates {
+            scratch.ends[*group as usize] += 1;
+        }
+        let mut end = 0;
+        for count in &mut scratch.ends {
+            (*count, end) = (end, end + *count);
+        }
+        scratch.sorted.resize(scratch.candidates.len(), 0);
+        for (group, point) in &scratch.candidates {
+            let end = &mut scratch.ends[*group as usize];
+            scratch.sorted[*end as usize] = *point;
+            *end += 1;
+        }
+    }
+
+    /// A lead for every point that any score beats.
+    fn lead(&mut self) {
+        let window = self.centroids.exact.expect("packed centroids");
+        let origin = self.points.origin_norm;
+        let leads = (0..self.labels.len()).map(|i| {
+            let (error, norm) = self.points.rounding(self.begin + i);
+            // With AMX these are of the moved point.
+            let whole = match self.points.isa {
+                Isa::Amx => crate::window::round_up(f64::from(error) + f64::from(norm) + origin),
+                _ => norm,
+            };
+            Lead {
+                score: f32::NEG_INFINITY,
+                window: window.of(0.0, whole),
+                tied: false,
+                distance: f64::INFINITY,
+            }
+        });
+        self.scratch.leads.clear();
+        self.scratch.leads.extend(leads);
+    }
+
+    /// Compares by f64 distance what f32 could not tell apart.
+    pub fn decide_ties(&mut self) {
+        let scratch = &mut *self.scratch;
+        if !scratch.leads.iter().any(|lead| lead.tied) {
+            return;
+        }
+        let columns = self.rows.cols();
+        let groups = &self.centroids.groups;
+        let mut begin = 0;
+        for group in 0..groups.len() {
+            let end = scratch.ends[group] as usize;
+            let order = self.centroids.order.iter().skip(group * LANES);
+            for i in &scratch.sorted[begin..end] {
+                let lead = &mut scratch.leads[*i as usize];
+                if !lead.tied {
+                    continue;
+                }
+                let point = self.points.rows.row(self.begin + *i as usize);
+                let lines = &groups.lines[group * columns..][..columns];
+                let scores = kernel::scores(point, lines, &groups.first[group]);
+                let label = &mut self.labels[*i as usize];
+                for (c, score) in order.clone().zip(scores.0) {
+                    if score < lead.score - lead.window {
+                        continue;
+                    }
+                    let distance = distance64(point, self.rows.row(*c as usize));
+                    // The order of groups need not be that of indices.
+                    if distance < lead.distance || distance == lead.distance && c < label {
+                        (lead.distance, *label) = (distance, *c);
+                    }
+                }
+            }
+            begin = end;
+        }
+    }
+
+    /// Distances of the points for which `needed(point of the span, label)`.
+    pub fn measure(&self, distances: &mut [f32], needed: impl Fn(usize, u32) -> bool) {
+        for (i, (label, distance)) in self.labels.iter().zip(distances).enumerate() {
+            if !needed(i, *label) {
+                continue;
+            }
+            if let Some(ahead) = self.labels.get(i + 8) {
+                kernel::prefetch(self.rows.row(*ahead as usize));
+            }
+            let (x, c) = (
+                self.points.rows.row(self.begin + i),
+                self.rows.row(*label as usize),
+            );
+            *distance = kernel::distance(self.points.isa, x, c);
+        }
+    }
+}
+
+impl Part<'_> {
+    /// Calls `found(group, lane)` wherever a best score reaches the lane's threshold.
+    #[inline]
+    pub fn reaching(&self, threshold: &Lanes, mut found: impl FnMut(usize, usize)) {
+        let (best, parts, part) = (self.best, self.parts, self.part);
+        kernel::reaching(
+            self.isa,
+            best,
+            parts,
+            part,
+            threshold,
+            &mut |group, mask| {
+                let mut left = mask;
+                while left != 0 {
+                    found(group, left.trailing_zeros() as usize);
+                    left &= left - 1;
+                }
+            },
+        );
+    }
+}
+
+impl Lead {
+    /// Takes up a group's best score and the lanes close to it; whether it leads now.
+    ///
+    /// Whatever is within the window of the last lead leaves `tied` set: it was itself close to
+    /// the lead when it came, or the lead was close to it.
+    #[inline]
+    fn take(&mut self, score: f32, close: u16) -> bool {
+        if score < self.score - self.window {
+            return false;
+        }
+        let clear = score > self.score + self.window;
+        self.tied = !clear || close.count_ones() > 1;
+        let leads = score > self.score;
+        if leads {
+            self.score = score;
+        }
+        leads
+    }
+}
+
+/// What decides: `Σ(x − c)²` over the columns in order.
+fn distance64(x: &[f32], c: &[f32]) -> f64 {
+    let squares = x
+        .iter()
+        .zip(c)
+        .map(|(x, c)| (f64::from(*x) - f64::from(*c)).powi(2));
+    squares.sum()
+}
