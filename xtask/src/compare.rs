@@ -1,19 +1,21 @@
-//! `cargo xtask compare torch`: protem and PyTorch measured in turn, the ratios written into the documentation.
+//! `cargo xtask compare`: protem and a peer measured in turn, the ratios written into the documentation.
+//!
+//! Here is what the peers have in common: options, the two programs, the table's file. What is
+//! compared with each of them, and the columns of its table, is in a folder of its own.
 
-mod cases;
-mod cuda_stubs;
+pub mod faiss;
 mod load;
 mod machine;
-mod measure;
+mod program;
+mod python;
+mod rounds;
 mod section;
-mod torch;
+pub mod torch;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cases::Case;
-use measure::Programs;
-use section::{Document, Row};
+use section::{Document, Row, Table};
 
 /// What went wrong and what the user can do about it.
 type Outcome<T> = Result<T, String>;
@@ -32,10 +34,10 @@ pub struct Options {
     /// How often each of the two is run, in turn; the table has the median over the rounds
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Timed iterations in each run, after those that warm it up
+    /// Timed iterations in each run
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     iters: u32,
-    /// A Python interpreter that has torch; without it one is set up in the target folder
+    /// A Python interpreter that has the peer; without it one is set up in the target folder
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
     /// A protem binary; without it the release build is brought up to date
@@ -46,67 +48,86 @@ pub struct Options {
     out: Option<PathBuf>,
 }
 
-/// Measures the chosen rows and writes each down as soon as it is there.
-pub fn run(options: &Options) -> Outcome<()> {
-    if !cfg!(target_os = "linux") {
-        return Err("both programs' memory is read in /proc: run it on Linux".into());
-    }
-    let cases = chosen(&options.only)?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let default_out = root.join("docs/benchmarks.md");
-    let out = options.out.as_deref().unwrap_or(&default_out);
-    // A file that could not take the table should be found out before an hour of measuring.
-    Document::read(out)?;
-
-    let target = target_folder(&root)?;
-    let python = match &options.python {
-        Some(path) => path.clone(),
-        None => torch::set_up(&target.join("peers/venv"))?,
-    };
-    let torch = torch::version(&python)
-        .map_err(|e| format!("{e}\nleave --python out to have torch set up"))?;
-    let protem = match &options.protem {
-        Some(path) => path.clone(),
-        None => build(&root, &target)?,
-    };
-    let setting = machine::setting(options, &root, &torch)?;
-    let programs = Programs {
-        protem,
-        python,
-        script: root.join("xtask/peers/torch_step.py"),
-        rounds: options.rounds,
-        iters: options.iters,
-    };
-    for (case, metrics) in cases {
-        let rounds = programs.measure(&case)?;
-        let rows = metrics
-            .iter()
-            .map(|metric| Row::new(case.name(*metric), *metric, &rounds, &setting));
-        let mut document = Document::read(out)?;
-        document.merge(rows.collect());
-        document.write(out)?;
-    }
-    println!("{}", Document::read(out)?.section());
-    Ok(())
+/// What the options lead to.
+struct Ready {
+    protem: PathBuf,
+    python: PathBuf,
+    /// This repository.
+    root: PathBuf,
+    /// For what peers need and what is made for them.
+    folder: PathBuf,
+    book: Book,
 }
 
-/// The cases that have a row whose name contains `only`, each with these rows.
-fn chosen(only: &str) -> Outcome<Vec<(Case, Vec<cases::Metric>)>> {
-    let mut chosen = Vec::new();
-    for case in cases::ALL {
-        let mut metrics = case.metrics().to_vec();
-        metrics.retain(|metric| case.name(*metric).contains(only));
-        if !metrics.is_empty() {
-            chosen.push((case, metrics));
+/// The file with the table.
+struct Book {
+    file: PathBuf,
+    table: &'static Table,
+}
+
+impl Options {
+    /// Checks the file, then sets up the peer and builds protem.
+    fn prepare(
+        &self,
+        table: &'static Table,
+        peer: &python::Peer,
+        set_up: impl Fn(&Path) -> Outcome<PathBuf>,
+    ) -> Outcome<Ready> {
+        if !cfg!(target_os = "linux") {
+            return Err("what programs use is read in /proc: run it on Linux".into());
         }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let default_out = || root.join("docs/benchmarks.md");
+        let file = self.out.clone().unwrap_or_else(default_out);
+        // A file that could not take the table should be found out before an hour of measuring.
+        Document::read(&file, table)?;
+        let target = target_folder(&root)?;
+        let folder = target.join("peers");
+        let python = match &self.python {
+            Some(path) => path.clone(),
+            None => set_up(&folder)?,
+        };
+        peer.version(&python)
+            .map_err(|e| format!("{e}\nleave --python out to have {} set up", peer.name))?;
+        let protem = match &self.protem {
+            Some(path) => path.clone(),
+            None => build(&root, &target)?,
+        };
+        Ok(Ready {
+            protem,
+            python,
+            root,
+            folder,
+            book: Book { file, table },
+        })
     }
-    if chosen.is_empty() {
-        let names = cases::row_names().join("\n  ");
-        return Err(format!(
-            "no row's name contains `{only}`; the rows are\n  {names}"
-        ));
+
+    fn wants(&self, name: &str) -> bool {
+        name.contains(&self.only)
     }
-    Ok(chosen)
+
+    /// What to say when no row is wanted.
+    fn none_of(&self, names: &[String]) -> String {
+        format!(
+            "no row's name contains `{}`; the rows are\n  {}",
+            self.only,
+            names.join("\n  ")
+        )
+    }
+}
+
+impl Book {
+    /// Writes rows down as soon as they are there.
+    fn note(&self, rows: Vec<Row>) -> Outcome<()> {
+        let mut document = Document::read(&self.file, self.table)?;
+        document.merge(rows);
+        document.write(&self.file)
+    }
+
+    fn print(&self) -> Outcome<()> {
+        println!("{}", Document::read(&self.file, self.table)?.section());
+        Ok(())
+    }
 }
 
 /// Where cargo builds, by whatever variable or setting.

@@ -1,4 +1,4 @@
-//! Repository chores: `cargo xtask tidy`, `cargo xtask compare torch`.
+//! Repository chores: `cargo xtask tidy`, `cargo xtask compare torch`, `cargo xtask compare faiss`.
 
 mod compare;
 mod tidy;
@@ -21,17 +21,32 @@ enum Chore {
 enum Peer {
     /// PyTorch on the CPU: training steps, features, peak memory
     Torch(compare::Options),
+    /// faiss on the CPU: iterations of k-means, and starts from earlier centroids
+    Faiss(compare::faiss::Request),
 }
 
 fn main() -> ExitCode {
-    match Chore::parse() {
-        Chore::Tidy => tidy::run(),
-        Chore::Compare(Peer::Torch(options)) => match compare::run(&options) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(message) => {
-                eprintln!("compare torch: {message}");
-                ExitCode::FAILURE
-            }
-        },
+    let (peer, outcome) = match Chore::parse() {
+        Chore::Tidy => return tidy::run(),
+        Chore::Compare(Peer::Torch(options)) => ("torch", compare::torch::run(&options)),
+        Chore::Compare(Peer::Faiss(options)) => ("faiss", compare::faiss::run(&options)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("compare {peer}: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_agree_with_each_other() {
+        Chore::command().debug_assert();
     }
 }

@@ -5,21 +5,35 @@ use std::process::Command;
 
 use super::{Options, Outcome};
 
-/// One line for the table's list of runs.
-pub fn setting(options: &Options, root: &Path, torch: &str) -> Outcome<String> {
+/// One line for the table's list of runs; `peer` are its versions, `more` its own options.
+pub fn setting(
+    name: &str,
+    options: &Options,
+    more: &str,
+    root: &Path,
+    peer: &str,
+) -> Outcome<String> {
     let rustc = said(root, "rustc", &["--version"]).unwrap_or_default();
     let rustc = rustc.split(' ').nth(1).unwrap_or("of unknown version");
     Ok(format!(
-        "`{}`; {}; {}; rustc {rustc}, PyTorch {torch}",
-        command(options),
+        "`{}{more}`; {}; {}; rustc {rustc}, {peer}",
+        command(name, options),
         hardware()?,
         commit(options, root),
     ))
 }
 
+/// Whether the CPU has an instruction set, by its name in /proc/cpuinfo.
+pub fn has(flag: &str) -> bool {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    cpu.lines()
+        .find(|line| line.starts_with("flags"))
+        .is_some_and(|line| line.split_whitespace().any(|word| word == flag))
+}
+
 /// The command as anyone could type it: where somebody's files lie is nobody else's business.
-fn command(options: &Options) -> String {
-    let mut command = "cargo xtask compare torch".to_owned();
+fn command(name: &str, options: &Options) -> String {
+    let mut command = format!("cargo xtask compare {name}");
     if !options.only.is_empty() {
         command += &format!(" --only '{}'", options.only);
     }

@@ -4,28 +4,23 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::Outcome;
-use super::cases::{self, Metric};
-use super::measure::{Pair, Rounds};
 
-const HEADING: &str = "## Beside PyTorch";
-const BEGIN: &str = "<!-- compare torch: begin -->";
-const END: &str = "<!-- compare torch: end -->";
-const INTRODUCTION: &str = "\
-protem and PyTorch run in turn; each figure is the median over the rounds of a run's median, \
-the ratio is protem's over PyTorch's (lower is better), and beside it are the lowest and highest ratio of one round. \
-In brackets stands the instruction set that protem chose. \
-Times on one thread are process CPU time, on more wall time. \
-\"Others\" are the CPUs that other programs kept busy meanwhile: beside them a wall time says little. \
-Memory is the resident peak above what is resident before the network is there. \
-A step is forward, backward and SGD; features are all layers before the last, in evaluation mode. \
-PyTorch runs channels-last, bf16 by autocast. \
-AVX2 rows: `PROTEM_ISA=avx2` against `ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2`.";
-const COLUMNS: &str = "\
-| | protem | PyTorch | ratio | of one round | others | run |
-|---|---|---|---|---|---|---|";
+/// What a peer's table is like.
+pub struct Table {
+    /// The peer, as in the markers around the table.
+    pub peer: &'static str,
+    pub heading: &'static str,
+    pub introduction: &'static str,
+    /// The names of the columns and the line below them. The first column has the rows' names,
+    /// the last one the numbers of their runs.
+    pub columns: &'static str,
+    /// The rows' names in order.
+    pub order: fn() -> Vec<String>,
+}
 
 /// A file of documentation: the table, and the text around it, which stays as it is.
 pub struct Document {
+    kind: &'static Table,
     before: String,
     rows: Vec<Row>,
     after: String,
@@ -34,83 +29,29 @@ pub struct Document {
 /// A line of the table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    name: String,
+    pub name: String,
     /// As they stand in the table, the run's number left out.
-    cells: String,
+    pub cells: String,
     /// Machine, versions and command, which the table's lines share by number.
-    setting: String,
+    pub setting: String,
 }
 
-impl Row {
-    /// A row from all rounds of its case.
-    pub fn new(name: String, metric: Metric, rounds: &Rounds, setting: &str) -> Self {
-        let pairs = &rounds.pairs;
-        let median_of = |value: fn(&Pair, Metric) -> f64| {
-            median(pairs.iter().map(|pair| value(pair, metric)).collect())
-        };
-        let protem = median_of(|pair, metric| pair.protem.value(metric));
-        let torch = median_of(|pair, metric| pair.torch.value(metric));
-        let ratios = pairs
-            .iter()
-            .map(|pair| pair.protem.value(metric) / pair.torch.value(metric));
-        let (lowest, highest) = ratios.fold((f64::INFINITY, 0.0_f64), |(low, high), ratio| {
-            (low.min(ratio), high.max(ratio))
-        });
-        let show = match metric {
-            Metric::Time => seconds,
-            Metric::Memory => bytes,
-        };
-        let isa = pairs.first().and_then(|pair| pair.protem.isa.as_deref());
-        let isa = match (metric, isa) {
-            (Metric::Time, Some(isa)) => format!(" ({isa})"),
-            _ => String::new(),
-        };
-        let cells = format!(
-            "{}{isa} | {} | {:.2} | {lowest:.2} to {highest:.2} | {:.1}",
-            show(protem),
-            show(torch),
-            protem / torch,
-            rounds.others
-        );
-        Self {
-            name,
-            cells,
-            setting: setting.to_owned(),
-        }
+impl Table {
+    fn begin(&self) -> String {
+        format!("<!-- compare {}: begin -->", self.peer)
     }
-}
 
-/// The middle one, or the mean of the two in the middle.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let upper = values.len() / 2;
-    let lower = (values.len() - 1) / 2;
-    (values[lower] + values[upper]) / 2.0
-}
-
-fn seconds(seconds: f64) -> String {
-    if seconds < 0.1 {
-        format!("{:.1} ms", seconds * 1e3)
-    } else {
-        format!("{seconds:.3} s")
-    }
-}
-
-fn bytes(bytes: f64) -> String {
-    let mebibytes = bytes / f64::from(1 << 20);
-    if mebibytes < 1000.0 {
-        format!("{mebibytes:.0} MiB")
-    } else {
-        format!("{:.2} GiB", mebibytes / 1024.0)
+    fn end(&self) -> String {
+        format!("<!-- compare {}: end -->", self.peer)
     }
 }
 
 impl Document {
     /// Reads a file; one that has no table, or is not there, gets it at its end.
-    pub fn read(file: &Path) -> Outcome<Self> {
+    pub fn read(file: &Path, kind: &'static Table) -> Outcome<Self> {
         match std::fs::read_to_string(file) {
-            Ok(text) => Self::parse(&text).map_err(|e| format!("{}: {e}", file.display())),
-            Err(e) if e.kind() == ErrorKind::NotFound && has_folder(file) => Self::parse(""),
+            Ok(text) => Self::parse(&text, kind).map_err(|e| format!("{}: {e}", file.display())),
+            Err(e) if e.kind() == ErrorKind::NotFound && has_folder(file) => Self::parse("", kind),
             Err(e) => Err(format!(
                 "{}: {e}; name another file with --out FILE",
                 file.display()
@@ -118,27 +59,30 @@ impl Document {
         }
     }
 
-    fn parse(text: &str) -> Outcome<Self> {
-        let counts = [BEGIN, END].map(|marker| text.matches(marker).count());
+    fn parse(text: &str, kind: &'static Table) -> Outcome<Self> {
+        let (begin, end) = (kind.begin(), kind.end());
+        let counts = [&begin, &end].map(|marker| text.matches(marker.as_str()).count());
         let parts = text
-            .split_once(BEGIN)
-            .and_then(|(before, rest)| Some((before, rest.split_once(END)?)));
+            .split_once(&begin)
+            .and_then(|(before, rest)| Some((before, rest.split_once(&end)?)));
         match (counts, parts) {
             ([0, 0], _) => {
                 let gap = if text.is_empty() { "" } else { "\n\n" };
                 Ok(Self {
-                    before: format!("{}{gap}{HEADING}\n\n", text.trim_end()),
+                    kind,
+                    before: format!("{}{gap}{}\n\n", text.trim_end(), kind.heading),
                     rows: Vec::new(),
                     after: "\n".into(),
                 })
             }
             ([1, 1], Some((before, (table, after)))) => Ok(Self {
+                kind,
                 before: before.to_owned(),
                 rows: rows(table)?,
                 after: after.to_owned(),
             }),
             _ => Err(format!(
-                "it should hold `{BEGIN}` and after it `{END}` once each; mend it, or remove both and the table is put at the end"
+                "it should hold `{begin}` and after it `{end}` once each; mend it, or remove both and the table is put at the end"
             )),
         }
     }
@@ -148,7 +92,7 @@ impl Document {
         let replaced = |row: &Row| new.iter().any(|new| new.name == row.name);
         self.rows.retain(|row| !replaced(row));
         self.rows.extend(new);
-        let order = cases::row_names();
+        let order = (self.kind.order)();
         let place = |row: &Row| order.iter().position(|name| *name == row.name);
         // A row whose case is gone stays, at the end, until somebody takes it out.
         self.rows
@@ -171,7 +115,9 @@ impl Document {
             .zip(settings)
             .map(|(number, setting)| format!("{number}. {setting}\n"))
             .collect();
-        format!("{BEGIN}\n{INTRODUCTION}\n\n{COLUMNS}\n{table}\nRuns:\n\n{settings}{END}")
+        let (begin, end) = (self.kind.begin(), self.kind.end());
+        let (introduction, columns) = (self.kind.introduction, self.kind.columns);
+        format!("{begin}\n{introduction}\n\n{columns}\n{table}\nRuns:\n\n{settings}{end}")
     }
 
     /// Writes aside and renames, so that the file is never half written.
@@ -226,31 +172,33 @@ fn row(line: &str, settings: &[&str]) -> Option<Row> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::measure::Sample;
     use super::*;
 
-    fn pair(protem: f64, torch: f64) -> Pair {
-        let sample = |seconds: f64| Sample {
-            seconds,
-            peak_bytes: seconds * 1e9,
-            isa: Some("amx".into()),
-        };
-        Pair {
-            protem: sample(protem),
-            torch: sample(torch),
-        }
+    const BEGIN: &str = "<!-- compare torch: begin -->";
+    const END: &str = "<!-- compare torch: end -->";
+
+    static TABLE: Table = Table {
+        peer: "torch",
+        heading: "## Beside PyTorch",
+        introduction: "What it says.",
+        columns: "| | protem | run |\n|---|---|---|",
+        order,
+    };
+
+    fn order() -> Vec<String> {
+        (0..6).map(|place| format!("row {place}")).collect()
     }
 
-    fn rounds<const N: usize>(pairs: [Pair; N]) -> Rounds {
-        Rounds {
-            pairs: pairs.into(),
-            others: 0.25,
-        }
+    fn parse(text: &str) -> Outcome<Document> {
+        Document::parse(text, &TABLE)
     }
 
     fn row_named(place: usize, protem: f64, setting: &str) -> Row {
-        let name = cases::row_names()[place].clone();
-        Row::new(name, Metric::Time, &rounds([pair(protem, 1.0)]), setting)
+        Row {
+            name: order()[place].clone(),
+            cells: format!("{protem} s | 0.2"),
+            setting: setting.to_owned(),
+        }
     }
 
     fn names(document: &Document) -> Vec<&str> {
@@ -267,26 +215,8 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_medians_over_rounds_and_the_range_of_ratios() {
-        let three = rounds([pair(1.0, 2.0), pair(3.0, 2.0), pair(2.0, 4.0)]);
-        let two = rounds([pair(1.0, 2.0), pair(3.0, 2.0)]);
-        let time = Row::new("row".into(), Metric::Time, &three, "s");
-        assert_eq!(
-            time.cells,
-            "2.000 s (amx) | 2.000 s | 1.00 | 0.50 to 1.50 | 0.2"
-        );
-        let memory = Row::new("row".into(), Metric::Memory, &two, "s");
-        assert_eq!(
-            memory.cells,
-            "1.86 GiB | 1.86 GiB | 1.00 | 0.50 to 1.50 | 0.2"
-        );
-        assert_eq!(seconds(0.0123), "12.3 ms");
-        assert_eq!(bytes(5e7), "48 MiB");
-    }
-
-    #[test]
     fn a_text_without_a_table_gets_it_at_the_end() {
-        let mut document = Document::parse("# Title\n\ntext\n").unwrap();
+        let mut document = parse("# Title\n\ntext\n").unwrap();
         document.merge(vec![row_named(0, 0.5, "here")]);
         let text = whole(&document);
         assert!(text.starts_with("# Title\n\ntext\n\n## Beside PyTorch\n\n<!-- compare"));
@@ -295,12 +225,12 @@ mod tests {
 
     #[test]
     fn the_text_around_the_table_stays_and_so_do_rows_not_measured() {
-        let mut document = Document::parse("before\n").unwrap();
+        let mut document = parse("before\n").unwrap();
         let old = vec![row_named(0, 0.5, "old"), row_named(2, 0.7, "old")];
         document.merge(old.clone());
         let text = format!("{}\n## After | it\n", whole(&document));
 
-        let mut document = Document::parse(&text).unwrap();
+        let mut document = parse(&text).unwrap();
         assert_eq!(document.rows, old);
         assert_eq!(whole(&document), text);
         let new = row_named(2, 0.6, "new");
@@ -313,21 +243,21 @@ mod tests {
 
     #[test]
     fn rows_stand_in_the_order_of_the_cases_and_unknown_ones_last() {
-        let mut document = Document::parse("").unwrap();
+        let mut document = parse("").unwrap();
         let gone = Row {
             name: "of old".into(),
             ..row_named(0, 1.0, "a")
         };
         document.merge(vec![gone, row_named(5, 0.5, "b"), row_named(1, 0.5, "a")]);
-        let known = cases::row_names();
+        let known = order();
         assert_eq!(names(&document), [&known[1], &known[5], "of old"]);
-        let again = Document::parse(&whole(&document)).unwrap();
+        let again = parse(&whole(&document)).unwrap();
         assert_eq!(again.rows, document.rows);
     }
 
     #[test]
     fn a_setting_no_row_has_any_more_is_dropped() {
-        let mut document = Document::parse("").unwrap();
+        let mut document = parse("").unwrap();
         document.merge(vec![row_named(0, 0.5, "old")]);
         document.merge(vec![row_named(0, 0.4, "new")]);
         assert!(document.section().contains("\n1. new\n"));
@@ -336,10 +266,10 @@ mod tests {
 
     #[test]
     fn broken_markers_and_rows_are_refused() {
-        let mut document = Document::parse("").unwrap();
+        let mut document = parse("").unwrap();
         document.merge(vec![row_named(0, 0.5, "here")]);
         let text = whole(&document);
-        assert!(Document::parse(&text).is_ok());
+        assert!(parse(&text).is_ok());
         for broken in [
             text.replace(END, ""),
             text.replace(BEGIN, ""),
@@ -348,7 +278,7 @@ mod tests {
             text.replace("\n1. here", ""),
             text.replace(" | 1 |", " | x |"),
         ] {
-            assert!(Document::parse(&broken).is_err(), "{broken}");
+            assert!(parse(&broken).is_err(), "{broken}");
         }
     }
 }

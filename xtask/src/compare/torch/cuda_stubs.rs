@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use super::Outcome;
+use crate::compare::Outcome;
 
 const LIBRARIES: [&str; 3] = ["libcu", "libnv", "libnccl"];
 const FUNCTIONS: [&str; 9] = [
