@@ -7,7 +7,7 @@ use crate::fit::IterationStats;
 use crate::matrix::Matrix;
 use crate::points::Points;
 use crate::prune::Pruner;
-use crate::settings::{Empty, KMeans};
+use crate::settings::{Empty, Init, KMeans};
 use crate::span::nearest;
 use crate::threads::Threads;
 use crate::update::{Members, means, normalise};
@@ -83,7 +83,8 @@ impl<'a> Lloyd<'a> {
         let mut rng = self.kmeans.rng(2 * restart as u64 + 1);
         // Whether the centroids are the means of `labels_before`.
         let mut settled = false;
-        self.pruner.iter_mut().for_each(Pruner::begin);
+        let warm = matches!(self.kmeans.init, Init::Given(_));
+        self.pruner.iter_mut().for_each(|p| p.begin(warm));
         for iteration in 0..self.kmeans.iterations {
             let begun = Instant::now();
             let before = run.objective;

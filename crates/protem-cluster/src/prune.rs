@@ -23,18 +23,20 @@ use rayon::prelude::*;
 const LISTED: usize = TOP - 1;
 /// Groups from which on it may pay, and up to which their numbers fit a list.
 const GROUPS: std::ops::RangeInclusive<usize> = 16..=u16::MAX as usize;
-/// Iterations before the first lists: at first everything moves.
+/// Iterations before the first lists, unless the start is warm: at first everything moves.
 const FULL: usize = 2;
 /// Points whose bounds are looked at to choose which groups count as fast.
 const SAMPLE: usize = 2048;
 /// Numbers of fast groups that are considered, as shares of all.
 const SHARES: usize = 48;
-/// What a pruned iteration costs beside its passes, and what a list costs beside the comparison,
-/// as shares of a full iteration: measured, and only a matter of speed.
-const FIXED: f32 = 0.12;
-const LISTING: f32 = 0.4;
-/// Expected cost above which lists are made anew.
-const WORTH: f32 = 0.7;
+/// What an iteration costs beside its comparisons, in comparisons with one group: a full one, a
+/// pruned one, and what a point adds that is compared with everything after all. Measured, and
+/// only a matter of speed.
+const FULL_COST: f32 = 110.0;
+const PRUNED_COST: f32 = 80.0;
+const FAILED_COST: f32 = 60.0;
+/// Share of the cost of a full comparison below which a pruned one is taken.
+const WORTH: f32 = 0.6;
 
 /// What is known of a point.
 #[derive(Clone, Copy)]
@@ -58,9 +60,10 @@ pub(crate) struct Pruner {
     iteration: usize,
     /// Lists are those of the order that holds.
     listed: bool,
-    /// Iterations to wait before lists are made again, and how long the next time.
+    /// A pruned iteration has followed them.
+    used: bool,
+    /// Iterations to wait before lists are made again.
     wait: usize,
-    patience: usize,
     fast: Vec<bool>,
     fast_groups: Vec<u32>,
     fast_copy: Groups,
@@ -74,12 +77,11 @@ struct Moved {
 }
 
 impl Pruner {
-    /// Forgets the last restart.
-    pub fn begin(&mut self) {
-        self.iteration = 0;
+    /// Forgets the last restart. From a warm start little moves.
+    pub fn begin(&mut self, warm: bool) {
+        self.iteration = if warm { FULL } else { 0 };
         self.listed = false;
         self.wait = 0;
-        self.patience = 1;
         self.before.clear();
     }
 
@@ -100,13 +102,15 @@ impl Pruner {
             let moved = self.plan(points, rows, centroids, labels);
             if let Some(moved) = moved {
                 self.pruned(points, rows, centroids, &moved, labels, distances);
+                self.used = true;
                 self.remember(rows);
                 return;
             }
             self.listed = false;
-            // Lists that did not last are not made again at once.
-            self.wait = self.patience - 1;
-            self.patience *= 2;
+            if !self.used {
+                // Too much moves still.
+                self.wait = 1;
+            }
         }
         if pays && self.iteration >= FULL && self.wait == 0 {
             centroids.arrange(alike(rows, points.isa));
@@ -176,7 +180,7 @@ impl Pruner {
                 task.measure(distances, |_, _| true);
             },
         );
-        self.listed = true;
+        (self.listed, self.used) = (true, false);
     }
 
     /// Chooses which groups count as fast; nothing if a full comparison is the cheaper way.
@@ -201,15 +205,15 @@ impl Pruner {
         let cost = |fast: usize| {
             let movement = slow.get(fast).map_or(0.0, |g| of_group[*g as usize]);
             let failing = gaps.partition_point(|gap| *gap <= movement) as f32;
-            let dense = (self.fast_groups.len() + fast) as f32 / groups;
-            dense + failing / gaps.len() as f32 * (1.0 + LISTING) + FIXED
+            let dense = (self.fast_groups.len() + fast) as f32;
+            dense + failing / gaps.len() as f32 * (groups + FAILED_COST) + PRUNED_COST
         };
         let step = (of_group.len() / SHARES).max(1);
         let choices = (0..=slow.len())
             .step_by(step)
             .map(|fast| (cost(fast), fast));
         let (cost, fast) = choices.min_by(|a, b| a.0.total_cmp(&b.0))?;
-        if cost > WORTH {
+        if cost > WORTH * (groups + FULL_COST) {
             return None;
         }
         let moved = slow.get(fast).map_or(0.0, |g| of_group[*g as usize]);
@@ -382,7 +386,7 @@ impl<'a> Lists<'a> {
     /// New lists for the points of a part, from their best scores in all groups.
     fn make(&self, part: &Part<'_>, nears: &mut [Near]) {
         let top = kernel::top(part.isa, part.best, part.parts, part.part);
-        for (lane, top) in top.iter().enumerate().take(part.count) {
+        for lane in 0..part.count {
             let i = self.begin + part.point(lane);
             let (error, norm) = self.points.rounding(i);
             let window = self.window.of(error, norm);
@@ -393,9 +397,9 @@ impl<'a> Lists<'a> {
                 least.max(0.0).sqrt() * (1.0 - 1e-5)
             };
             nears[part.point(lane)] = Near {
-                rest: lower(top[LISTED].0),
-                lower: std::array::from_fn(|j| lower(top[j].0)),
-                groups: std::array::from_fn(|j| top[j].1),
+                rest: lower(top.scores[LISTED][lane]),
+                lower: std::array::from_fn(|j| lower(top.scores[j][lane])),
+                groups: std::array::from_fn(|j| top.groups[j][lane] as u16),
             };
         }
     }

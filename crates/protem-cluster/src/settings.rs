@@ -174,7 +174,7 @@ impl KMeansBuilder {
         self
     }
 
-    /// Leave out of an iteration what the ones before have ruled out (`true`), for 28 bytes a
+    /// Leave out of an iteration what the ones before have ruled out (`true`), for 56 bytes a
     /// point and another copy of the centroids. The result has the same bits either way.
     pub fn prune(mut self, prune: bool) -> Self {
         self.kmeans.prune = prune;

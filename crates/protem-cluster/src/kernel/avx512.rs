@@ -4,7 +4,7 @@
 //! from memory inside the multiply-add; so 24 multiply-adds wait for 11 loads, and the maximum
 //! over a group is taken down the registers.
 
-use super::{LANES, Lanes, Leaders, STRIP, TOGETHER};
+use super::{LANES, Lanes, Leaders, STRIP, TOGETHER, TOP, Top};
 use std::arch::x86_64::*;
 
 const PARTS: usize = STRIP / LANES;
@@ -200,4 +200,46 @@ fn reaching_of(
             found(group, mask);
         }
     }
+}
+
+/// As [`super::top`].
+pub(super) fn top(best: &[Lanes], parts: usize, part: usize) -> Top {
+    check();
+    // SAFETY: AVX-512 F is there.
+    unsafe { top_of(best, parts, part) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn top_of(best: &[Lanes], parts: usize, part: usize) -> Top {
+    let mut scores = [_mm512_set1_ps(f32::NEG_INFINITY); TOP];
+    let mut groups = [_mm512_setzero_si512(); TOP];
+    for (at, of_group) in best.chunks_exact(parts).enumerate() {
+        let mut score = load(&of_group[part]);
+        // Seldom, after the first few.
+        if _mm512_cmp_ps_mask::<_CMP_GT_OQ>(score, scores[TOP - 1]) == 0 {
+            continue;
+        }
+        let mut group = _mm512_set1_epi32(at as i32);
+        for (s, g) in scores.iter_mut().zip(&mut groups) {
+            let greater = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(score, *s);
+            let (less, of_less) = (
+                _mm512_min_ps(score, *s),
+                _mm512_mask_mov_epi32(group, greater, *g),
+            );
+            (*s, *g) = (
+                _mm512_max_ps(score, *s),
+                _mm512_mask_mov_epi32(*g, greater, group),
+            );
+            (score, group) = (less, of_less);
+        }
+    }
+    let mut top = Top::NONE;
+    for (level, (scores, groups)) in scores.into_iter().zip(groups).enumerate() {
+        // SAFETY: 64 bytes each.
+        unsafe {
+            _mm512_storeu_ps(top.scores[level].as_mut_ptr(), scores);
+            _mm512_storeu_si512(top.groups[level].as_mut_ptr().cast(), groups);
+        }
+    }
+    top
 }

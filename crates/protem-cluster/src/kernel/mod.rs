@@ -18,9 +18,7 @@ mod avx512;
 mod portable;
 mod vectors;
 
-pub(crate) use vectors::{
-    TOP, add_rows, distance, dot, moved_sums, round_row, squares, squares64, top,
-};
+pub(crate) use vectors::{add_rows, distance, dot, moved_sums, round_row, squares, squares64};
 
 use crate::isa::Isa;
 
@@ -149,6 +147,37 @@ pub(crate) fn highest(isa: Isa, best: &[Lanes], parts: usize, part: usize) -> La
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 | Isa::Amx => avx512::highest(best, parts, part),
         _ => portable::highest(best, parts, part),
+    }
+}
+
+/// Groups that [`top`] finds for each point.
+pub(crate) const TOP: usize = 9;
+
+/// The best scores of 16 points and the groups that have them, the best first; −∞ where there are
+/// fewer.
+#[derive(Clone, Copy)]
+pub(crate) struct Top {
+    pub scores: [[f32; LANES]; TOP],
+    pub groups: [[u32; LANES]; TOP],
+}
+
+impl Top {
+    const NONE: Self = Self {
+        scores: [[f32::NEG_INFINITY; LANES]; TOP],
+        groups: [[0; LANES]; TOP],
+    };
+}
+
+/// The best scores of 16 points over all groups; `best[group · parts + part]`.
+///
+/// # Panics
+/// As [`highest`].
+pub(crate) fn top(isa: Isa, best: &[Lanes], parts: usize, part: usize) -> Top {
+    assert!(part < parts, "a part of the strip");
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Amx => avx512::top(best, parts, part),
+        _ => portable::top(best, parts, part),
     }
 }
 

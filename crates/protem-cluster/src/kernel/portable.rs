@@ -1,6 +1,6 @@
 //! f32 scores in plain Rust, in a form that the compiler vectorises for its baseline target.
 
-use super::{LANES, Lanes, Leaders, STRIP};
+use super::{LANES, Lanes, Leaders, STRIP, TOP, Top};
 
 const PARTS: usize = STRIP / LANES;
 /// Values side by side, two vectors of 128 bits.
@@ -103,4 +103,33 @@ pub(super) fn reaching(
             found(group, mask.fold(0, |mask, bit| mask | bit));
         }
     }
+}
+
+/// As [`super::top`].
+pub(super) fn top(best: &[Lanes], parts: usize, part: usize) -> Top {
+    let mut top = Top::NONE;
+    for (at, of_group) in best.chunks_exact(parts).enumerate() {
+        let mut score = of_group[part].0;
+        let mut any = false;
+        for lane in 0..LANES {
+            any |= score[lane] > top.scores[TOP - 1][lane];
+        }
+        // Seldom, after the first few.
+        if !any {
+            continue;
+        }
+        let mut group = [at as u32; LANES];
+        for level in 0..TOP {
+            let (scores, groups) = (&mut top.scores[level], &mut top.groups[level]);
+            for lane in 0..LANES {
+                let greater = score[lane] > scores[lane];
+                let (s, g) = (scores[lane], groups[lane]);
+                scores[lane] = if greater { score[lane] } else { s };
+                groups[lane] = if greater { group[lane] } else { g };
+                score[lane] = if greater { s } else { score[lane] };
+                group[lane] = if greater { g } else { group[lane] };
+            }
+        }
+    }
+    top
 }

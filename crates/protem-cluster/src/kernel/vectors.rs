@@ -3,7 +3,7 @@
 //! Products and sums are rounded one by one, never fused, and sums run in 16 lanes and then over
 //! them: the levels differ in the width of their instructions, not in a bit.
 
-use super::{LANES, Lanes};
+use super::LANES;
 use crate::centroids::{MovedSums, moved_sums_of};
 use crate::isa::Isa;
 use crate::matrix::Matrix;
@@ -80,47 +80,6 @@ on_every_level! {
 on_every_level! {
     /// `Σab`.
     dot = dot_of(a: &[f32], b: &[f32]) -> f32
-}
-
-on_every_level! {
-    /// The best scores of 16 points over all groups and the groups' numbers, the best first;
-    /// `best[group · parts + part]`, at most 65536 groups.
-    top = top_of(best: &[Lanes], parts: usize, part: usize) -> [Top; LANES]
-}
-
-/// Groups that [`top`] finds for each point.
-pub(crate) const TOP: usize = 5;
-/// Scores and groups, the best first; −∞ where there are fewer.
-pub(crate) type Top = [(f32, u16); TOP];
-
-#[inline(always)]
-fn top_of(best: &[Lanes], parts: usize, part: usize) -> [Top; LANES] {
-    let mut top = [[(f32::NEG_INFINITY, 0); TOP]; LANES];
-    let mut last = [f32::NEG_INFINITY; LANES];
-    for (group, of_group) in best.chunks_exact(parts).enumerate() {
-        let scores = &of_group[part].0;
-        let mut any = false;
-        for lane in 0..LANES {
-            any |= scores[lane] > last[lane];
-        }
-        // Seldom, after the first few.
-        if !any {
-            continue;
-        }
-        for lane in 0..LANES {
-            if scores[lane] > last[lane] {
-                let top = &mut top[lane];
-                let mut at = TOP - 1;
-                while at > 0 && top[at - 1].0 < scores[lane] {
-                    top[at] = top[at - 1];
-                    at -= 1;
-                }
-                top[at] = (scores[lane], group as u16);
-                last[lane] = top[TOP - 1].0;
-            }
-        }
-    }
-    top
 }
 
 #[inline(always)]

@@ -1,0 +1,333 @@
+//! The same bits on every level, with and without pruning, for any number of threads; and what
+//! the settings promise.
+
+use proptest::prelude::*;
+use protem_cluster::{ClusterError, Empty, Fit, Init, Isa, KMeans, KMeansBuilder, Matrix};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+/// Numbers in [−1, 1).
+fn numbers(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+/// Points around `places` places.
+fn clustered(n: usize, d: usize, places: usize, spread: f32, seed: u64) -> Vec<f32> {
+    let centres = numbers(places * d, seed);
+    let noise = numbers(n * d, seed + 1);
+    (0..n * d)
+        .map(|i| centres[(i / d * 7919 % places) * d + i % d] + spread * noise[i])
+        .collect()
+}
+
+fn fit(builder: KMeansBuilder, points: &[f32], d: usize) -> Fit {
+    let matrix = Matrix::new(points, points.len() / d, d).unwrap();
+    builder.build().unwrap().fit(matrix).unwrap()
+}
+
+/// Everything but the times.
+fn bits(fit: &Fit) -> (Vec<u32>, Vec<u32>, Vec<u32>, Vec<(u64, usize)>) {
+    let of = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect();
+    let iterations = fit.iterations.iter();
+    let iterations = iterations.map(|i| (i.objective.to_bits(), i.splits));
+    (
+        of(&fit.centroids),
+        of(&fit.distances),
+        fit.labels.clone(),
+        iterations.collect(),
+    )
+}
+
+#[test]
+fn pruning_and_levels_change_no_bit() {
+    // Enough groups for lists, and enough iterations for them to be used up and made again.
+    for (n, d, k, places, spread) in [
+        (6000, 16, 400, 350, 0.2),
+        (5000, 40, 300, 3000, 0.5),
+        (4000, 5, 700, 10, 1.0),
+        (3000, 33, 270, 200, 0.0),
+    ] {
+        let points = clustered(n, d, places, spread, 7);
+        let settings = || KMeans::builder(k).iterations(25).max_points_per_centroid(n);
+        let expected = bits(&fit(settings().prune(false), &points, d));
+        for isa in Isa::available() {
+            for (prune, threads) in [(true, 1), (true, 3), (false, 2)] {
+                let settings = settings().isa(Some(*isa)).prune(prune);
+                let found = fit(settings.threads(Some(threads)), &points, d);
+                assert_eq!(bits(&found), expected, "{isa:?} {prune} {threads}");
+            }
+        }
+        // From where it ended, a little moved: nearly everything is left out.
+        let first = fit(settings(), &points, d);
+        let moved = first.centroids.iter().zip(numbers(k * d, 3));
+        let moved: Vec<f32> = moved.map(|(c, x)| c + 1e-3 * x).collect();
+        let warm = || settings().init(Init::Given(moved.clone()));
+        let expected = bits(&fit(warm().prune(false), &points, d));
+        assert_eq!(bits(&fit(warm(), &points, d)), expected);
+    }
+}
+
+#[test]
+fn many_are_what_single_ones_are() {
+    let points = clustered(3000, 9, 50, 0.3, 1);
+    let matrix = Matrix::new(&points, 3000, 9).unwrap();
+    for limit in [3000, 10] {
+        let of = |k| {
+            KMeans::builder(k)
+                .max_points_per_centroid(limit)
+                .min_points_per_centroid(0)
+        };
+        let many = of(1)
+            .build()
+            .unwrap()
+            .fit_many(matrix, &[30, 7, 300])
+            .unwrap();
+        assert_eq!(many.len(), 3);
+        for (fit_of_many, k) in many.iter().zip([30, 7, 300]) {
+            assert_eq!(bits(fit_of_many), bits(&fit(of(k), &points, 9)));
+        }
+    }
+    let kmeans = KMeans::builder(1).build().unwrap();
+    assert_eq!(kmeans.fit_many(matrix, &[]), Ok(vec![]));
+    for k in [0, 3001] {
+        let error = kmeans.fit_many(matrix, &[4, k]).unwrap_err();
+        assert_eq!(error, ClusterError::Clusters { k, points: 3000 });
+    }
+}
+
+#[test]
+fn weights_are_repetitions() {
+    let (n, d, k) = (400, 6, 12);
+    let points = clustered(n, d, 9, 0.4, 2);
+    let weights: Vec<f32> = (0..n).map(|i| (i % 4) as f32).collect();
+    let mut repeated = Vec::new();
+    for i in 0..n {
+        for _ in 0..i % 4 {
+            repeated.extend_from_slice(&points[i * d..][..d]);
+        }
+    }
+    let settings = || {
+        let init = Init::Given(points[..k * d].to_vec());
+        KMeans::builder(k).init(init).iterations(15)
+    };
+    let weighted = fit(settings().weights(weights), &points, d);
+    let plain = fit(settings(), &repeated, d);
+    assert_eq!(weighted.iterations.len(), plain.iterations.len());
+    for (a, b) in weighted.centroids.iter().zip(&plain.centroids) {
+        assert!((a - b).abs() <= 1e-6 * b.abs().max(1.0), "{a} {b}");
+    }
+    for (a, b) in weighted.iterations.iter().zip(&plain.iterations) {
+        assert!((a.objective - b.objective).abs() <= 1e-6 * b.objective);
+        assert!((a.imbalance - b.imbalance).abs() <= 1e-9 && a.splits == b.splits);
+    }
+    assert!((weighted.objective - plain.objective).abs() <= 1e-6 * plain.objective);
+}
+
+#[test]
+fn frozen_centroids_stay_and_missing_ones_are_drawn() {
+    let (d, k) = (4, 8);
+    let points = clustered(500, d, 20, 0.3, 3);
+    let given = vec![0.1; 3 * d];
+    let init = || KMeans::builder(k).init(Init::Given(given.clone()));
+    let frozen = fit(init().frozen(true), &points, d);
+    assert_eq!(frozen.centroids[..3 * d], given);
+    let free = fit(init(), &points, d);
+    assert!(free.objective < frozen.objective);
+    for empty in [Empty::Split, Empty::Farthest] {
+        // Nothing is near the frozen ones; they are empty and stay.
+        let far = Init::Given(vec![100.0; 2 * d]);
+        let fit = fit(
+            KMeans::builder(k).init(far).frozen(true).empty(empty),
+            &points,
+            d,
+        );
+        assert_eq!((fit.sizes[0], fit.sizes[1]), (0, 0));
+        assert_eq!(fit.centroids[..2 * d], vec![100.0; 2 * d]);
+    }
+    let error = KMeans::builder(3).frozen(true).build().unwrap_err();
+    assert!(matches!(
+        error,
+        ClusterError::Setting { name: "frozen", .. }
+    ));
+}
+
+#[test]
+fn plus_plus_finds_every_place() {
+    // Far places of very different sizes: random points miss the small ones.
+    let places: Vec<f32> = (0..12).map(|i| i as f32 * 100.0).collect();
+    let points: Vec<f32> = (0..1200)
+        .map(|i| places[if i < 24 { i % 12 } else { 0 }] + (i % 7) as f32 * 1e-3)
+        .collect();
+    let settings = || {
+        KMeans::builder(12)
+            .init(Init::PlusPlus)
+            .seed(4)
+            .iterations(10)
+    };
+    let found = fit(settings(), &points, 1);
+    assert!(found.objective < 1.0, "{}", found.objective);
+    assert_eq!(
+        bits(&found),
+        bits(&fit(settings().threads(Some(3)), &points, 1))
+    );
+    // Fewer places than clusters.
+    let same = fit(settings(), &[2.0; 40], 1);
+    assert!(same.objective < 1e-2);
+}
+
+#[test]
+fn a_tolerance_ends_earlier_and_a_listener_at_once() {
+    let points = numbers(4000 * 8, 5);
+    let full = fit(KMeans::builder(60).iterations(100), &points, 8);
+    let early = fit(
+        KMeans::builder(60).iterations(100).tolerance(1e-3),
+        &points,
+        8,
+    );
+    let (long, short) = (full.iterations.len(), early.iterations.len());
+    assert!(short < long, "{short} {long}");
+    assert_eq!(bits(&full).3[..short], bits(&early).3);
+    let matrix = Matrix::new(&points, 4000, 8).unwrap();
+    let kmeans = KMeans::builder(60).restarts(4).build().unwrap();
+    let cut = kmeans.fit_with(matrix, |_| ControlFlow::Break(())).unwrap();
+    assert_eq!((cut.iterations.len(), cut.labels.len()), (1, 4000));
+}
+
+#[test]
+fn predictions_do_not_depend_on_company() {
+    let (n, d) = (700, 12);
+    let points = clustered(n, d, 30, 0.5, 6);
+    let fit = fit(KMeans::builder(25), &points, d);
+    let predict = |values: &[f32]| {
+        let rows = values.len() / d;
+        let (mut labels, mut distances) = (vec![0; rows], vec![0.0; rows]);
+        let matrix = Matrix::new(values, rows, d).unwrap();
+        fit.predict_into(matrix, &mut labels, &mut distances, Some(2))
+            .unwrap();
+        (labels, distances)
+    };
+    assert_eq!(
+        predict(&points),
+        (fit.labels.clone(), fit.distances.clone())
+    );
+    let mut reversed = Vec::new();
+    points
+        .chunks_exact(d)
+        .rev()
+        .for_each(|row| reversed.extend_from_slice(row));
+    let (mut labels, mut distances) = predict(&reversed);
+    labels.reverse();
+    distances.reverse();
+    assert_eq!(
+        (labels, distances),
+        (fit.labels.clone(), fit.distances.clone())
+    );
+    assert_eq!(predict(&points[..d]).0, fit.labels[..1]);
+
+    let matrix = Matrix::new(&points, n, d).unwrap();
+    let error = fit.predict_into(matrix, &mut [0; 3], &mut [0.0; 700], None);
+    let expected = ClusterError::Places {
+        points: n,
+        labels: 3,
+        distances: 700,
+    };
+    assert_eq!(error, Err(expected));
+}
+
+#[test]
+fn wrong_settings_and_weights_are_errors() {
+    let refused = |builder: KMeansBuilder| builder.build().unwrap_err().to_string();
+    assert!(refused(KMeans::builder(1).tolerance(-1.0)).contains("-1"));
+    assert!(refused(KMeans::builder(1).tolerance(f64::NAN)).contains("NaN"));
+    assert!(refused(KMeans::builder(1).weights(vec![1.0, -2.0])).contains("-2"));
+    assert!(refused(KMeans::builder(1).weights(vec![f32::INFINITY])).contains("inf"));
+    assert!(refused(KMeans::builder(1).weights(vec![0.0; 3])).contains("zero"));
+    let kmeans = KMeans::builder(1).weights(vec![1.0; 3]).build().unwrap();
+    let error = kmeans
+        .fit(Matrix::new(&[0.0; 4], 4, 1).unwrap())
+        .unwrap_err();
+    assert_eq!(
+        error,
+        ClusterError::Weights {
+            points: 4,
+            found: 3
+        }
+    );
+    for given in [vec![], vec![0.0; 3], vec![0.0; 6]] {
+        let kmeans = KMeans::builder(2).init(Init::Given(given)).build().unwrap();
+        let error = kmeans
+            .fit(Matrix::new(&[0.0; 8], 4, 2).unwrap())
+            .unwrap_err();
+        assert!(matches!(error, ClusterError::Init { k: 2, cols: 2, .. }));
+    }
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_fit_survives_json() {
+    let fit = fit(KMeans::builder(3), &numbers(40, 8), 2);
+    let text = serde_json::to_string(&fit).unwrap();
+    let back: Fit = serde_json::from_str(&text).unwrap();
+    assert_eq!(back, fit);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(80))]
+
+    #[test]
+    fn farthest_leaves_no_cluster_empty(
+        n in 1usize..60,
+        values in 1i32..6,
+        d in 1usize..4,
+        seed in any::<u64>(),
+        share in 0.0f64..1.0,
+    ) {
+        let points: Vec<f32> = numbers(n * d, seed)
+            .iter()
+            .map(|x| (x * values as f32).round())
+            .collect();
+        let distinct: BTreeSet<Vec<i32>> = points
+            .chunks_exact(d)
+            .map(|row| row.iter().map(|x| *x as i32).collect())
+            .collect();
+        let k = 1 + ((distinct.len() - 1) as f64 * share) as usize;
+        let settings = KMeans::builder(k).empty(Empty::Farthest).iterations(5).seed(seed);
+        let fit = fit(settings, &points, d);
+        prop_assert!(fit.sizes.iter().all(|s| *s > 0), "{:?}", fit.sizes);
+    }
+
+    #[test]
+    fn any_clustering_is_whole(
+        n in 1usize..120,
+        share in 0.0f64..1.0,
+        d in 1usize..12,
+        seed in any::<u64>(),
+        spherical in any::<bool>(),
+        plus_plus in any::<bool>(),
+        limit in 1usize..50,
+    ) {
+        let points = numbers(n * d, seed);
+        let k = 1 + ((n - 1) as f64 * share) as usize;
+        let settings = KMeans::builder(k)
+            .seed(seed)
+            .spherical(spherical)
+            .init(if plus_plus { Init::PlusPlus } else { Init::Random })
+            .max_points_per_centroid(limit)
+            .min_points_per_centroid(0)
+            .iterations(4);
+        let fit = fit(settings, &points, d);
+        prop_assert!(fit.centroids.iter().all(|c| c.is_finite()));
+        prop_assert_eq!(fit.centroids.len(), k * d);
+        prop_assert_eq!(fit.sizes.iter().sum::<u32>() as usize, n);
+        let sum: f64 = fit.distances.iter().map(|d| *d as f64).sum();
+        prop_assert_eq!(sum, fit.objective);
+    }
+}
