@@ -71,6 +71,14 @@ fn finds_the_clusters_there_are_and_writes_them() {
         let square = |d: usize| (points[2 * i + d] - centroids[at + d]).powi(2);
         assert!((distance - square(0) - square(1)).abs() < 1e-5);
     }
+    for prune in ["on", "off"] {
+        let other = folder.path().join(prune);
+        let prune = format!("--prune={prune}");
+        cluster(&input, &other, &["--k=3", "--restarts=5", &prune]).expect(0);
+        for name in ["centroids.npy", "labels.npy", "distances.npy"] {
+            assert_eq!(values(&out.join(name)), values(&other.join(name)), "{name}");
+        }
+    }
     let sum: f64 = distances.iter().map(|d| f64::from(*d)).sum();
     assert!((told["objective"].as_f64().unwrap() - sum).abs() < 1e-6 * sum);
 }

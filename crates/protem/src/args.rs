@@ -214,6 +214,9 @@ pub struct ClusterArgs {
     /// Points per centroid that iterations use at most; the rest is only assigned in the end.
     #[arg(long, default_value_t = 256)]
     pub max_points_per_centroid: usize,
+    /// Leave out comparisons whose result is known beforehand; the clustering is the same.
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    pub prune: Switch,
     /// Threads; as many as the machine has when not given.
     #[arg(long)]
     pub threads: Option<usize>,
@@ -224,6 +227,15 @@ pub struct ClusterArgs {
     /// Print JSON, a line for each K.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Whether something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 /// What is timed.

@@ -1,6 +1,6 @@
 //! `protem cluster`: k-means of the rows of a `.npy` file.
 
-use crate::args::ClusterArgs;
+use crate::args::{ClusterArgs, Switch};
 use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
 use protem_cluster::{Fit, Init, KMeans, Matrix, Npy};
@@ -37,6 +37,7 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
             .spherical(args.spherical)
             .max_points_per_centroid(args.max_points_per_centroid)
             .min_points_per_centroid(args.max_points_per_centroid.min(39))
+            .prune(args.prune == Switch::On)
             .threads(args.threads)
             .build()
             .map_err(|e| Failure::usage(e.to_string()))?;
