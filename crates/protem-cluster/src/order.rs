@@ -24,7 +24,7 @@ fn cut(rows: Matrix<'_>, isa: Isa, order: &mut [u32]) {
     }
     let row = |i: &u32| rows.row(*i as usize);
     let mut mean = vec![0.0f64; rows.cols()];
-    kernel::add_rows(isa, rows, order, &mut mean);
+    kernel::add_rows(isa, rows, order, order.len(), &mut mean);
     let mean: Vec<f32> = mean
         .iter()
         .map(|m| (m / order.len() as f64) as f32)

@@ -2,7 +2,7 @@
 
 use crate::bf16;
 use crate::isa::Isa;
-use crate::kernel::{Halves, LANES, Lanes, STRIP};
+use crate::kernel::{self, Halves, LANES, Lanes, STRIP};
 use crate::matrix::Matrix;
 use crate::window::round_up;
 use rayon::prelude::*;
@@ -58,7 +58,7 @@ impl<'a> Points<'a> {
                 of_strips.for_each(|(at, norms)| {
                     for (i, norm) in norms.iter_mut().enumerate() {
                         let row = rows.row(at * STRIP * STRIPS + i);
-                        *norm = round_up(crate::kernel::squares64(isa, row).sqrt());
+                        *norm = round_up(kernel::squares64(isa, row).sqrt());
                     }
                 });
             }
@@ -81,7 +81,7 @@ impl<'a> Points<'a> {
                 let of_points = errors.iter_mut().zip(norms).enumerate();
                 for (i, (error, norm)) in of_points {
                     let row = rows.row(at * LANES * STRIPS + i);
-                    let (e, n) = crate::kernel::round_row(isa, row, origin, rounded);
+                    let (e, n) = kernel::round_row(isa, row, origin, rounded);
                     (*error, *norm) = (round_up(e.sqrt()), round_up(n.sqrt()));
                     let tiles = &mut tiles[i / LANES * of_block..][..of_block];
                     for (pair, line) in rounded.chunks_exact(2).zip(tiles) {
@@ -107,14 +107,18 @@ impl<'a> Points<'a> {
     }
 
     /// A strip of the f32 passes, transposed: lane `i % 16` of line `column · 3 + i / 16` is point
-    /// i of `chosen`, at most [`STRIP`]; other lanes are left as they are.
+    /// i of `chosen`, at most [`STRIP`]; other lanes hold some point too.
     pub fn transpose(&self, chosen: impl Iterator<Item = usize>, strip: &mut [Lanes]) {
         const PARTS: usize = STRIP / LANES;
-        for (i, point) in chosen.take(STRIP).enumerate() {
-            let row = self.rows.row(point);
-            for (x, lines) in row.iter().zip(strip.chunks_exact_mut(PARTS)) {
-                lines[i / LANES].0[i % LANES] = *x;
-            }
+        let mut rows: [&[f32]; STRIP] = [&[]; STRIP];
+        let mut last: &[f32] = &[];
+        let mut points = chosen.map(|i| self.rows.row(i));
+        for row in &mut rows {
+            last = points.next().unwrap_or(last);
+            *row = last;
+        }
+        for (part, rows) in rows.chunks_exact(LANES).enumerate() {
+            kernel::transpose(self.isa, rows, strip, PARTS, part);
         }
     }
 

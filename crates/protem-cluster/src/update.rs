@@ -30,10 +30,11 @@ impl Members {
         }
     }
 
-    /// The points of a cluster.
-    pub fn of(&self, cluster: usize) -> &[u32] {
+    /// All points from a cluster's first on, and how many are its own.
+    fn from(&self, cluster: usize) -> (&[u32], usize) {
         let begin = cluster.checked_sub(1).map_or(0, |c| self.ends[c]);
-        &self.members[begin as usize..self.ends[cluster] as usize]
+        let count = self.ends[cluster] - begin;
+        (&self.members[begin as usize..], count as usize)
     }
 }
 
@@ -54,7 +55,8 @@ pub(crate) fn means(
         .map_init(
             || vec![0.0f64; points.cols()],
             |sums, (c, centroid)| {
-                let members = members.of(c);
+                let (from, count) = members.from(c);
+                let members = &from[..count];
                 let weight = match weights {
                     None => members.len() as f64,
                     Some(w) => members.iter().map(|i| f64::from(w[*i as usize])).sum(),
@@ -62,7 +64,7 @@ pub(crate) fn means(
                 if weight > 0.0 && c >= frozen {
                     sums.fill(0.0);
                     match weights {
-                        None => kernel::add_rows(isa, points, members, sums),
+                        None => kernel::add_rows(isa, points, from, count, sums),
                         Some(w) => add_weighted(points, w, members, sums),
                     }
                     for (c, s) in centroid.iter_mut().zip(sums) {

@@ -243,3 +243,67 @@ fn top_of(best: &[Lanes], parts: usize, part: usize) -> Top {
     }
     top
 }
+
+/// As [`super::transpose`], which checks the sizes, for whole sixteens of columns: how many.
+pub(super) fn transpose(rows: &[&[f32]], lines: &mut [Lanes], parts: usize, part: usize) -> usize {
+    check();
+    let whole = lines.len() / parts / LANES * LANES;
+    assert!(rows.len() == LANES && rows.iter().all(|row| row.len() >= whole));
+    // SAFETY: AVX-512 F is there, and there are 16 rows of `whole` values at least.
+    unsafe { transpose_all(rows, &mut lines[..whole * parts], parts, part) };
+    whole
+}
+
+/// # Safety
+/// AVX-512 F; 16 rows of at least a value for each of `lines.len() / parts` columns, which are
+/// whole sixteens.
+#[target_feature(enable = "avx512f")]
+unsafe fn transpose_all(rows: &[&[f32]], lines: &mut [Lanes], parts: usize, part: usize) {
+    for (at, lines) in lines.chunks_exact_mut(LANES * parts).enumerate() {
+        // SAFETY: the caller's word.
+        let columns = unsafe { transpose_16(rows, at * LANES) };
+        for (lines, values) in lines.chunks_exact_mut(parts).zip(columns) {
+            store(values, &mut lines[part]);
+        }
+    }
+}
+
+/// Columns `begin` to `begin + 16` of 16 rows, a vector each.
+///
+/// # Safety
+/// AVX-512 F; 16 rows of at least `begin + 16` values.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn transpose_16(rows: &[&[f32]], begin: usize) -> [__m512; LANES] {
+    // SAFETY: the caller's word.
+    let row = |i: usize| unsafe { _mm512_loadu_ps(rows.get_unchecked(i).as_ptr().add(begin)) };
+    // Four rows at a time into fours of one column, four columns apart.
+    let mut fours = [_mm512_setzero_ps(); LANES];
+    for (of_four, fours) in fours.chunks_exact_mut(4).enumerate() {
+        let [a, b, c, d] = std::array::from_fn(|i| row(4 * of_four + i));
+        let (low, high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let (below, above) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+        let pd = |v| _mm512_castps_pd(v);
+        fours[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(pd(low), pd(below)));
+        fours[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(pd(low), pd(below)));
+        fours[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(pd(high), pd(above)));
+        fours[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(pd(high), pd(above)));
+    }
+    let mut columns = [_mm512_setzero_ps(); LANES];
+    for j in 0..4 {
+        let [a, b, c, d] = [fours[j], fours[4 + j], fours[8 + j], fours[12 + j]];
+        let (even, odd) = (
+            _mm512_shuffle_f32x4::<0x88>(a, b),
+            _mm512_shuffle_f32x4::<0xdd>(a, b),
+        );
+        let (even_2, odd_2) = (
+            _mm512_shuffle_f32x4::<0x88>(c, d),
+            _mm512_shuffle_f32x4::<0xdd>(c, d),
+        );
+        columns[j] = _mm512_shuffle_f32x4::<0x88>(even, even_2);
+        columns[j + 4] = _mm512_shuffle_f32x4::<0x88>(odd, odd_2);
+        columns[j + 8] = _mm512_shuffle_f32x4::<0xdd>(even, even_2);
+        columns[j + 12] = _mm512_shuffle_f32x4::<0xdd>(odd, odd_2);
+    }
+    columns
+}

@@ -89,6 +89,34 @@ pub(crate) fn best_of_groups(
     }
 }
 
+/// Transposes 16 points: lane `i` of `lines[column · parts + part]` is a value of point `i`.
+///
+/// # Panics
+/// If the level is not this machine's, there are not 16 points, or a point has not a value for
+/// each column of `lines`.
+pub(crate) fn transpose(isa: Isa, rows: &[&[f32]], lines: &mut [Lanes], parts: usize, part: usize) {
+    let columns = lines.len() / parts;
+    assert!(
+        rows.len() == LANES && part < parts,
+        "16 points, a part of the strip"
+    );
+    assert!(
+        rows.iter().all(|r| r.len() == columns),
+        "a value per column"
+    );
+    let mut done = 0;
+    #[cfg(target_arch = "x86_64")]
+    if matches!(isa, Isa::Avx512 | Isa::Amx) {
+        done = avx512::transpose(rows, lines, parts, part);
+    }
+    let _ = isa;
+    for (column, lines) in lines.chunks_exact_mut(parts).enumerate().skip(done) {
+        for (value, row) in lines[part].0.iter_mut().zip(rows) {
+            *value = row[column];
+        }
+    }
+}
+
 /// What a group holds for a point: its best score, and the lanes within the point's window of it.
 pub(crate) type Leaders = (f32, u16);
 

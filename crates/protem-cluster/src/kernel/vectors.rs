@@ -58,8 +58,9 @@ on_every_level! {
 }
 
 on_every_level! {
-    /// Adds rows to `sums`, one value per column, in the order of `members`.
-    add_rows = add_rows_of(rows: Matrix<'_>, members: &[u32], sums: &mut [f64])
+    /// Adds the first `count` rows that `members` names to `sums`, one value per column, in their
+    /// order; asks for those beyond, which come next.
+    add_rows = add_rows_of(rows: Matrix<'_>, members: &[u32], count: usize, sums: &mut [f64])
 }
 
 on_every_level! {
@@ -143,34 +144,32 @@ fn squares_of(x: &[f32]) -> f32 {
 /// Columns whose sums are in registers at once.
 const COLUMNS: usize = 4 * LANES;
 
+/// Rows asked for ahead.
+const AHEAD: usize = 8;
+
 #[inline(always)]
-fn add_rows_of(rows: Matrix<'_>, members: &[u32], sums: &mut [f64]) {
+fn add_rows_of(rows: Matrix<'_>, members: &[u32], count: usize, sums: &mut [f64]) {
     for (at, sums) in sums.chunks_mut(COLUMNS).enumerate() {
         let columns = at * COLUMNS..at * COLUMNS + sums.len();
         let of = |i: u32| &rows.row(i as usize)[columns.clone()];
-        let ahead = members
-            .iter()
-            .skip(8)
-            .map(Some)
-            .chain(std::iter::repeat(None));
-        let members = members.iter().zip(ahead);
-        let prefetch = |ahead: Option<&u32>| {
-            if let (Some(i), 0) = (ahead, at) {
+        let prefetch = |ahead: usize| {
+            if let (Some(i), 0) = (members.get(ahead), at) {
                 super::prefetch(rows.row(*i as usize));
             }
         };
+        let members = members[..count].iter().enumerate();
         if let Ok(sums) = <&mut [f64; COLUMNS]>::try_from(&mut *sums) {
             let mut held = *sums;
-            for (i, ahead) in members {
-                prefetch(ahead);
+            for (turn, i) in members {
+                prefetch(turn + AHEAD);
                 for (s, x) in held.iter_mut().zip(of(*i)) {
                     *s += f64::from(*x);
                 }
             }
             *sums = held;
         } else {
-            for (i, ahead) in members {
-                prefetch(ahead);
+            for (turn, i) in members {
+                prefetch(turn + AHEAD);
                 for (s, x) in sums.iter_mut().zip(of(*i)) {
                     *s += f64::from(*x);
                 }
