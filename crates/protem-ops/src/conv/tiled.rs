@@ -46,6 +46,7 @@ pub(super) fn convolve(
                     ..*finish
                 },
                 gathered: Gathered::new(pool, weights),
+                result: Accumulator([0.0; BLOCK_LEN]),
                 out,
             };
             let runs: Vec<PlacedRun> = runs
@@ -118,6 +119,8 @@ struct Job<'a> {
     channels: usize,
     finish: Finish<'a, bf16>,
     gathered: Gathered,
+    /// The block that the tiles are stored to.
+    result: Accumulator,
     out: &'a mut [bf16],
 }
 
@@ -146,11 +149,10 @@ impl Job<'_> {
             };
             (&self.gathered.data[..], sum)
         };
-        let mut result = Accumulator([0.0; BLOCK_LEN]);
         let panel_len = (self.weights.taps * depth).div_ceil(BLOCK) * BLOCK_LEN;
         for panel in panels {
             let b = &self.weights.data[panel * panel_len..][..panel_len];
-            self.tiles.product(&sum, a, b, &mut result);
+            self.tiles.product(&sum, a, b, &mut self.result);
             let column = panel * BLOCK;
             let at = run.at + row * self.channels + column;
             let finish = Finish {
@@ -159,8 +161,13 @@ impl Job<'_> {
                 ..self.finish
             };
             let size = (rows, BLOCK.min(self.weights.columns - column));
-            self.tiles
-                .store(&result, size, &finish, &mut self.out[at..], self.channels);
+            self.tiles.store(
+                &self.result,
+                size,
+                &finish,
+                &mut self.out[at..],
+                self.channels,
+            );
         }
     }
 }
