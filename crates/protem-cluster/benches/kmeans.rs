@@ -1,7 +1,7 @@
 //! Seconds per iteration and per concentration: `cargo bench -p protem-cluster`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use protem_cluster::{ConcentrationParams, KMeans, Matrix, assign, concentration};
+use protem_cluster::{ConcentrationParams, Isa, KMeans, Matrix, assign_on, concentration};
 
 const N: usize = 20_000;
 const D: usize = 128;
@@ -26,9 +26,11 @@ fn k_means(c: &mut Criterion) {
         // A product and a sum for each value of each pair.
         group.throughput(Throughput::Elements((2 * N * D * k) as u64));
         let centroids = Matrix::new(&points[..k * D], k, D).expect("the right length");
-        group.bench_function(format!("assign, k = {k}"), |b| {
-            b.iter(|| assign(matrix, centroids, None));
-        });
+        for isa in Isa::available() {
+            group.bench_function(format!("assign, k = {k}, {}", isa.name()), |b| {
+                b.iter(|| assign_on(*isa, matrix, centroids, None));
+            });
+        }
         group.throughput(Throughput::Elements((2 * N * D * k * 6) as u64));
         let kmeans = KMeans::builder(k)
             .iterations(5)

@@ -1,9 +1,23 @@
-//! k-means with the semantics of faiss's `Clustering`, and the concentration of PCL.
+//! Exact k-means with the semantics of faiss's `Clustering`, and the concentration of PCL.
 //!
-//! [`KMeans`] clusters a borrowed [`Matrix`] of `f32` points: random or given initial centroids,
-//! Lloyd iterations, restarts, subsampling, splitting of empty clusters. The same seed gives the
-//! same bits whatever the number of threads. [`concentration()`] turns the result into the
-//! temperatures of prototypes (Li et al. 2021, eq. 12).
+//! [`KMeans`] clusters a borrowed [`Matrix`] of `f32` points: random, k-means++ or given initial
+//! centroids, Lloyd iterations, restarts, weights, subsampling, splitting of empty clusters. The
+//! result is a [`Fit`], which predicts the labels of other points; [`assign()`] does that for any
+//! centroids. [`concentration()`] turns a fit into the temperatures of prototypes (Li et al. 2021,
+//! eq. 12).
+//!
+//! A label is the lowest index among the centroids of least `Σ(x − c)²` in f64: the same bits on
+//! every level of instructions ([`Isa`]), with and without pruning, on any number of threads.
+//!
+//! ```
+//! use protem_cluster::{KMeans, Matrix};
+//!
+//! let points = [0.0, 0.1, 5.0, 5.2, 9.9, 10.0];
+//! let kmeans = KMeans::builder(3).restarts(10).min_points_per_centroid(0).build()?;
+//! let fit = kmeans.fit(Matrix::new(&points, 6, 1)?)?;
+//! assert_eq!(fit.sizes, [2, 2, 2]);
+//! # Ok::<(), protem_cluster::ClusterError>(())
+//! ```
 //!
 //! The crate knows nothing of where points come from.
 

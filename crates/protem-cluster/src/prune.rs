@@ -447,3 +447,56 @@ fn squares(points: &Points<'_>) -> Vec<f32> {
     let n = points.rows.rows();
     (0..n).into_par_iter().with_min_len(1024).map(of).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+
+    fn numbers(len: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed | 1;
+        (0..len)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    #[test]
+    fn most_is_left_out_and_nothing_changes() {
+        let (n, k, d) = (4000, 640, 12);
+        let places = numbers(k * d, 1);
+        let noise = numbers(n * d, 2);
+        let near = |i: usize| places[(i / d % k) * d + i % d] + 0.1 * noise[i];
+        let points: Vec<f32> = (0..n * d).map(near).collect();
+        let matrix = Matrix::new(&points, n, d).expect("the right length");
+        for isa in Isa::available() {
+            let packed = Points::pack(matrix, *isa);
+            let mut pruner = Pruner::default();
+            pruner.begin(false);
+            let (mut groups, mut plain) = (Centroids::default(), Centroids::default());
+            let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
+            let mut expected = (vec![0; n], vec![0.0; n]);
+            let mut used = 0;
+            let mut centroids = places.clone();
+            for iteration in 0..12 {
+                // A few move far, the others a little less each time.
+                let step = 0.1f32 * 0.5f32.powi(iteration);
+                for (i, c) in centroids.iter_mut().enumerate() {
+                    let far = if i / d % 50 == 0 { 0.3 } else { 0.0 };
+                    *c += (step + far) * noise[(i + iteration as usize) % noise.len()];
+                }
+                let rows = Matrix::new(&centroids, k, d).expect("the right length");
+                pruner.assign(&packed, rows, &mut groups, &mut labels, &mut distances);
+                used += usize::from(pruner.listed && pruner.used);
+                plain.pack(rows, &packed);
+                nearest(&packed, rows, &plain, &mut expected.0, &mut expected.1);
+                assert_eq!((&labels, &distances), (&expected.0, &expected.1), "{isa:?}");
+            }
+            assert!(used >= 5, "{isa:?}: only {used} iterations were pruned");
+        }
+    }
+}

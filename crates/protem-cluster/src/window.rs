@@ -116,3 +116,79 @@ fn gamma(roundings: usize) -> Option<f64> {
 pub(crate) fn round_up(value: f64) -> f32 {
     ((value * (1.0 + 1e-6)) as f32 + f32::MIN_POSITIVE).min(f32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::centroids::Centroids;
+    use crate::isa::Isa;
+    use crate::matrix::Matrix;
+    use crate::points::Points;
+    use crate::span::{Scratch, Span};
+    use proptest::prelude::*;
+
+    /// The score of a point and a centroid around an origin, in f64.
+    fn score(x: &[f32], c: &[f32], origin: &[f32]) -> f64 {
+        let columns = x.iter().zip(c).zip(origin);
+        let of = columns.map(|((x, c), o)| {
+            let (c, o) = (f64::from(*c), f64::from(*o));
+            (f64::from(*x) - o) * (c - o) - (c - o).powi(2) / 2.0
+        });
+        of.sum()
+    }
+
+    /// Asserts that every level's pass scores one centroid within half its window.
+    fn check(values: &[f32], centroid: &[f32]) {
+        let d = centroid.len();
+        let matrix = Matrix::new(values, values.len() / d, d).expect("the right length");
+        let rows = Matrix::new(centroid, 1, d).expect("the right length");
+        if matrix.check(Isa::Portable).is_err() || rows.check(Isa::Portable).is_err() {
+            return; // longer than anything that gets this far
+        }
+        for isa in Isa::available() {
+            let points = Points::pack(matrix, *isa);
+            let mut centroids = Centroids::default();
+            centroids.pack(rows, &points);
+            let window = centroids.pass.expect("packed centroids");
+            let mut labels = vec![0; matrix.rows()];
+            let mut task = Span {
+                points: &points,
+                rows,
+                centroids: &centroids,
+                begin: 0,
+                labels: &mut labels,
+                scratch: &mut Scratch::default(),
+            };
+            task.pass(&centroids.groups, None, &mut |part| {
+                for lane in 0..part.count {
+                    let i = part.point(lane);
+                    let found = f64::from(part.best[part.part].0[lane]);
+                    let exact = score(matrix.row(i), centroid, &points.origin);
+                    let (error, norm) = points.rounding(i);
+                    let half = f64::from(window.of(error, norm)) / 2.0;
+                    let off = (found - exact).abs();
+                    assert!(off <= half, "{isa:?}: {found} for {exact}, allowed {half}");
+                }
+            });
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn scores_lie_within_half_a_window(
+            d in 1usize..100,
+            of_points in prop::collection::vec(-1.0f32..1.0, 100),
+            of_centroid in prop::collection::vec(-1.0f32..1.0, 100),
+            exponents in (-42i32..18, -42i32..18),
+            offset in prop_oneof![Just(0.0f32), -50.0f32..50.0],
+        ) {
+            let scaled = |values: &[f32], exponent: i32| -> Vec<f32> {
+                let scale = 10f64.powi(exponent);
+                values.iter().map(|x| ((f64::from(*x) + f64::from(offset)) * scale) as f32).collect()
+            };
+            let points = scaled(&of_points[..100 / d * d], exponents.0);
+            check(&points, &scaled(&of_centroid[..d], exponents.1));
+        }
+    }
+}

@@ -15,6 +15,8 @@ pub(crate) mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(all(test, target_os = "linux"))]
+mod guarded;
 mod portable;
 mod vectors;
 

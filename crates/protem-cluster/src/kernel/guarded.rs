@@ -1,0 +1,156 @@
+//! The kernels on buffers that end where memory ends: whoever reads or writes beyond is killed.
+
+use super::*;
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+
+/// Values that end at a page nobody may touch.
+struct Guarded<T> {
+    map: *mut std::ffi::c_void,
+    bytes: usize,
+    values: *mut T,
+    len: usize,
+}
+
+impl<T: Copy> Guarded<T> {
+    fn new(values: &[T]) -> Self {
+        let page = rustix::param::page_size();
+        let size = std::mem::size_of_val(values);
+        let bytes = size.next_multiple_of(page) + page;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new private mapping, whose last page is then closed; the values end where it
+        // begins, so they lie inside and, as their size is a multiple of their alignment, aligned.
+        unsafe {
+            let map = mmap_anonymous(std::ptr::null_mut(), bytes, access, MapFlags::PRIVATE)
+                .expect("memory");
+            mprotect(map.add(bytes - page), page, MprotectFlags::empty()).expect("a guard");
+            let start = map.add(bytes - page - size).cast::<T>();
+            start.copy_from_nonoverlapping(values.as_ptr(), values.len());
+            Self {
+                map,
+                bytes,
+                values: start,
+                len: values.len(),
+            }
+        }
+    }
+
+    fn get(&self) -> &[T] {
+        // SAFETY: initialised in `new`, and borrowed with `self`.
+        unsafe { std::slice::from_raw_parts(self.values, self.len) }
+    }
+
+    fn get_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `get`, and borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.values, self.len) }
+    }
+}
+
+impl<T> Drop for Guarded<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping of `new`, which nothing borrows any more.
+        unsafe { munmap(self.map, self.bytes) }.expect("a mapping of ours");
+    }
+}
+
+const SIZES: [usize; 8] = [1, 7, 15, 16, 33, 64, 100, 129];
+
+#[test]
+fn f32_kernels_stay_inside() {
+    for isa in Isa::available().iter().copied() {
+        for columns in SIZES {
+            for groups in [1, 3] {
+                let lines = Guarded::new(&vec![Lanes::all(0.5); groups * columns]);
+                let first = Guarded::new(&vec![Lanes::all(-1.0); groups]);
+                let rows: Vec<_> = (0..LANES)
+                    .map(|i| Guarded::new(&vec![i as f32; columns]))
+                    .collect();
+                let row = |i: usize| rows[i].get();
+                let mut strip = Guarded::new(&vec![Lanes::ZERO; columns * STRIP / LANES]);
+                let sixteen: Vec<&[f32]> = (0..LANES).map(row).collect();
+                for part in 0..STRIP / LANES {
+                    transpose(isa, &sixteen, strip.get_mut(), STRIP / LANES, part);
+                }
+                let mut best = Guarded::new(&vec![Lanes::ZERO; groups * STRIP / LANES]);
+                let (strip, lines) = (strip.get(), lines.get());
+                best_of_groups(isa, strip, lines, first.get(), best.get_mut());
+                let expected = |i: usize| 0.5 * i as f32 * columns as f32 - 1.0;
+                for lines in best.get() {
+                    assert_eq!(*lines, Lanes(std::array::from_fn(expected)), "{isa:?}");
+                }
+                let four = std::array::from_fn(|i| row(i + 3));
+                let found = leaders(
+                    isa,
+                    four,
+                    [0.0; TOGETHER],
+                    &lines[..columns],
+                    &first.get()[0],
+                );
+                let expected = std::array::from_fn(|i| (expected(i + 3), u16::MAX));
+                assert_eq!(found, expected, "{isa:?}");
+                let best = best.get();
+                assert_eq!(highest(isa, best, 3, 2).0[4], expected[1].0);
+                let mut hits = 0;
+                reaching(isa, best, 3, 1, &Lanes::all(-1.0), &mut |_, _| hits += 1);
+                assert_eq!(hits, groups);
+                assert_eq!(top(isa, best, 3, 0).scores[0][3], expected[0].0);
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_stay_inside() {
+    for isa in Isa::available().iter().copied() {
+        for columns in SIZES {
+            let (ones, twos) = (vec![1.0f32; columns], vec![2.0f32; columns]);
+            let (x, c) = (Guarded::new(&ones), Guarded::new(&twos));
+            assert_eq!(distance(isa, x.get(), c.get()), columns as f32);
+            assert_eq!(dot(isa, x.get(), c.get()), 2.0 * columns as f32);
+            assert_eq!(squares(isa, c.get()), 4.0 * columns as f32);
+            assert_eq!(squares64(isa, c.get()), 4.0 * columns as f64);
+            assert_eq!(
+                moved_sums(isa, c.get(), x.get()).true_square,
+                columns as f64
+            );
+            let mut rounded = Guarded::new(&vec![0u16; columns]);
+            let sums = round_row(isa, c.get(), x.get(), rounded.get_mut());
+            assert_eq!(sums, (0.0, columns as f64));
+            let values = Guarded::new(&[ones, twos].concat());
+            let rows = crate::Matrix::new(values.get(), 2, columns).expect("the right length");
+            let mut sums = Guarded::new(&vec![0.0f64; columns]);
+            add_rows(isa, rows, &[1, 0, 1], 3, sums.get_mut());
+            assert!(sums.get().iter().all(|s| *s == 5.0));
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn tiles_stay_inside() {
+    if !Isa::available().contains(&Isa::Amx) {
+        println!("no AMX here: tiles are not tested");
+        return;
+    }
+    let one = crate::bf16::round(1.0);
+    for steps in [1, 2, 3, 4, 5, 9] {
+        for (strips, groups) in [(1, 2), (3, 6), (2, 10)] {
+            let rows = |tiles: usize| vec![Halves([one; 32]); tiles * steps * LANES];
+            let (points, centroids) =
+                (Guarded::new(&rows(2 * strips)), Guarded::new(&rows(groups)));
+            let first = Guarded::new(&vec![Lanes::all(-0.5); groups * LANES]);
+            let mut best = Guarded::new(&vec![Lanes::ZERO; strips * groups * 2]);
+            amx::best_of_groups(
+                points.get(),
+                centroids.get(),
+                first.get(),
+                steps,
+                best.get_mut(),
+            );
+            let expected = Lanes::all(32.0 * steps as f32 - 0.5);
+            assert!(
+                best.get().iter().all(|b| *b == expected),
+                "{steps} {strips} {groups}"
+            );
+        }
+    }
+}
