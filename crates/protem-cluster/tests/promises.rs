@@ -33,8 +33,11 @@ fn fit(builder: KMeansBuilder, points: &[f32], d: usize) -> Fit {
     builder.build().unwrap().fit(matrix).unwrap()
 }
 
+/// Centroids, distances, labels, and objective and splits of each iteration.
+type Bits = (Vec<u32>, Vec<u32>, Vec<u32>, Vec<(u64, usize)>);
+
 /// Everything but the times.
-fn bits(fit: &Fit) -> (Vec<u32>, Vec<u32>, Vec<u32>, Vec<(u64, usize)>) {
+fn bits(fit: &Fit) -> Bits {
     let of = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect();
     let iterations = fit.iterations.iter();
     let iterations = iterations.map(|i| (i.objective.to_bits(), i.splits));

@@ -110,10 +110,8 @@ pub(super) fn top(best: &[Lanes], parts: usize, part: usize) -> Top {
     let mut top = Top::NONE;
     for (at, of_group) in best.chunks_exact(parts).enumerate() {
         let mut score = of_group[part].0;
-        let mut any = false;
-        for lane in 0..LANES {
-            any |= score[lane] > top.scores[TOP - 1][lane];
-        }
+        let last = score.iter().zip(&top.scores[TOP - 1]);
+        let any = last.fold(false, |any, (score, last)| any | (score > last));
         // Seldom, after the first few.
         if !any {
             continue;
