@@ -48,7 +48,7 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
             Failure::running(format!("cannot cluster {input}: {}", explain(&e)))
         })?;
         let seconds = begun.elapsed().as_secs_f64();
-        fit.warnings.iter().for_each(|warning| warn(warning));
+        fit.warnings.iter().for_each(warn);
         let folder = folder_of(&args, k);
         write(&folder, &fit)?;
         let isa = kmeans.isa().map_err(|e| Failure::usage(e.to_string()))?;
