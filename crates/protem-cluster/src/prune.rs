@@ -21,8 +21,13 @@ use rayon::prelude::*;
 
 /// Groups of a list.
 const LISTED: usize = TOP - 1;
-/// Groups from which on it may pay, and up to which their numbers fit a list.
-const GROUPS: std::ops::RangeInclusive<usize> = 16..=u16::MAX as usize;
+/// Groups from which on it may pay: of fewer, a full comparison costs little more than the rest of
+/// an iteration.
+const FEWEST: usize = 128;
+/// Groups whose numbers fit a list.
+const MOST: usize = u16::MAX as usize;
+/// Points per centroid from which on it is worth its memory.
+const SHARING: usize = 16;
 /// Iterations before the first lists, unless the start is warm: at first everything moves.
 const FULL: usize = 2;
 /// Points whose bounds are looked at to choose which groups count as fast.
@@ -50,8 +55,9 @@ struct Near {
 }
 
 /// Bounds over the iterations of one restart.
-#[derive(Default)]
 pub(crate) struct Pruner {
+    /// Groups from which on lists are made.
+    fewest: usize,
     nears: Vec<Near>,
     /// `|x'|²` of each point, or less.
     squares: Vec<f32>,
@@ -62,8 +68,9 @@ pub(crate) struct Pruner {
     listed: bool,
     /// A pruned iteration has followed them.
     used: bool,
-    /// Iterations to wait before lists are made again.
+    /// Iterations to wait before lists are made again, and how long the next time.
     wait: usize,
+    patience: usize,
     fast: Vec<bool>,
     fast_groups: Vec<u32>,
     fast_copy: Groups,
@@ -76,12 +83,32 @@ struct Moved {
     slow: f32,
 }
 
+impl Default for Pruner {
+    fn default() -> Self {
+        Self {
+            fewest: FEWEST,
+            nears: Vec::new(),
+            squares: Vec::new(),
+            before: Vec::new(),
+            iteration: 0,
+            listed: false,
+            used: false,
+            wait: 0,
+            patience: 1,
+            fast: Vec::new(),
+            fast_groups: Vec::new(),
+            fast_copy: Groups::default(),
+        }
+    }
+}
+
 impl Pruner {
     /// Forgets the last restart. From a warm start little moves.
     pub fn begin(&mut self, warm: bool) {
         self.iteration = if warm { FULL } else { 0 };
         self.listed = false;
         self.wait = 0;
+        self.patience = 1;
         self.before.clear();
     }
 
@@ -96,20 +123,23 @@ impl Pruner {
         distances: &mut [f32],
     ) {
         let count = rows.rows().div_ceil(kernel::LANES);
-        let pays = GROUPS.contains(&count) && labels.len() > count;
+        let enough = labels.len() >= SHARING.saturating_mul(rows.rows());
+        let pays = (self.fewest..=MOST).contains(&count) && enough;
         if pays && self.listed {
             centroids.pack(rows, points);
             let moved = self.plan(points, rows, centroids, labels);
             if let Some(moved) = moved {
                 self.pruned(points, rows, centroids, &moved, labels, distances);
                 self.used = true;
+                self.patience = 1;
                 self.remember(rows);
                 return;
             }
             self.listed = false;
             if !self.used {
                 // Too much moves still.
-                self.wait = 1;
+                self.wait = self.patience;
+                self.patience *= 2;
             }
         }
         if pays && self.iteration >= FULL && self.wait == 0 {
@@ -467,7 +497,7 @@ mod tests {
 
     #[test]
     fn most_is_left_out_and_nothing_changes() {
-        let (n, k, d) = (4000, 640, 12);
+        let (n, k, d) = (10_240, 640, 12);
         let places = numbers(k * d, 1);
         let noise = numbers(n * d, 2);
         let near = |i: usize| places[(i / d % k) * d + i % d] + 0.1 * noise[i];
@@ -475,7 +505,10 @@ mod tests {
         let matrix = Matrix::new(&points, n, d).expect("the right length");
         for isa in Isa::available() {
             let packed = Points::pack(matrix, *isa);
-            let mut pruner = Pruner::default();
+            let mut pruner = Pruner {
+                fewest: 16,
+                ..Pruner::default()
+            };
             pruner.begin(false);
             let (mut groups, mut plain) = (Centroids::default(), Centroids::default());
             let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);

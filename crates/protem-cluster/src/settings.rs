@@ -175,7 +175,8 @@ impl KMeansBuilder {
     }
 
     /// Leave out of an iteration what the ones before have ruled out (`true`), for 56 bytes a
-    /// point and another copy of the centroids. The result has the same bits either way.
+    /// point and another copy of the centroids; done from two thousand clusters and sixteen points
+    /// a cluster on, where it pays. The result has the same bits either way.
     pub fn prune(mut self, prune: bool) -> Self {
         self.kmeans.prune = prune;
         self

@@ -53,13 +53,14 @@ fn bits(fit: &Fit) -> Bits {
 fn pruning_and_levels_change_no_bit() {
     // Enough groups for lists, and enough iterations for them to be used up and made again.
     for (n, d, k, places, spread) in [
+        (36_000, 4, 2100, 2000, 0.1),
         (6000, 16, 400, 350, 0.2),
         (5000, 40, 300, 3000, 0.5),
         (4000, 5, 700, 10, 1.0),
         (3000, 33, 270, 200, 0.0),
     ] {
         let points = clustered(n, d, places, spread, 7);
-        let settings = || KMeans::builder(k).iterations(25).max_points_per_centroid(n);
+        let settings = || KMeans::builder(k).iterations(16).max_points_per_centroid(n);
         let expected = bits(&fit(settings().prune(false), &points, d));
         for isa in Isa::available() {
             for (prune, threads) in [(true, 1), (true, 3), (false, 2)] {
