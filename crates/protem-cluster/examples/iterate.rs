@@ -1,7 +1,10 @@
 //! Times iterations from given first centroids, for comparison with other programs:
-//! `iterate POINTS.f32 N D K ITERATIONS [CENTROIDS.f32|-] [on|off]`, raw little-endian values; prints
-//! JSON. Without centroids, the first K points are taken; the last word is pruning. One thread; seconds are the process's CPU time,
-//! which a busy machine does not change. `PROTEM_ISA` forces a level down.
+//! `iterate POINTS.f32 N D K ITERATIONS [CENTROIDS.f32|-] [on|off] [THREADS]`, raw little-endian
+//! values; prints JSON. Without centroids, the first K points are taken; `on` and `off` are of
+//! pruning; one thread unless more are asked for. `PROTEM_ISA` forces a level down.
+//!
+//! Seconds are the process's CPU time, which a busy machine changes least; `median_wall` is not.
+//! Each iteration's go to standard error.
 
 use protem_cluster::{Init, Isa, KMeans, Matrix};
 use std::error::Error;
@@ -10,7 +13,9 @@ use std::ops::ControlFlow;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [points, n, d, k, iterations, given @ ..] = &arguments[..] else {
-        return Err("iterate POINTS.f32 N D K ITERATIONS [CENTROIDS.f32|-] [on|off]".into());
+        return Err(
+            "iterate POINTS.f32 N D K ITERATIONS [CENTROIDS.f32|-] [on|off] [THREADS]".into(),
+        );
     };
     let (n, d, k): (usize, usize, usize) = (n.parse()?, d.parse()?, k.parse()?);
     let points = read(points, n * d)?;
@@ -24,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .min_points_per_centroid(1)
         .init(Init::Given(first))
         .prune(given.get(1).is_none_or(|prune| prune != "off"))
-        .threads(Some(1))
+        .threads(Some(given.get(2).map_or(Ok(1), |threads| threads.parse())?))
         .build()?;
     let begun = cpu_seconds();
     let mut each = vec![];
@@ -41,13 +46,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     eprintln!("{}", shown.join(" "));
     // The first one includes what is prepared once.
     each.sort_by(f64::total_cmp);
+    let mut wall: Vec<f64> = fit.iterations.iter().map(|i| i.seconds).collect();
+    wall.sort_by(f64::total_cmp);
     let last = fit.iterations.last().map_or(0.0, |i| i.objective);
     println!(
         "{{\"isa\": \"{}\", \"n\": {n}, \"k\": {k}, \"iterations\": {}, \"total\": {total:.4}, \"sum\": {sum:.4}, \
-         \"median_iteration\": {:.5}, \"least_iteration\": {:.5}, \"objective_last\": {last:.6}, \
+         \"median_wall\": {:.5}, \"median_iteration\": {:.5}, \"least_iteration\": {:.5}, \"objective_last\": {last:.6}, \
          \"objective\": {:.6}}}",
         Isa::chosen()?.name(),
         fit.iterations.len(),
+        wall[wall.len() / 2],
         each[each.len() / 2],
         each[0],
         fit.objective
