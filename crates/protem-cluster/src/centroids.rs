@@ -189,7 +189,7 @@ impl Group<'_> {
             if let Some(first) = self.first_tile.get_mut(lane) {
                 *first = Lanes::all(-((sums.true_square / 2.0) as f32));
                 let (error, _) = crate::kernel::round_row(points.isa, row, &points.origin, rounded);
-                extent.rounding = extent.rounding.max(error.sqrt() * (1.0 + 1e-12));
+                extent.rounding = extent.rounding.max(error);
                 let lines = rounded.chunks_exact(2 * LANES);
                 for (values, tile) in lines.zip(self.tiles.chunks_exact_mut(LANES)) {
                     tile[lane].0.copy_from_slice(values);

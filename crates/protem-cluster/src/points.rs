@@ -82,7 +82,7 @@ impl<'a> Points<'a> {
                 for (i, (error, norm)) in of_points {
                     let row = rows.row(at * LANES * STRIPS + i);
                     let (e, n) = kernel::round_row(isa, row, origin, rounded);
-                    (*error, *norm) = (round_up(e.sqrt()), round_up(n.sqrt()));
+                    (*error, *norm) = (round_up(e), round_up(n));
                     let tiles = &mut tiles[i / LANES * of_block..][..of_block];
                     for (pair, line) in rounded.chunks_exact(2).zip(tiles) {
                         line.0[2 * (i % LANES)..][..2].copy_from_slice(pair);
@@ -149,29 +149,39 @@ fn mean(rows: Matrix<'_>) -> Vec<f32> {
     sums.iter().map(|s| (s / taken as f64) as f32).collect()
 }
 
-/// Rounds `x − origin` to bf16 into `rounded`, which is as long or longer. Returns the squared
-/// length of what was rounded away and that of the result.
+/// Rounds `x − origin` to bf16 into `rounded`, which is as long or longer. Returns the length of
+/// what was rounded away and that of the result, or more.
+///
+/// What bf16 takes away from an f32 is an f32, without rounding; only the difference with the
+/// origin, the squares and their sums are rounded, and squares may be too small for f32.
 #[inline(always)]
 pub(crate) fn round_moved(x: &[f32], origin: &[f32], rounded: &mut [u16]) -> (f64, f64) {
-    let mut errors = [0.0f64; LANES];
-    let mut squares = [0.0f64; LANES];
-    let mut one = |x: f32, o: f32, rounded: &mut u16, lane: usize| {
-        *rounded = bf16::round(x - o);
-        let value = f64::from(bf16::value(*rounded));
-        let error = (f64::from(x) - f64::from(o)) - value;
-        errors[lane] += error * error;
-        squares[lane] += value * value;
-    };
-    let whole = x.len() / LANES * LANES;
-    for begin in (0..whole).step_by(LANES) {
-        let (x, o) = (&x[begin..][..LANES], &origin[begin..][..LANES]);
-        let rounded = &mut rounded[begin..][..LANES];
+    const U: f64 = 1.0 / (1u64 << 24) as f64;
+    let (mut errors, mut squares) = ([0.0f32; LANES], [0.0f32; LANES]);
+    let (xs, os) = (x.chunks_exact(LANES), origin.chunks_exact(LANES));
+    let rest = xs.remainder().iter().zip(os.remainder());
+    for ((x, o), rounded) in xs.clone().zip(os).zip(rounded.chunks_exact_mut(LANES)) {
         for lane in 0..LANES {
-            one(x[lane], o[lane], &mut rounded[lane], lane);
+            let moved = x[lane] - o[lane];
+            rounded[lane] = bf16::round(moved);
+            let value = bf16::value(rounded[lane]);
+            errors[lane] += (moved - value) * (moved - value);
+            squares[lane] += value * value;
         }
     }
-    for at in whole..x.len() {
-        one(x[at], origin[at], &mut rounded[at], 0);
+    let whole = x.len() / LANES * LANES;
+    for ((x, o), rounded) in rest.zip(&mut rounded[whole..]) {
+        let moved = x - o;
+        *rounded = bf16::round(moved);
+        let value = bf16::value(*rounded);
+        errors[0] += (moved - value) * (moved - value);
+        squares[0] += value * value;
     }
-    (errors.iter().sum(), squares.iter().sum())
+    let roundings = (x.len() / LANES + 2 * LANES + 4) as f64;
+    let length = |sums: [f32; LANES]| {
+        let sum: f64 = sums.iter().map(|s| f64::from(*s)).sum();
+        sum.sqrt() * (1.0 + roundings * U) + 1e-20 * (1.0 + x.len() as f64)
+    };
+    let (error, norm) = (length(errors), length(squares));
+    (error + U * (error + norm), norm)
 }

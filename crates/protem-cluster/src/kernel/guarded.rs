@@ -113,8 +113,9 @@ fn sums_stay_inside() {
                 columns as f64
             );
             let mut rounded = Guarded::new(&vec![0u16; columns]);
-            let sums = round_row(isa, c.get(), x.get(), rounded.get_mut());
-            assert_eq!(sums, (0.0, columns as f64));
+            let (error, norm) = round_row(isa, c.get(), x.get(), rounded.get_mut());
+            let length = (columns as f64).sqrt();
+            assert!(error < 1e-6 * length && norm >= length && norm < length * 1.00001);
             let values = Guarded::new(&[ones, twos].concat());
             let rows = crate::Matrix::new(values.get(), 2, columns).expect("the right length");
             let mut sums = Guarded::new(&vec![0.0f64; columns]);
