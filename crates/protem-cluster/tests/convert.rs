@@ -1,0 +1,86 @@
+//! Points from elsewhere: `.npy` files and other crates' matrices.
+
+#[cfg(feature = "npy")]
+mod npy {
+    use protem_cluster::{KMeans, Matrix, Npy, NpyError};
+    use std::io::Write;
+
+    /// A file as numpy writes it.
+    fn file(rows: usize, cols: usize, values: &[f32]) -> tempfile::NamedTempFile {
+        let shape = format!("({rows}, {cols})");
+        let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+        let len = (10 + header.len() + 1).next_multiple_of(64) - 10;
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((len as u16).to_le_bytes());
+        bytes.extend(format!("{header:<width$}\n", width = len - 1).bytes());
+        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_mapped_file_is_clustered_as_memory_is() {
+        let (n, d) = (3000, 7);
+        let values: Vec<f32> = (0..n * d).map(|i| ((i * i) % 1009) as f32).collect();
+        let file = file(n, d, &values);
+        let npy = Npy::open(file.path()).unwrap();
+        // Few points per centroid: a sample is clustered, and the file read in blocks.
+        for limit in [20, 3000] {
+            let kmeans = KMeans::builder(30)
+                .max_points_per_centroid(limit)
+                .min_points_per_centroid(0)
+                .build()
+                .unwrap();
+            let mapped = kmeans.fit(npy.view().unwrap()).unwrap();
+            let held = kmeans.fit(Matrix::new(&values, n, d).unwrap()).unwrap();
+            assert_eq!(mapped.labels, held.labels);
+            assert_eq!(mapped.centroids, held.centroids);
+        }
+    }
+
+    #[test]
+    fn files_that_are_none_are_errors() {
+        let missing = Npy::open("no such file.npy").unwrap_err();
+        assert!(matches!(missing, NpyError::Io { .. }), "{missing}");
+        let short = Npy::open(file(3, 2, &[0.0; 5]).path()).unwrap_err();
+        assert!(short.to_string().contains("3×2"), "{short}");
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        assert!(Npy::open(empty.path()).is_err());
+    }
+}
+
+#[cfg(feature = "ndarray")]
+#[test]
+fn ndarray_views_are_borrowed_or_copied() {
+    use ndarray::Array2;
+    use protem_cluster::{ClusterError, KMeans, Matrix, Rows};
+
+    let array = Array2::from_shape_fn((20, 3), |(i, j)| (i * 3 + j) as f32);
+    let matrix = Matrix::try_from(array.view()).unwrap();
+    assert_eq!((matrix.rows(), matrix.cols()), (20, 3));
+    assert_eq!(matrix.row(1), [3.0, 4.0, 5.0]);
+    let turned = array.t();
+    let error = Matrix::try_from(turned).unwrap_err();
+    assert_eq!(error, ClusterError::Layout { rows: 3, cols: 20 });
+    let rows = Rows::from(turned);
+    assert_eq!(rows.view().unwrap().row(1)[..3], [1.0, 4.0, 7.0]);
+    let fit = KMeans::builder(2).build().unwrap().fit(matrix).unwrap();
+    let centroids = fit.centroids_ndarray().unwrap();
+    assert_eq!(centroids.row(1).to_vec(), fit.centroids[3..]);
+}
+
+#[cfg(feature = "faer")]
+#[test]
+fn faer_matrices_are_copied_row_by_row() {
+    use faer::Mat;
+    use protem_cluster::{KMeans, Rows};
+
+    let matrix = Mat::from_fn(20, 3, |i, j| (i * 3 + j) as f32);
+    let rows = Rows::from(matrix.as_ref());
+    assert_eq!(rows.view().unwrap().row(2), [6.0, 7.0, 8.0]);
+    let kmeans = KMeans::builder(2).build().unwrap();
+    let fit = kmeans.fit(rows.view().unwrap()).unwrap();
+    let centroids = fit.centroids_faer().unwrap();
+    assert_eq!(centroids[(1, 2)], fit.centroids[5]);
+}
