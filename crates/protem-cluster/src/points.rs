@@ -123,6 +123,7 @@ impl<'a> Points<'a> {
     }
 
     /// Tiles of chosen points, in the form of `tiles`; lanes beyond the last are left as they are.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     pub fn gather(&self, chosen: impl Iterator<Item = usize>, tiles: &mut [Halves]) {
         let of_block = steps(self.rows.cols()) * LANES;
         for (i, point) in chosen.enumerate() {

@@ -4,7 +4,7 @@ use crate::centroids::{Centroids, Groups};
 use crate::isa::Isa;
 use crate::kernel::{self, LANES, Lanes, STRIP, TOGETHER};
 use crate::matrix::Matrix;
-use crate::points::{Points, steps};
+use crate::points::Points;
 use rayon::prelude::*;
 
 /// A multiple of the strips of every level, 32 and 48.
@@ -66,6 +66,7 @@ pub(crate) struct Scratch {
     /// A transposed strip.
     strip: Vec<Lanes>,
     /// Tiles of chosen points.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     tiles: Vec<kernel::Halves>,
     /// Groups that can hold the nearest centroid of a point of the span, and the point.
     pub candidates: Vec<(u32, u32)>,
@@ -173,7 +174,7 @@ impl Span<'_, '_> {
 
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     fn tiles(&mut self, groups: &Groups, chosen: Option<&[u32]>, first: usize, end: usize) {
-        let steps = steps(self.rows.cols());
+        let steps = crate::points::steps(self.rows.cols());
         let of_strip = 2 * steps * LANES;
         let count = (end - first).div_ceil(self.points.strip());
         let tiles = match chosen {

@@ -106,12 +106,11 @@ pub(crate) fn transpose(isa: Isa, rows: &[&[f32]], lines: &mut [Lanes], parts: u
         rows.iter().all(|r| r.len() == columns),
         "a value per column"
     );
-    let mut done = 0;
-    #[cfg(target_arch = "x86_64")]
-    if matches!(isa, Isa::Avx512 | Isa::Amx) {
-        done = avx512::transpose(rows, lines, parts, part);
-    }
-    let _ = isa;
+    let done = match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Amx => avx512::transpose(rows, lines, parts, part),
+        _ => 0,
+    };
     for (column, lines) in lines.chunks_exact_mut(parts).enumerate().skip(done) {
         for (value, row) in lines[part].0.iter_mut().zip(rows) {
             *value = row[column];
