@@ -2,8 +2,10 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use protem_ops::conv::Conv;
+use protem_ops::linear::Linear;
 use protem_ops::norm::{self, Affine, Then};
-use protem_ops::{Activation, Pool, Precision, Shape};
+use protem_ops::optim::{Lars, Place, Sgd, momentum_update};
+use protem_ops::{Activation, Pool, Precision, Shape, pooling};
 
 const PRECISIONS: [(&str, Precision); 2] = [("f32", Precision::F32), ("bf16", Precision::Bf16)];
 
@@ -109,5 +111,89 @@ fn batch_norm(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, convolutions, batch_norm);
+fn pools_and_heads(c: &mut Criterion) {
+    for (name, precision) in PRECISIONS {
+        let pool = Pool::default();
+        let shape = Shape {
+            height: 112,
+            width: 112,
+            batch: 32,
+            channels: 64,
+        };
+        let x = map(&pool, precision, shape);
+        let mut group = c.benchmark_group(format!("pooling 64@112 {name}"));
+        group.sample_size(10);
+        group.bench_function("max forward", |b| {
+            b.iter(|| pooling::max_forward(&pool, &x))
+        });
+        let (y, winners) = pooling::max_forward(&pool, &x);
+        group.bench_function("max backward", |b| {
+            b.iter(|| pooling::max_backward(&pool, &y, &winners, shape));
+        });
+        group.bench_function("average forward", |b| {
+            b.iter(|| pooling::average_forward(&pool, &x))
+        });
+        let mean = pooling::average_forward(&pool, &x);
+        group.bench_function("average backward", |b| {
+            b.iter(|| pooling::average_backward(&pool, &mean, shape, precision));
+        });
+    }
+    let (pool, size) = (Pool::default(), 2048);
+    let linear = Linear {
+        inputs: size,
+        outputs: size,
+    };
+    let x = Activation::from_matrix(&pool, &vec![0.5; 256 * size], 256, size);
+    let (weights, bias) = (vec![0.1; size * size], vec![0.0; size]);
+    let (mut dweights, mut dbias) = (weights.clone(), bias.clone());
+    let mut group = c.benchmark_group("linear 2048-2048, batch 256");
+    group.sample_size(10);
+    group.bench_function("forward", |b| {
+        b.iter(|| linear.forward(&pool, &weights, &bias, &x))
+    });
+    group.bench_function("backward", |b| {
+        b.iter(|| linear.backward(&pool, &weights, &x, &x, (&mut dweights, &mut dbias)));
+    });
+}
+
+fn optimizers(c: &mut Criterion) {
+    let len = 25_000_000;
+    let (mut parameters, gradient, mut velocity) =
+        (vec![0.1; len], vec![0.01; len], vec![0.0; len]);
+    let mut group = c.benchmark_group("25 million parameters");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(len as u64));
+    let sgd = Sgd {
+        learning_rate: 1e-6,
+        momentum: 0.9,
+        weight_decay: 1e-4,
+    };
+    group.bench_function("SGD", |b| {
+        b.iter(|| sgd.step(&mut parameters, &gradient, &mut velocity));
+    });
+    let lars = Lars {
+        learning_rate: 1e-6,
+        momentum: 0.9,
+        weight_decay: 1e-4,
+        trust: 1e-3,
+    };
+    let place = Place {
+        len: len / 100,
+        vector: false,
+    };
+    group.bench_function("LARS, 100 tensors", |b| {
+        b.iter(|| lars.step(&mut parameters, &gradient, &mut velocity, &[place; 100]));
+    });
+    group.bench_function("momentum update", |b| {
+        b.iter(|| momentum_update(&mut parameters, &gradient, 0.999));
+    });
+}
+
+criterion_group!(
+    benches,
+    convolutions,
+    batch_norm,
+    pools_and_heads,
+    optimizers
+);
 criterion_main!(benches);
