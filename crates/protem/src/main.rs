@@ -1,5 +1,6 @@
 //! The protem command: parse, resolve, assemble, run.
 
+mod allocator;
 mod args;
 mod bench;
 mod cluster;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    allocator::keep_pages();
     let arguments = Cli::parse();
     // Diagnostics only: what a run has to say is printed or in its folder.
     tracing_subscriber::fmt()
