@@ -208,7 +208,7 @@ pub struct ClusterArgs {
     /// Centroids to begin with, an array like the input; points are drawn for those that are missing.
     #[arg(long)]
     pub init: Option<PathBuf>,
-    /// Scale centroids to length 1 after every update.
+    /// Scale centroids to length 1 after every update, which suits points of length 1.
     #[arg(long)]
     pub spherical: bool,
     /// Points per centroid that iterations use at most; the rest is only assigned in the end.
