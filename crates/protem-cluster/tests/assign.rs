@@ -1,19 +1,9 @@
 //! The fast assignment against brute force in f64.
 
-use protem_cluster::{ClusterError, Matrix, assign};
+mod numbers;
 
-/// Numbers in [−1, 1).
-fn numbers(len: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..len)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        })
-        .collect()
-}
+use numbers::numbers;
+use protem_cluster::{ClusterError, Matrix, assign};
 
 fn squared_distances(x: &[f32], centroids: &[f32]) -> Vec<f64> {
     let square = |(a, b): (&f32, &f32)| (*a as f64 - *b as f64).powi(2);

@@ -1,5 +1,8 @@
 //! Labels equal brute force in f64, bit for bit, on every level and at every size.
 
+mod numbers;
+
+use numbers::numbers;
 use proptest::prelude::*;
 use protem_cluster::{Isa, Matrix, assign_on};
 
@@ -40,19 +43,6 @@ fn check(points: &[f32], centroids: &[f32], d: usize) {
             assert_eq!(first, &bits, "{isa:?}, {threads:?} threads");
         }
     }
-}
-
-/// Numbers in [−1, 1).
-fn numbers(len: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..len)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        })
-        .collect()
 }
 
 #[test]

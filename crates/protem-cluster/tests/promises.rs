@@ -1,23 +1,13 @@
 //! The same bits on every level, with and without pruning, for any number of threads; and what
 //! the settings promise.
 
+mod numbers;
+
+use numbers::numbers;
 use proptest::prelude::*;
 use protem_cluster::{ClusterError, Empty, Fit, Init, Isa, KMeans, KMeansBuilder, Matrix};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-
-/// Numbers in [−1, 1).
-fn numbers(len: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..len)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        })
-        .collect()
-}
 
 /// Points around `places` places.
 fn clustered(n: usize, d: usize, places: usize, spread: f32, seed: u64) -> Vec<f32> {
