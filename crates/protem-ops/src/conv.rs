@@ -12,7 +12,7 @@ mod direct;
 mod tiled;
 mod weights;
 
-use crate::activation::{Activation, Map, Shape, into_map, same};
+use crate::activation::{Activation, Map, Shape, into_map, same, with_map};
 use crate::buffer::Pool;
 use crate::element::Element;
 use crate::kernel::Finish;
@@ -112,8 +112,7 @@ impl Conv {
             x: &Map<T>,
             (bias, added, relu): (Option<&[f32]>, Option<&Activation>, bool),
         ) -> Activation {
-            let conv = weights.conv;
-            let shape = conv.output(x.shape);
+            let shape = weights.conv.output(x.shape);
             let finish = Finish {
                 bias,
                 added: added.map(|map| {
@@ -123,24 +122,11 @@ impl Conv {
                 onto: false,
                 relu,
             };
-            let from = x.shape;
-            let taps = move |row, column, taps: &mut Vec<Tap>| {
-                conv.taps_of_output(from, row, column, taps);
-            };
-            T::wrap(T::convolve(
-                pool,
-                weights,
-                Role::Forward,
-                x,
-                Map::uninit(pool, shape),
-                taps,
-                &finish,
-            ))
+            let to = Map::uninit(pool, shape);
+            T::wrap(T::convolve(pool, weights, Role::Forward, x, to, &finish))
         }
-        match x {
-            Activation::F32(x) => typed(pool, weights, x, (bias, added, relu)),
-            Activation::Bf16(x) => typed(pool, weights, x, (bias, added, relu)),
-        }
+        let finish = (bias, added, relu);
+        with_map!(x, x => typed(pool, weights, x, finish))
     }
 
     /// `∂L/∂x` from `∂L/∂y`, for an input of shape `input`; added to `onto`, if it is given, a gradient
@@ -161,35 +147,26 @@ impl Conv {
             weights: Scaled,
             dy: &Map<T>,
             input: Shape,
-            onto: Option<Map<T>>,
+            onto: Option<Activation>,
         ) -> Activation {
-            let conv = weights.conv;
             let finish = Finish {
                 onto: onto.is_some(),
                 ..Finish::nothing()
             };
-            let to = onto.unwrap_or_else(|| Map::uninit(pool, input));
+            let to = onto.map_or_else(|| Map::uninit(pool, input), into_map);
             assert_eq!(to.shape, input, "shape of the other gradient");
-            let from = dy.shape;
-            let taps = move |row, column, taps: &mut Vec<Tap>| {
-                conv.taps_of_input(from, row, column, taps);
-            };
             T::wrap(T::convolve(
                 pool,
                 weights,
                 Role::InputGradient,
                 dy,
                 to,
-                taps,
                 &finish,
             ))
         }
         assert_eq!(dy.shape(), self.output(input), "shape of the gradient");
         let weights = self.scaled(weights, None);
-        match dy {
-            Activation::F32(dy) => typed(pool, weights, dy, input, onto.map(into_map)),
-            Activation::Bf16(dy) => typed(pool, weights, dy, input, onto.map(into_map)),
-        }
+        with_map!(dy, dy => typed(pool, weights, dy, input, onto))
     }
 
     /// `∂L/∂w` (out, in, row, column) from the input and `∂L/∂y`, written over `gradient`.
@@ -234,6 +211,14 @@ impl Conv {
         (y < input.height && x < input.width).then(|| y * input.width + x)
     }
 
+    /// Adds the taps of a pixel, given by row and column, of the result that `role` asks for.
+    fn taps_of(self, role: Role, from: Shape) -> impl Fn(usize, usize, &mut Vec<Tap>) + Sync {
+        move |row, column, taps| match role {
+            Role::Forward => self.taps_of_output(from, row, column, taps),
+            Role::InputGradient => self.taps_of_input(from, row, column, taps),
+        }
+    }
+
     fn taps_of_output(&self, input: Shape, row: usize, column: usize, out: &mut Vec<Tap>) {
         out.extend((0..self.taps()).filter_map(|tap| {
             let pixel = self.input_of(input, row, column, tap)?;
@@ -266,7 +251,6 @@ trait Computed: Element {
         role: Role,
         from: &Map<Self>,
         to: Map<Self>,
-        taps_of: impl Fn(usize, usize, &mut Vec<Tap>) + Sync,
         finish: &Finish<Self>,
     ) -> Map<Self>;
 
@@ -287,10 +271,10 @@ impl Computed for f32 {
         role: Role,
         from: &Map<f32>,
         to: Map<f32>,
-        taps_of: impl Fn(usize, usize, &mut Vec<Tap>) + Sync,
         finish: &Finish<f32>,
     ) -> Map<f32> {
         let packed = weights.panels(pool, role, |w| w);
+        let taps_of = weights.conv.taps_of(role, from.shape);
         direct::convolve(&packed, from, to, taps_of, finish)
     }
 
@@ -312,9 +296,9 @@ impl Computed for bf16 {
         role: Role,
         from: &Map<bf16>,
         to: Map<bf16>,
-        taps_of: impl Fn(usize, usize, &mut Vec<Tap>) + Sync,
         finish: &Finish<bf16>,
     ) -> Map<bf16> {
+        let taps_of = weights.conv.taps_of(role, from.shape);
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         if crate::Isa::current() == crate::Isa::Amx {
             let packed = weights.tiles(pool, role);
