@@ -21,11 +21,15 @@ pub(crate) struct Groups {
     pub first_tiles: Vec<Lanes>,
 }
 
+/// In the place of a centroid: there is none in this lane.
+pub(crate) const NOBODY: u32 = u32::MAX;
+
 /// Centroids in groups.
 #[derive(Default)]
 pub(crate) struct Centroids {
     pub groups: Groups,
-    /// Which centroid lies in each lane of each group, in turn: all k, in any order.
+    /// Which centroid lies in each lane of each group, in turn: each of the k once, in any order,
+    /// and [`NOBODY`] in other lanes.
     pub order: Vec<u32>,
     /// Where in `order` each centroid is.
     pub places: Vec<u32>,
@@ -44,11 +48,15 @@ struct Group<'a> {
 }
 
 impl Centroids {
-    /// Puts centroids into an order; without one, the order of their indices holds.
-    pub fn arrange(&mut self, order: Vec<u32>) {
-        self.places.resize(order.len(), 0);
+    /// Puts `k` centroids into an order, which is filled up to whole groups; without one, the order
+    /// of their indices holds.
+    pub fn arrange(&mut self, mut order: Vec<u32>, k: usize, isa: Isa) {
+        order.resize(groups(order.len(), isa) * LANES, NOBODY);
+        self.places.resize(k, 0);
         for (place, centroid) in order.iter().enumerate() {
-            self.places[*centroid as usize] = place as u32;
+            if *centroid != NOBODY {
+                self.places[*centroid as usize] = place as u32;
+            }
         }
         self.order = order;
     }
@@ -56,11 +64,12 @@ impl Centroids {
     /// Prepares `rows` (`k × columns`) for `points`, in memory used before.
     pub fn pack(&mut self, rows: Matrix<'_>, points: &Points<'_>) {
         let columns = rows.cols();
-        if self.order.len() != rows.rows() {
-            self.arrange((0..rows.rows() as u32).collect());
+        if self.places.len() != rows.rows() {
+            let k = rows.rows();
+            self.arrange((0..k as u32).collect(), k, points.isa);
         }
         let order = &self.order;
-        let groups = groups(rows.rows(), points.isa);
+        let groups = order.len() / LANES;
         let of_tiles = match points.isa {
             Isa::Amx => steps(columns) * LANES,
             _ => 0,
@@ -92,9 +101,8 @@ impl Centroids {
             .map_init(
                 || vec![0u16; of_tiles * 2],
                 |rounded, (group, place)| {
-                    let begin = order.len().min(group * LANES);
-                    let end = order.len().min(begin + LANES);
-                    place.pack(rows, &order[begin..end], points, rounded)
+                    let members = &order[group * LANES..][..LANES];
+                    place.pack(rows, members, points, rounded)
                 },
             )
             .reduce(Extent::default, Extent::max);
@@ -116,45 +124,13 @@ impl Groups {
     pub fn len(&self) -> usize {
         self.first.len()
     }
-
-    /// Copies of some groups of `all`, in memory used before; where tiles go in pairs, one without
-    /// centroids may be added.
-    pub fn select(&mut self, all: &Self, chosen: &[u32]) {
-        fn copy<T: Copy>(to: &mut Vec<T>, all: &[T], groups: usize, chosen: &[u32]) {
-            let of_group = all.len() / groups;
-            to.clear();
-            for group in chosen {
-                to.extend_from_slice(&all[*group as usize * of_group..][..of_group]);
-            }
-        }
-        let groups = all.len();
-        copy(&mut self.lines, &all.lines, groups, chosen);
-        copy(&mut self.first, &all.first, groups, chosen);
-        copy(&mut self.tiles, &all.tiles, groups, chosen);
-        copy(&mut self.first_tiles, &all.first_tiles, groups, chosen);
-        if !all.tiles.is_empty() && chosen.len() % 2 == 1 {
-            let nothing = Lanes::all(f32::NEG_INFINITY);
-            let zeros = (Lanes::ZERO, Halves::ZERO);
-            self.lines.resize(
-                self.lines.len() / chosen.len() * (chosen.len() + 1),
-                zeros.0,
-            );
-            self.first.push(nothing);
-            self.tiles.resize(
-                self.tiles.len() / chosen.len() * (chosen.len() + 1),
-                zeros.1,
-            );
-            self.first_tiles
-                .resize(self.first_tiles.len() + LANES, nothing);
-        }
-    }
 }
 
-/// Groups for `k` centroids; tiles are multiplied in pairs.
-fn groups(k: usize, isa: Isa) -> usize {
+/// Groups for so many lanes; tiles are multiplied in pairs.
+fn groups(lanes: usize, isa: Isa) -> usize {
     match isa {
-        Isa::Amx => k.div_ceil(2 * LANES) * 2,
-        _ => k.div_ceil(LANES),
+        Isa::Amx => lanes.div_ceil(2 * LANES) * 2,
+        _ => lanes.div_ceil(LANES),
     }
 }
 
@@ -170,15 +146,15 @@ impl Group<'_> {
             origin: points.origin_norm,
             ..Extent::default()
         };
-        for lane in 0..LANES {
-            let Some(centroid) = members.get(lane) else {
+        for (lane, centroid) in members.iter().enumerate() {
+            if *centroid == NOBODY {
                 self.first.0[lane] = f32::NEG_INFINITY;
                 self.first_tile
                     .get_mut(lane)
                     .into_iter()
                     .for_each(|l| *l = Lanes::all(f32::NEG_INFINITY));
                 continue;
-            };
+            }
             let row = rows.row(*centroid as usize);
             for ((line, c), o) in self.lines.iter_mut().zip(row).zip(&points.origin) {
                 line.0[lane] = c - o;

@@ -47,7 +47,9 @@ impl KMeans {
     pub(crate) fn shaped(&self, mut centroids: Vec<f32>, cols: usize) -> Vec<f32> {
         if self.spherical {
             let frozen = self.frozen_rows(cols) * cols;
-            normalise(&mut centroids[frozen..], cols);
+            centroids[frozen..]
+                .chunks_exact_mut(cols)
+                .for_each(normalise);
         }
         centroids
     }

@@ -21,6 +21,13 @@ struct Source<'a> {
     packed: Option<Points<'a>>,
 }
 
+/// What restarts lead to.
+struct Best {
+    centroids: Vec<f32>,
+    /// Labels and distances of all points, where they are known already.
+    nearest: Option<(Vec<u32>, Vec<f32>)>,
+}
+
 impl<'a> Source<'a> {
     fn packed(&mut self, threads: &Threads) -> &Points<'a> {
         let (rows, isa) = (self.rows, self.isa);
@@ -146,48 +153,56 @@ impl KMeans {
     ) -> Result<Fit, ClusterError> {
         let rows = source.rows;
         let mut iterations = Vec::new();
-        let centroids = if self.k == rows.rows() && !self.frozen {
+        let best = if self.k == rows.rows() && !self.frozen {
             let points = (0..self.k).flat_map(|i| rows.row(i)).copied().collect();
-            self.shaped(points, rows.cols())
+            Best {
+                centroids: self.shaped(points, rows.cols()),
+                nearest: None,
+            }
         } else {
             self.best_of_restarts(source, threads, &mut iterations, listener)?
         };
         let (n, cols) = (rows.rows(), rows.cols());
+        let known = best.nearest.is_some();
+        let (labels, distances) = best.nearest.unwrap_or_else(|| (vec![0; n], vec![0.0; n]));
         let mut fit = Fit {
             k: self.k,
             dim: cols,
-            centroids,
-            labels: vec![0; n],
-            distances: vec![0.0; n],
+            centroids: best.centroids,
+            labels,
+            distances,
             sizes: Vec::new(),
             objective: 0.0,
             iterations,
             warnings: self.warnings(n),
         };
-        self.conclude(source, threads, &mut fit)?;
+        self.conclude(source, threads, &mut fit, known)?;
         Ok(fit)
     }
 
-    /// Assigns all points to the centroids found.
+    /// Assigns all points to the centroids found, unless that is `known`.
     fn conclude(
         &self,
         source: &Source<'_>,
         threads: &Threads,
         fit: &mut Fit,
+        mut known: bool,
     ) -> Result<(), ClusterError> {
         let weights = self.weights.as_deref();
         let mut groups = Centroids::default();
         let mut last = f64::INFINITY;
         loop {
             let view = Matrix::new(&fit.centroids, fit.k, fit.dim)?;
-            threads.run(|| {
-                let (labels, distances) = (&mut fit.labels, &mut fit.distances);
-                let Some(points) = &source.packed else {
-                    return nearest_in_blocks(source.rows, view, source.isa, labels, distances);
-                };
-                groups.pack(view, points);
-                nearest(points, view, &groups, labels, distances);
-            });
+            let (labels, distances) = (&mut fit.labels, &mut fit.distances);
+            if !std::mem::take(&mut known) {
+                threads.run(|| {
+                    let Some(points) = &source.packed else {
+                        return nearest_in_blocks(source.rows, view, source.isa, labels, distances);
+                    };
+                    groups.pack(view, points);
+                    nearest(points, view, &groups, labels, distances);
+                });
+            }
             fit.objective = objective(&fit.distances, weights);
             // Every centroid put on a point lowers the objective; normalised, it need not.
             if self.empty == Empty::Split
@@ -238,7 +253,7 @@ impl KMeans {
         threads: &Threads,
         iterations: &mut Vec<IterationStats>,
         listener: &mut Listener<'_>,
-    ) -> Result<Vec<f32>, ClusterError> {
+    ) -> Result<Best, ClusterError> {
         let cols = source.rows.cols();
         let Some((values, weights)) = self.subsample(source.rows) else {
             let points = source.packed(threads);
@@ -247,7 +262,12 @@ impl KMeans {
         };
         let rows = Matrix::new(&values, values.len() / cols, cols)?;
         let points = threads.run(|| Points::pack(rows, source.isa));
-        self.restarts(&points, weights.as_deref(), threads, iterations, listener)
+        let best = self.restarts(&points, weights.as_deref(), threads, iterations, listener)?;
+        // Those of the drawn points.
+        Ok(Best {
+            nearest: None,
+            ..best
+        })
     }
 
     fn restarts(
@@ -257,25 +277,30 @@ impl KMeans {
         threads: &Threads,
         iterations: &mut Vec<IterationStats>,
         listener: &mut Listener<'_>,
-    ) -> Result<Vec<f32>, ClusterError> {
+    ) -> Result<Best, ClusterError> {
         let restarts = match &self.init {
             Init::Given(values) if values.len() == self.k * points.rows.cols() => 1,
             _ => self.restarts,
         };
         let mut lloyd = Lloyd::new(self, points, weights, threads);
         let mut best = lloyd.run(0, iterations, listener)?;
+        let mut last = true;
         for restart in 1..restarts {
             if best.stopped {
                 break;
             }
             let run = lloyd.run(restart, iterations, listener)?;
-            if run.objective < best.objective {
+            last = run.objective < best.objective;
+            if last {
                 best = run;
             } else {
                 best.stopped = run.stopped;
             }
         }
-        Ok(best.centroids)
+        Ok(Best {
+            nearest: last.then(|| lloyd.conclude(&best)).transpose()?,
+            centroids: best.centroids,
+        })
     }
 
     /// The points that find the centroids when there are too many, in drawn order, and their

@@ -89,7 +89,7 @@ impl<'a> Lloyd<'a> {
             let begun = Instant::now();
             let before = run.objective;
             run.objective = self.assign(&run.centroids)?;
-            let (splits, imbalance) = self.update(&mut run.centroids, &mut rng);
+            let (splits, imbalance) = self.update(&mut run.centroids, settled, &mut rng);
             let stats = IterationStats {
                 restart,
                 iteration,
@@ -101,6 +101,7 @@ impl<'a> Lloyd<'a> {
             iterations.push(stats);
             run.stopped = listener(&stats).is_break();
             let unchanged = settled && splits == 0 && self.labels == self.labels_before;
+            std::mem::swap(&mut self.labels, &mut self.labels_before);
             let little = self.kmeans.tolerance > 0.0
                 && splits == 0
                 && before - run.objective <= self.kmeans.tolerance * before;
@@ -108,9 +109,30 @@ impl<'a> Lloyd<'a> {
                 break;
             }
             settled = splits == 0;
-            std::mem::swap(&mut self.labels, &mut self.labels_before);
         }
         Ok(run)
+    }
+
+    /// Labels and distances for the centroids of the last run.
+    pub fn conclude(mut self, run: &Run) -> Result<(Vec<u32>, Vec<f32>), ClusterError> {
+        self.assign(&run.centroids)?;
+        Ok((self.labels, self.distances))
+    }
+
+    /// Which clusters need a new centroid: of settled ones, those with other members than before.
+    fn wanted(&self, settled: bool) -> Vec<bool> {
+        // A cluster of no weight, or one that fills an empty one, moves with the same members.
+        let keep = settled && self.weights.is_none() && !self.members.any_empty();
+        let mut wanted = vec![!keep; self.kmeans.k];
+        if keep {
+            let pairs = self.labels.iter().zip(&self.labels_before);
+            for (now, before) in pairs.filter(|(now, before)| now != before) {
+                wanted[*now as usize] = true;
+                wanted[*before as usize] = true;
+            }
+        }
+        wanted[..self.kmeans.frozen_rows(self.points.rows.cols())].fill(false);
+        wanted
     }
 
     /// Labels and distances; returns the objective.
@@ -129,15 +151,23 @@ impl<'a> Lloyd<'a> {
         Ok(objective(&self.distances, self.weights))
     }
 
-    /// New centroids; returns how many clusters were empty and filled, and the imbalance before.
-    fn update(&mut self, centroids: &mut [f32], rng: &mut ChaCha8Rng) -> (usize, f64) {
+    /// New centroids, where those there are may be `settled`: the means of the labels before. Returns
+    /// how many clusters were empty and filled, and the imbalance before.
+    fn update(
+        &mut self,
+        centroids: &mut [f32],
+        settled: bool,
+        rng: &mut ChaCha8Rng,
+    ) -> (usize, f64) {
         let (rows, isa) = (self.points.rows, self.points.isa);
         let (k, cols) = (self.kmeans.k, rows.cols());
         let frozen = self.kmeans.frozen_rows(cols);
-        let mut sizes = self.threads.run(|| {
-            self.members.sort(&self.labels, k);
-            means(rows, isa, self.weights, &self.members, frozen, centroids)
-        });
+        self.members.sort(&self.labels, k);
+        let wanted = self.wanted(settled);
+        let (members, weights) = (&self.members, self.weights);
+        let mut sizes = self
+            .threads
+            .run(|| means(rows, isa, weights, members, &wanted, centroids));
         let squares: f64 = sizes.iter().map(|s| s.powi(2)).sum();
         let imbalance = squares * k as f64 / self.total.powi(2);
         let filled = match self.kmeans.empty {
@@ -156,7 +186,9 @@ impl<'a> Lloyd<'a> {
             }
         };
         if self.kmeans.spherical {
-            normalise(&mut centroids[frozen * cols..], cols);
+            let centroids = centroids.chunks_exact_mut(cols).zip(&wanted);
+            let wanted = centroids.filter(|(_, wanted)| **wanted);
+            wanted.for_each(|(centroid, _)| normalise(centroid));
         }
         (filled, imbalance)
     }

@@ -1,26 +1,28 @@
 //! Leaving out of an iteration what the ones before have ruled out.
 //!
-//! For each point a list of its nearest groups is kept, with a lower bound on the distance to each
-//! of them, and one bound for all others. When centroids move, bounds fall by as much. A few
-//! groups move far: those are compared densely with all points from then on, and the bounds of the
-//! rest fall by the movement of the slow ones only. A point whose own centroid is nearer than
-//! every bound needs its own group scored again and nothing else; one for which the bound of the
-//! others no longer tells enough is compared with everything, and gets a new list.
+//! For each point a list of its nearest groups is kept, with bounds (`lists.rs`). When centroids
+//! move, bounds fall by as much. A few centroids move far: those leave their groups for others at
+//! the end, which are compared densely with all points from then on, and bounds fall by the
+//! movement of the slow ones only. How many count as fast is chosen in each iteration, where the
+//! dense comparisons and those of points whose bounds no longer tell enough cost least together.
+//! Once an iteration would cost more than those since the lists were made did on average, it makes
+//! new lists.
 //!
 //! Bounds only leave out centroids that are certainly farther than the point's own, so labels and
 //! distances have the bits of a full comparison.
 
-use crate::centroids::{Centroids, Groups};
-use crate::kernel::{self, Lanes, TOP};
+mod lists;
+
+use crate::centroids::{Centroids, NOBODY};
+use crate::kernel::{self, LANES};
 use crate::matrix::Matrix;
 use crate::order::alike;
 use crate::points::Points;
-use crate::span::{Part, Scratch, Span, length, nearest};
-use crate::window::{Window, round_up};
+use crate::span::{Scratch, Span, length, nearest};
+use crate::window::round_up;
+use lists::{Lists, Moved, Near, above, pruned_span, squares};
 use rayon::prelude::*;
 
-/// Groups of a list.
-const LISTED: usize = TOP - 1;
 /// Groups from which on it may pay: of fewer, a full comparison costs little more than the rest of
 /// an iteration.
 const FEWEST: usize = 128;
@@ -30,29 +32,19 @@ const MOST: usize = u16::MAX as usize;
 const SHARING: usize = 16;
 /// Iterations before the first lists, unless the start is warm: at first everything moves.
 const FULL: usize = 2;
-/// Points whose bounds are looked at to choose which groups count as fast.
+/// Points whose bounds are looked at to choose which centroids count as fast.
 const SAMPLE: usize = 2048;
-/// Numbers of fast groups that are considered, as shares of all.
-const SHARES: usize = 48;
-/// What an iteration costs beside its comparisons, in comparisons with one group: a full one, a
-/// pruned one, and what a point adds that is compared with everything after all. Measured, and
-/// only a matter of speed.
+/// Numbers of fast centroids that are considered, as shares of all.
+const SHARES: usize = 64;
+/// What an iteration costs beside its comparisons, in comparisons with one group: a full one, one
+/// that makes lists, a pruned one, and what a point adds that is compared with everything after
+/// all. Measured, and only a matter of speed.
 const FULL_COST: f32 = 110.0;
+const LIST_COST: f32 = 200.0;
 const PRUNED_COST: f32 = 80.0;
 const FAILED_COST: f32 = 60.0;
 /// Share of the cost of a full comparison below which a pruned one is taken.
-const WORTH: f32 = 0.6;
-
-/// What is known of a point.
-#[derive(Clone, Copy)]
-struct Near {
-    /// The distance of every centroid that is in no group of the list and in no fast one is at
-    /// least this.
-    rest: f32,
-    /// The same for each group of the list.
-    lower: [f32; LISTED],
-    groups: [u16; LISTED],
-}
+const WORTH: f32 = 0.75;
 
 /// Bounds over the iterations of one restart.
 pub(crate) struct Pruner {
@@ -64,23 +56,23 @@ pub(crate) struct Pruner {
     /// Centroids of the iteration before.
     before: Vec<f32>,
     iteration: usize,
-    /// Lists are those of the order that holds.
-    listed: bool,
-    /// A pruned iteration has followed them.
-    used: bool,
+    /// The order of centroids when lists were made; they are of its groups.
+    home: Vec<u32>,
+    fast: Vec<bool>,
+    /// Iterations since lists were made, the one that made them included; 0 without lists.
+    listed: usize,
+    /// What these cost together.
+    cost: f32,
     /// Iterations to wait before lists are made again, and how long the next time.
     wait: usize,
     patience: usize,
-    fast: Vec<bool>,
-    fast_groups: Vec<u32>,
-    fast_copy: Groups,
 }
 
-/// What one pruned iteration knows of the movement.
-struct Moved {
-    of_group: Vec<f32>,
-    /// The most that a group moved which is not fast.
-    slow: f32,
+/// A choice of fast centroids.
+struct Plan {
+    /// How many of the slow ones become fast.
+    faster: usize,
+    cost: f32,
 }
 
 impl Default for Pruner {
@@ -91,13 +83,12 @@ impl Default for Pruner {
             squares: Vec::new(),
             before: Vec::new(),
             iteration: 0,
-            listed: false,
-            used: false,
+            home: Vec::new(),
+            fast: Vec::new(),
+            listed: 0,
+            cost: 0.0,
             wait: 0,
             patience: 1,
-            fast: Vec::new(),
-            fast_groups: Vec::new(),
-            fast_copy: Groups::default(),
         }
     }
 }
@@ -106,7 +97,7 @@ impl Pruner {
     /// Forgets the last restart. From a warm start little moves.
     pub fn begin(&mut self, warm: bool) {
         self.iteration = if warm { FULL } else { 0 };
-        self.listed = false;
+        self.listed = 0;
         self.wait = 0;
         self.patience = 1;
         self.before.clear();
@@ -122,28 +113,20 @@ impl Pruner {
         labels: &mut [u32],
         distances: &mut [f32],
     ) {
-        let count = rows.rows().div_ceil(kernel::LANES);
+        let count = rows.rows().div_ceil(LANES);
         let enough = labels.len() >= SHARING.saturating_mul(rows.rows());
         let pays = (self.fewest..=MOST).contains(&count) && enough;
-        if pays && self.listed {
+        let moved = match self.listed {
+            0 => None,
+            _ => self.plan(points, rows, labels),
+        };
+        if let Some(moved) = moved {
+            centroids.arrange(self.layout(), rows.rows(), points.isa);
             centroids.pack(rows, points);
-            let moved = self.plan(points, rows, centroids, labels);
-            if let Some(moved) = moved {
-                self.pruned(points, rows, centroids, &moved, labels, distances);
-                self.used = true;
-                self.patience = 1;
-                self.remember(rows);
-                return;
-            }
-            self.listed = false;
-            if !self.used {
-                // Too much moves still.
-                self.wait = self.patience;
-                self.patience *= 2;
-            }
-        }
-        if pays && self.iteration >= FULL && self.wait == 0 {
-            centroids.arrange(alike(rows, points.isa));
+            self.pruned(points, rows, centroids, &moved, labels, distances);
+            self.patience = 1;
+        } else if pays && self.iteration >= FULL && self.wait == 0 {
+            centroids.arrange(alike(rows, points.isa), rows.rows(), points.isa);
             centroids.pack(rows, points);
             self.list(points, rows, centroids, labels, distances);
         } else {
@@ -157,7 +140,7 @@ impl Pruner {
     fn remember(&mut self, rows: Matrix<'_>) {
         self.iteration += 1;
         self.before.clear();
-        if self.listed {
+        if self.listed > 0 {
             self.before
                 .extend((0..rows.rows()).flat_map(|c| rows.row(c)));
         }
@@ -175,17 +158,13 @@ impl Pruner {
         if self.squares.len() != labels.len() {
             self.squares = squares(points);
         }
-        let nothing = Near {
-            rest: 0.0,
-            lower: [0.0; LISTED],
-            groups: [0; LISTED],
-        };
-        self.nears.resize(labels.len(), nothing);
-        self.fast_groups.clear();
+        self.nears.resize(labels.len(), Near::NOTHING);
         self.fast.clear();
-        self.fast.resize(centroids.groups.len(), false);
+        self.fast.resize(rows.rows(), false);
+        self.home.clone_from(&centroids.order);
         let span = length(points, centroids, labels.len());
         let squares = &self.squares;
+        let regular = self.regular();
         let nears = self.nears.par_chunks_mut(span);
         let places = labels
             .par_chunks_mut(span)
@@ -203,91 +182,121 @@ impl Pruner {
                     scratch,
                 };
                 task.scratch.candidates.clear();
-                let list = Lists::new(points, centroids, squares, begin);
-                task.compare(&centroids.groups, None, &mut |part| list.make(part, nears));
+                let list = Lists::new(points, centroids, squares, regular, begin);
+                task.compare(None, &mut |part| list.make(part, nears));
                 task.score_again();
                 task.decide_ties();
                 task.measure(distances, |_, _| true);
             },
         );
-        (self.listed, self.used) = (true, false);
+        self.listed = 1;
+        self.cost = regular as f32 + LIST_COST;
     }
 
-    /// Chooses which groups count as fast; nothing if a full comparison is the cheaper way.
-    fn plan(
-        &mut self,
-        points: &Points<'_>,
-        rows: Matrix<'_>,
-        centroids: &Centroids,
-        labels: &[u32],
-    ) -> Option<Moved> {
-        let of_group = self.movement(rows, centroids);
-        let mut slow: Vec<u32> = (0..of_group.len() as u32)
-            .filter(|g| !self.fast[*g as usize])
+    /// Groups of the slow centroids; those of the fast ones follow.
+    fn regular(&self) -> usize {
+        self.home.len() / LANES
+    }
+
+    /// Chooses which centroids count as fast; nothing if new lists or a full comparison are the
+    /// cheaper way.
+    fn plan(&mut self, points: &Points<'_>, rows: Matrix<'_>, labels: &[u32]) -> Option<Moved> {
+        let movement = self.movement(rows);
+        let mut slow: Vec<u32> = (0..rows.rows() as u32)
+            .filter(|c| !self.fast[*c as usize])
             .collect();
         slow.sort_by(|a, b| {
-            let of = |g: &u32| of_group[*g as usize];
+            let of = |c: &u32| movement[*c as usize];
             of(b).total_cmp(&of(a)).then(a.cmp(b))
         });
-        let mut gaps = self.gaps(points, rows, labels);
-        gaps.sort_by(f32::total_cmp);
-        let groups = of_group.len() as f32;
-        let cost = |fast: usize| {
-            let movement = slow.get(fast).map_or(0.0, |g| of_group[*g as usize]);
-            let failing = gaps.partition_point(|gap| *gap <= movement) as f32;
-            let dense = (self.fast_groups.len() + fast) as f32;
-            dense + failing / gaps.len() as f32 * (groups + FAILED_COST) + PRUNED_COST
-        };
-        let step = (of_group.len() / SHARES).max(1);
-        let choices = (0..=slow.len())
-            .step_by(step)
-            .map(|fast| (cost(fast), fast));
-        let (cost, fast) = choices.min_by(|a, b| a.0.total_cmp(&b.0))?;
-        if cost > WORTH * (groups + FULL_COST) {
+        let most = |faster: usize| slow.get(faster).map_or(0.0, |c| movement[*c as usize]);
+        let plan = self.cheapest(&self.gaps(points, rows, labels), slow.len(), most)?;
+        let average = self.cost / self.listed as f32;
+        if plan.cost > average || plan.cost > WORTH * (self.regular() as f32 + FULL_COST) {
+            if self.listed == 1 {
+                // Too much moves still.
+                self.wait = self.patience;
+                self.patience *= 2;
+            }
+            self.listed = 0;
             return None;
         }
-        let moved = slow.get(fast).map_or(0.0, |g| of_group[*g as usize]);
-        for group in &slow[..fast] {
-            self.fast[*group as usize] = true;
-            self.fast_groups.push(*group);
+        self.listed += 1;
+        self.cost += plan.cost;
+        for centroid in &slow[..plan.faster] {
+            self.fast[*centroid as usize] = true;
         }
-        self.fast_groups.sort_unstable();
-        self.fast_copy.select(&centroids.groups, &self.fast_groups);
+        let of = |c: &u32| match *c {
+            NOBODY => 0.0,
+            c if self.fast[c as usize] => 0.0,
+            c => movement[c as usize],
+        };
+        let groups = self.home.chunks_exact(LANES);
         Some(Moved {
-            of_group,
-            slow: moved,
+            of_group: groups
+                .map(|g| g.iter().map(of).fold(0.0, f32::max))
+                .collect(),
+            slow: most(plan.faster),
         })
     }
 
-    /// The farthest that a centroid of each group moved.
-    fn movement(&self, rows: Matrix<'_>, centroids: &Centroids) -> Vec<f32> {
-        let of = |c: &u32| {
-            let c = *c as usize;
-            let before = &self.before[c * rows.cols()..][..rows.cols()];
-            let squares = rows.row(c).iter().zip(before);
-            let squares = squares.map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
-            round_up(squares.sum::<f64>().sqrt())
+    /// Of several numbers of fast centroids the one that costs least, where `most(faster)` is the
+    /// movement of the others and `gaps` are sorted.
+    fn cheapest(&self, gaps: &[f32], slow: usize, most: impl Fn(usize) -> f32) -> Option<Plan> {
+        let regular = self.regular() as f32;
+        let fast = self.fast.len() - slow;
+        let cost = |faster: usize| {
+            let failing = gaps.partition_point(|gap| *gap <= most(faster)) as f32;
+            let dense = (fast + faster) as f32 / LANES as f32;
+            dense + failing / gaps.len() as f32 * (regular + dense + FAILED_COST) + PRUNED_COST
         };
-        let mut of_group: Vec<f32> = centroids
-            .order
-            .par_chunks(kernel::LANES)
-            .map(|group| group.iter().map(of).fold(0.0, f32::max))
-            .collect();
-        // The one that only makes them even holds no centroid.
-        of_group.resize(centroids.groups.len(), 0.0);
-        of_group
+        let step = (self.fast.len() / SHARES).next_multiple_of(2 * LANES);
+        let choices = (0..slow).step_by(step.max(1)).chain([slow]);
+        choices
+            .map(|faster| Plan {
+                faster,
+                cost: cost(faster),
+            })
+            .min_by(|a, b| a.cost.total_cmp(&b.cost))
     }
 
-    /// How much the bound of the rest of some points may fall.
+    /// Slow centroids where they were when lists were made, fast ones after them.
+    fn layout(&self) -> Vec<u32> {
+        let is_fast = |c: u32| c != NOBODY && self.fast[c as usize];
+        let slow = self.home.iter().map(|c| match is_fast(*c) {
+            true => NOBODY,
+            false => *c,
+        });
+        let fast = self.home.iter().copied().filter(|c| is_fast(*c));
+        slow.chain(fast).collect()
+    }
+
+    /// How far each centroid moved, or more.
+    fn movement(&self, rows: Matrix<'_>) -> Vec<f32> {
+        let before = self.before.par_chunks_exact(rows.cols());
+        let of = |(c, before): (usize, &[f32])| {
+            let squares = rows.row(c).iter().zip(before);
+            let squares = squares.map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
+            match squares.sum::<f64>() {
+                0.0 => 0.0,
+                sum => round_up(sum.sqrt()),
+            }
+        };
+        before.enumerate().map(of).collect()
+    }
+
+    /// How much the bound of the rest of some points may fall, in order.
     fn gaps(&self, points: &Points<'_>, rows: Matrix<'_>, labels: &[u32]) -> Vec<f32> {
         let every = labels.len().div_ceil(SAMPLE);
         let sampled = (0..labels.len()).step_by(every);
         let gap = |i: usize| {
             let (x, c) = (points.rows.row(i), rows.row(labels[i] as usize));
             let distance = kernel::distance(points.isa, x, c);
-            self.nears[i].rest - above(distance, rows.cols())
+            self.nears[i].rest() - above(distance, rows.cols())
         };
-        sampled.map(gap).collect()
+        let mut gaps: Vec<f32> = sampled.map(gap).collect();
+        gaps.sort_by(f32::total_cmp);
+        gaps
     }
 
     fn pruned(
@@ -300,8 +309,7 @@ impl Pruner {
         distances: &mut [f32],
     ) {
         let span = length(points, centroids, labels.len());
-        let (squares, fast) = (&self.squares, &self.fast);
-        let (fast_groups, fast_copy) = (&self.fast_groups, &self.fast_copy);
+        let (squares, regular) = (&self.squares, self.regular());
         let nears = self.nears.par_chunks_mut(span);
         let places = labels
             .par_chunks_mut(span)
@@ -318,164 +326,11 @@ impl Pruner {
                     labels,
                     scratch,
                 };
-                let lists = Lists::new(points, centroids, squares, begin);
-                let fast = Fast {
-                    is: fast,
-                    groups: fast_groups,
-                    copy: fast_copy,
-                };
-                pruned_span(task, &lists, &fast, moved, nears, distances);
+                let lists = Lists::new(points, centroids, squares, regular, begin);
+                pruned_span(task, &lists, moved, nears, distances);
             },
         );
     }
-}
-
-/// The groups that are compared with every point.
-struct Fast<'a> {
-    is: &'a [bool],
-    groups: &'a [u32],
-    copy: &'a Groups,
-}
-
-fn pruned_span(
-    mut task: Span<'_, '_>,
-    lists: &Lists<'_>,
-    fast: &Fast<'_>,
-    moved: &Moved,
-    nears: &mut [Near],
-    distances: &mut [f32],
-) {
-    let columns = task.rows.cols();
-    task.measure(distances, |_, _| true);
-    let mut before = std::mem::take(&mut task.scratch.before);
-    let mut chosen = std::mem::take(&mut task.scratch.chosen);
-    let mut candidates = std::mem::take(&mut task.scratch.candidates);
-    before.clear();
-    before.extend_from_slice(task.labels);
-    chosen.clear();
-    candidates.clear();
-    for (i, near) in nears.iter_mut().enumerate() {
-        let own = task.centroids.places[before[i] as usize] / kernel::LANES as u32;
-        let distance = above(distances[i], columns);
-        near.rest = fall(near.rest, moved.slow);
-        if near.rest <= distance {
-            chosen.push(i as u32);
-            continue;
-        }
-        if !fast.is[own as usize] {
-            candidates.push((own, i as u32));
-        }
-        for (group, lower) in near.groups.iter().zip(&mut near.lower) {
-            let at = usize::from(*group);
-            *lower = fall(*lower, moved.of_group[at]);
-            if *lower <= distance && !fast.is[at] && at != own as usize {
-                candidates.push((u32::from(*group), i as u32));
-            }
-        }
-    }
-    if !fast.groups.is_empty() {
-        task.pass(fast.copy, None, &mut |part| {
-            let threshold = lists.reach(part, nears, distances, columns);
-            part.reaching(&threshold, |group, lane| {
-                candidates.push((fast.groups[group], part.point(lane) as u32));
-            });
-        });
-    }
-    task.scratch.candidates = candidates;
-    let all = &task.centroids.groups;
-    task.compare(all, Some(&chosen), &mut |part| lists.make(part, nears));
-    task.score_again();
-    task.decide_ties();
-    task.measure(distances, |i, label| label != before[i]);
-    (task.scratch.before, task.scratch.chosen) = (before, chosen);
-}
-
-/// What turns scores into bounds.
-struct Lists<'a> {
-    points: &'a Points<'a>,
-    window: Window,
-    squares: &'a [f32],
-    begin: usize,
-}
-
-impl<'a> Lists<'a> {
-    fn new(
-        points: &'a Points<'a>,
-        centroids: &Centroids,
-        squares: &'a [f32],
-        begin: usize,
-    ) -> Self {
-        Self {
-            points,
-            window: centroids.pass.expect("packed centroids"),
-            squares,
-            begin,
-        }
-    }
-
-    /// New lists for the points of a part, from their best scores in all groups.
-    fn make(&self, part: &Part<'_>, nears: &mut [Near]) {
-        let top = kernel::top(part.isa, part.best, part.parts, part.part);
-        for lane in 0..part.count {
-            let i = self.begin + part.point(lane);
-            let (error, norm) = self.points.rounding(i);
-            let window = self.window.of(error, norm);
-            // |x − c|² = |x'|² − 2S, and S is at most the score and half a window.
-            let square = self.squares[i];
-            let lower = |score: f32| {
-                let least = square * (1.0 - 1e-6) - 2.0 * score - window;
-                least.max(0.0).sqrt() * (1.0 - 1e-5)
-            };
-            nears[part.point(lane)] = Near {
-                rest: lower(top.scores[LISTED][lane]),
-                lower: std::array::from_fn(|j| lower(top.scores[j][lane])),
-                groups: std::array::from_fn(|j| top.groups[j][lane] as u16),
-            };
-        }
-    }
-
-    /// The scores that a group must reach to hold a centroid as near as a point's own; none does
-    /// for points that are compared with everything anyway.
-    fn reach(&self, part: &Part<'_>, nears: &[Near], distances: &[f32], columns: usize) -> Lanes {
-        let mut threshold = Lanes::all(f32::INFINITY);
-        for lane in 0..part.count {
-            let at = part.point(lane);
-            let distance = above(distances[at], columns);
-            if nears[at].rest <= distance {
-                continue;
-            }
-            let (error, norm) = self.points.rounding(self.begin + at);
-            let square = self.squares[self.begin + at] * (1.0 - 1e-6);
-            let score = (square - distance * distance * (1.0 + 1e-5)) / 2.0;
-            threshold.0[lane] = score - self.window.of(error, norm);
-        }
-        threshold
-    }
-}
-
-/// A bound after a movement.
-#[inline]
-fn fall(bound: f32, movement: f32) -> f32 {
-    let left = bound - movement;
-    left - left.abs() * 1e-6
-}
-
-/// A distance in f64 that rounds as a square to this f32, or more: sums of `columns` terms, of
-/// which some may have been too small for f32.
-#[inline]
-fn above(square: f32, columns: usize) -> f32 {
-    let relative = 1.0 + 1e-5 + columns as f32 * 1e-8;
-    square.sqrt() * relative + 1e-18 * (1.0 + columns as f32)
-}
-
-/// `|x'|²` of each point, or less.
-fn squares(points: &Points<'_>) -> Vec<f32> {
-    let of = |i: usize| {
-        let sums = kernel::moved_sums(points.isa, points.rows.row(i), &points.origin);
-        (sums.true_square * (1.0 - 1e-6)) as f32
-    };
-    let n = points.rows.rows();
-    (0..n).into_par_iter().with_min_len(1024).map(of).collect()
 }
 
 #[cfg(test)]
@@ -524,7 +379,7 @@ mod tests {
                 }
                 let rows = Matrix::new(&centroids, k, d).expect("the right length");
                 pruner.assign(&packed, rows, &mut groups, &mut labels, &mut distances);
-                used += usize::from(pruner.listed && pruner.used);
+                used += usize::from(pruner.listed > 1);
                 plain.pack(rows, &packed);
                 nearest(&packed, rows, &plain, &mut expected.0, &mut expected.1);
                 assert_eq!((&labels, &distances), (&expected.0, &expected.1), "{isa:?}");

@@ -1,11 +1,12 @@
 //! Stretches of points on their way from scores to labels, each on one thread.
 
-use crate::centroids::{Centroids, Groups};
+use crate::centroids::{Centroids, NOBODY};
 use crate::isa::Isa;
 use crate::kernel::{self, LANES, Lanes, STRIP, TOGETHER};
 use crate::matrix::Matrix;
 use crate::points::Points;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// A multiple of the strips of every level, 32 and 48.
 pub(crate) const STRIPS: usize = 96;
@@ -42,7 +43,7 @@ pub(crate) fn nearest(
                 scratch,
             };
             task.scratch.candidates.clear();
-            task.compare(&centroids.groups, None, &mut |_| {});
+            task.compare(None, &mut |_| {});
             task.score_again();
             task.decide_ties();
             task.measure(distances, |_, _| true);
@@ -128,10 +129,11 @@ impl Part<'_> {
 }
 
 impl Span<'_, '_> {
-    /// Passes over `groups` for the points of the span, or those of it that are chosen.
+    /// Passes over `groups` for the points of the span, or those of it that are chosen; with AMX,
+    /// pairs of groups.
     pub fn pass(
         &mut self,
-        groups: &Groups,
+        groups: Range<usize>,
         chosen: Option<&[u32]>,
         visit: &mut impl FnMut(&Part<'_>),
     ) {
@@ -149,8 +151,8 @@ impl Span<'_, '_> {
             }
             match self.points.isa {
                 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-                Isa::Amx => self.tiles(groups, chosen, first, end),
-                _ => self.f32_strips(groups, chosen, first, end),
+                Isa::Amx => self.tiles(groups.clone(), chosen, first, end),
+                _ => self.f32_strips(groups.clone(), chosen, first, end),
             }
             let best = self.scratch.best.chunks_exact(of_strip);
             for (at, best) in best.take(strips).enumerate() {
@@ -173,7 +175,7 @@ impl Span<'_, '_> {
     }
 
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    fn tiles(&mut self, groups: &Groups, chosen: Option<&[u32]>, first: usize, end: usize) {
+    fn tiles(&mut self, groups: Range<usize>, chosen: Option<&[u32]>, first: usize, end: usize) {
         let steps = crate::points::steps(self.rows.cols());
         let of_strip = 2 * steps * LANES;
         let count = (end - first).div_ceil(self.points.strip());
@@ -190,42 +192,46 @@ impl Span<'_, '_> {
                 gathered
             }
         };
+        let all = &self.centroids.groups;
         kernel::amx::best_of_groups(
             tiles,
-            &groups.tiles,
-            &groups.first_tiles,
+            &all.tiles[groups.start * steps * LANES..groups.end * steps * LANES],
+            &all.first_tiles[groups.start * LANES..groups.end * LANES],
             steps,
             &mut self.scratch.best[..count * groups.len() * 2],
         );
     }
 
-    fn f32_strips(&mut self, groups: &Groups, chosen: Option<&[u32]>, first: usize, end: usize) {
+    fn f32_strips(
+        &mut self,
+        groups: Range<usize>,
+        chosen: Option<&[u32]>,
+        first: usize,
+        end: usize,
+    ) {
         let of_strip = groups.len() * (STRIP / LANES);
         let scratch = &mut *self.scratch;
-        let lines = self.rows.cols() * (STRIP / LANES);
-        scratch.strip.resize(lines, Lanes::ZERO);
+        let columns = self.rows.cols();
+        let all = &self.centroids.groups;
+        let lines = &all.lines[groups.start * columns..groups.end * columns];
+        let starts = &all.first[groups];
+        scratch.strip.resize(columns * (STRIP / LANES), Lanes::ZERO);
         let best = scratch.best.chunks_exact_mut(of_strip);
         for (begin, best) in (first..end).step_by(STRIP).zip(best) {
             let of_strip = begin..end.min(begin + STRIP);
             let place = |i: usize| self.begin + chosen.map_or(i, |c| c[i] as usize);
             self.points
                 .transpose(of_strip.map(place), &mut scratch.strip);
-            let (lines, starts) = (&groups.lines, &groups.first);
             kernel::best_of_groups(self.points.isa, &scratch.strip, lines, starts, best);
         }
     }
 
-    /// Passes over `groups` and takes up as candidates those that can hold the nearest centroids.
-    pub fn compare(
-        &mut self,
-        groups: &Groups,
-        chosen: Option<&[u32]>,
-        visit: &mut impl FnMut(&Part<'_>),
-    ) {
+    /// Passes over all groups and takes up as candidates those that can hold the nearest centroids.
+    pub fn compare(&mut self, chosen: Option<&[u32]>, visit: &mut impl FnMut(&Part<'_>)) {
         let window = self.centroids.pass.expect("packed centroids");
         let (points, begin) = (self.points, self.begin);
         let mut candidates = std::mem::take(&mut self.scratch.candidates);
-        self.pass(groups, chosen, &mut |part| {
+        self.pass(0..self.centroids.groups.len(), chosen, &mut |part| {
             visit(part);
             // Lanes beyond the last point reach for nothing.
             let mut threshold = Lanes::all(f32::INFINITY);
@@ -341,7 +347,7 @@ impl Span<'_, '_> {
                 let scores = kernel::scores(point, lines, &groups.first[group]);
                 let label = &mut self.labels[*i as usize];
                 for (c, score) in order.clone().zip(scores.0) {
-                    if score < lead.score - lead.window {
+                    if *c == NOBODY || score < lead.score - lead.window {
                         continue;
                     }
                     let distance = distance64(point, self.rows.row(*c as usize));
@@ -374,6 +380,12 @@ impl Span<'_, '_> {
 }
 
 impl Part<'_> {
+    /// The best scores of the first `groups` groups.
+    pub fn top(&self, groups: usize) -> kernel::Top {
+        let best = &self.best[..groups * self.parts];
+        kernel::top(self.isa, best, self.parts, self.part)
+    }
+
     /// Calls `found(group, lane)` wherever a best score reaches the lane's threshold.
     #[inline]
     pub fn reaching(&self, threshold: &Lanes, mut found: impl FnMut(usize, usize)) {

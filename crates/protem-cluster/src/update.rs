@@ -30,6 +30,12 @@ impl Members {
         }
     }
 
+    /// Whether some cluster has no points.
+    pub fn any_empty(&self) -> bool {
+        let begins = std::iter::once(&0).chain(&self.ends);
+        begins.zip(&self.ends).any(|(begin, end)| begin == end)
+    }
+
     /// All points from a cluster's first on, and how many are its own.
     fn from(&self, cluster: usize) -> (&[u32], usize) {
         let begin = cluster.checked_sub(1).map_or(0, |c| self.ends[c]);
@@ -38,15 +44,15 @@ impl Members {
     }
 }
 
-/// Means of the clusters into `centroids` (`k × columns`), and their weights; the first `frozen`
-/// keep their centroid, and so does a cluster of no weight. Sums run in f64 over points in index
-/// order: the same bits whatever the threads.
+/// Means of the clusters into `centroids` (`k × columns`), and the weights of all; a cluster that is
+/// not `wanted` keeps its centroid, and so does one of no weight. Sums run in f64 over points in
+/// index order: the same bits whatever the threads.
 pub(crate) fn means(
     points: Matrix<'_>,
     isa: Isa,
     weights: Option<&[f32]>,
     members: &Members,
-    frozen: usize,
+    wanted: &[bool],
     centroids: &mut [f32],
 ) -> Vec<f64> {
     centroids
@@ -61,7 +67,7 @@ pub(crate) fn means(
                     None => members.len() as f64,
                     Some(w) => members.iter().map(|i| f64::from(w[*i as usize])).sum(),
                 };
-                if weight > 0.0 && c >= frozen {
+                if weight > 0.0 && wanted[c] {
                     sums.fill(0.0);
                     match weights {
                         None => kernel::add_rows(isa, points, from, count, sums),
@@ -86,16 +92,14 @@ fn add_weighted(points: Matrix<'_>, weights: &[f32], members: &[u32], sums: &mut
     }
 }
 
-/// Scales each centroid to length 1; one of zeros stays.
-pub(crate) fn normalise(centroids: &mut [f32], cols: usize) {
-    for centroid in centroids.chunks_exact_mut(cols) {
-        let square: f64 = centroid.iter().map(|x| (*x as f64).powi(2)).sum();
-        if square > 0.0 {
-            let scale = square.sqrt().recip();
-            centroid
-                .iter_mut()
-                .for_each(|x| *x = (*x as f64 * scale) as f32);
-        }
+/// Scales a centroid to length 1; one of zeros stays.
+pub(crate) fn normalise(centroid: &mut [f32]) {
+    let square: f64 = centroid.iter().map(|x| (*x as f64).powi(2)).sum();
+    if square > 0.0 {
+        let scale = square.sqrt().recip();
+        centroid
+            .iter_mut()
+            .for_each(|x| *x = (*x as f64 * scale) as f32);
     }
 }
 
@@ -109,19 +113,19 @@ mod tests {
         let matrix = Matrix::new(&points, 3, 2).expect("the right length");
         let mut members = Members::default();
         members.sort(&[2, 0, 2], 3);
-        let of = |weights, frozen| {
+        let of = |weights, wanted: [bool; 3]| {
             let mut centroids = [7.0; 6];
             let isa = Isa::Portable;
-            let sizes = means(matrix, isa, weights, &members, frozen, &mut centroids);
+            let sizes = means(matrix, isa, weights, &members, &wanted, &mut centroids);
             (centroids, sizes)
         };
-        let (centroids, sizes) = of(None, 0);
+        let (centroids, sizes) = of(None, [true; 3]);
         assert_eq!(sizes, [1.0, 0.0, 2.0]);
         assert_eq!(centroids, [2.0, 20.0, 7.0, 7.0, 3.5, 35.0]);
-        let (centroids, sizes) = of(Some(&[3.0, 0.0, 1.0]), 0);
+        let (centroids, sizes) = of(Some(&[3.0, 0.0, 1.0]), [true; 3]);
         assert_eq!(sizes, [0.0, 0.0, 4.0]);
         assert_eq!(centroids, [7.0, 7.0, 7.0, 7.0, 2.25, 22.5]);
-        let (centroids, _) = of(None, 1);
+        let (centroids, _) = of(None, [false, true, true]);
         assert_eq!(centroids, [7.0, 7.0, 7.0, 7.0, 3.5, 35.0]);
     }
 }

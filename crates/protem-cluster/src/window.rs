@@ -158,7 +158,7 @@ mod tests {
                 labels: &mut labels,
                 scratch: &mut Scratch::default(),
             };
-            task.pass(&centroids.groups, None, &mut |part| {
+            task.pass(0..centroids.groups.len(), None, &mut |part| {
                 for lane in 0..part.count {
                     let i = part.point(lane);
                     let found = f64::from(part.best[part.part].0[lane]);

@@ -1,0 +1,190 @@
+//! What is known of a point from earlier iterations: its nearest groups, and bounds.
+
+use crate::centroids::Centroids;
+use crate::kernel::{self, LANES, Lanes, TOP};
+use crate::points::Points;
+use crate::span::{Part, Span};
+use crate::window::Window;
+use rayon::prelude::*;
+
+/// Groups of a list.
+const LISTED: usize = TOP - 1;
+
+/// What is known of a point.
+#[derive(Clone, Copy)]
+pub(super) struct Near {
+    /// The distance of every slow centroid that is in no group of the list is at least this.
+    rest: f32,
+    /// The same for the slow ones in each group of the list.
+    lower: [f32; LISTED],
+    groups: [u16; LISTED],
+}
+
+impl Near {
+    pub const NOTHING: Self = Self {
+        rest: 0.0,
+        lower: [0.0; LISTED],
+        groups: [0; LISTED],
+    };
+
+    pub fn rest(&self) -> f32 {
+        self.rest
+    }
+}
+
+/// The most that slow centroids moved.
+pub(super) struct Moved {
+    /// In each group.
+    pub of_group: Vec<f32>,
+    /// Anywhere.
+    pub slow: f32,
+}
+
+/// What turns scores into bounds.
+pub(super) struct Lists<'a> {
+    points: &'a Points<'a>,
+    window: Window,
+    squares: &'a [f32],
+    /// Groups of slow centroids; those of the fast ones follow.
+    regular: usize,
+    begin: usize,
+}
+
+impl<'a> Lists<'a> {
+    pub fn new(
+        points: &'a Points<'a>,
+        centroids: &Centroids,
+        squares: &'a [f32],
+        regular: usize,
+        begin: usize,
+    ) -> Self {
+        Self {
+            points,
+            window: centroids.pass.expect("packed centroids"),
+            squares,
+            regular,
+            begin,
+        }
+    }
+
+    /// New lists for the points of a part, from their best scores in all groups.
+    pub fn make(&self, part: &Part<'_>, nears: &mut [Near]) {
+        let top = part.top(self.regular);
+        for lane in 0..part.count {
+            let i = self.begin + part.point(lane);
+            let (error, norm) = self.points.rounding(i);
+            let window = self.window.of(error, norm);
+            // |x − c|² = |x'|² − 2S, and S is at most the score and half a window.
+            let square = self.squares[i];
+            let lower = |score: f32| {
+                let least = square * (1.0 - 1e-6) - 2.0 * score - window;
+                least.max(0.0).sqrt() * (1.0 - 1e-5)
+            };
+            nears[part.point(lane)] = Near {
+                rest: lower(top.scores[LISTED][lane]),
+                lower: std::array::from_fn(|j| lower(top.scores[j][lane])),
+                groups: std::array::from_fn(|j| top.groups[j][lane] as u16),
+            };
+        }
+    }
+
+    /// The scores that a group must reach to hold a centroid as near as a point's own; none does
+    /// for points that are compared with everything anyway.
+    fn reach(&self, part: &Part<'_>, nears: &[Near], distances: &[f32], columns: usize) -> Lanes {
+        let mut threshold = Lanes::all(f32::INFINITY);
+        for lane in 0..part.count {
+            let at = part.point(lane);
+            let distance = above(distances[at], columns);
+            if nears[at].rest <= distance {
+                continue;
+            }
+            let (error, norm) = self.points.rounding(self.begin + at);
+            let square = self.squares[self.begin + at] * (1.0 - 1e-6);
+            let score = (square - distance * distance * (1.0 + 1e-5)) / 2.0;
+            threshold.0[lane] = score - self.window.of(error, norm);
+        }
+        threshold
+    }
+}
+
+/// Labels and distances of a span for which they, and the lists, are those of the iteration before.
+///
+/// A point whose own centroid is nearer than every bound needs its own group scored again and
+/// nothing else; one for which the bound of the rest no longer tells enough is compared with
+/// everything, and gets a new list.
+pub(super) fn pruned_span(
+    mut task: Span<'_, '_>,
+    lists: &Lists<'_>,
+    moved: &Moved,
+    nears: &mut [Near],
+    distances: &mut [f32],
+) {
+    let columns = task.rows.cols();
+    task.measure(distances, |_, _| true);
+    let mut before = std::mem::take(&mut task.scratch.before);
+    let mut chosen = std::mem::take(&mut task.scratch.chosen);
+    let mut candidates = std::mem::take(&mut task.scratch.candidates);
+    before.clear();
+    before.extend_from_slice(task.labels);
+    chosen.clear();
+    candidates.clear();
+    for (i, near) in nears.iter_mut().enumerate() {
+        let own = task.centroids.places[before[i] as usize] as usize / LANES;
+        let distance = above(distances[i], columns);
+        near.rest = fall(near.rest, moved.slow);
+        if near.rest <= distance {
+            chosen.push(i as u32);
+            continue;
+        }
+        if own < lists.regular {
+            candidates.push((own as u32, i as u32));
+        }
+        for (group, lower) in near.groups.iter().zip(&mut near.lower) {
+            let at = usize::from(*group);
+            *lower = fall(*lower, moved.of_group[at]);
+            if *lower <= distance && at != own {
+                candidates.push((at as u32, i as u32));
+            }
+        }
+    }
+    let all = task.centroids.groups.len();
+    if lists.regular < all {
+        task.pass(lists.regular..all, None, &mut |part| {
+            let threshold = lists.reach(part, nears, distances, columns);
+            part.reaching(&threshold, |group, lane| {
+                candidates.push(((lists.regular + group) as u32, part.point(lane) as u32));
+            });
+        });
+    }
+    task.scratch.candidates = candidates;
+    task.compare(Some(&chosen), &mut |part| lists.make(part, nears));
+    task.score_again();
+    task.decide_ties();
+    task.measure(distances, |i, label| label != before[i]);
+    (task.scratch.before, task.scratch.chosen) = (before, chosen);
+}
+
+/// A bound after a movement.
+#[inline]
+fn fall(bound: f32, movement: f32) -> f32 {
+    let left = bound - movement;
+    left - left.abs() * 1e-6
+}
+
+/// A distance in f64 that rounds as a square to this f32, or more: sums of `columns` terms, of
+/// which some may have been too small for f32.
+#[inline]
+pub(super) fn above(square: f32, columns: usize) -> f32 {
+    let relative = 1.0 + 1e-5 + columns as f32 * 1e-8;
+    square.sqrt() * relative + 1e-18 * (1.0 + columns as f32)
+}
+
+/// `|x'|²` of each point, or less.
+pub(super) fn squares(points: &Points<'_>) -> Vec<f32> {
+    let of = |i: usize| {
+        let sums = kernel::moved_sums(points.isa, points.rows.row(i), &points.origin);
+        (sums.true_square * (1.0 - 1e-6)) as f32
+    };
+    let n = points.rows.rows();
+    (0..n).into_par_iter().with_min_len(1024).map(of).collect()
+}
