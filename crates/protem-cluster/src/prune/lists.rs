@@ -181,9 +181,12 @@ pub(super) fn above(square: f32, columns: usize) -> f32 {
 
 /// `|x'|²` of each point, or less.
 pub(super) fn squares(points: &Points<'_>) -> Vec<f32> {
+    // 16 sums of a difference's square each, and a sum of these; what underflows is lost.
+    let roundings = points.rows.cols().div_ceil(LANES) + 2 * LANES;
+    let least = (1.0 - roundings as f64 * f64::from(f32::EPSILON)).max(0.0) as f32;
     let of = |i: usize| {
-        let sums = kernel::moved_sums(points.isa, points.rows.row(i), &points.origin);
-        (sums.true_square * (1.0 - 1e-6)) as f32
+        let square = kernel::distance(points.isa, points.rows.row(i), &points.origin);
+        square * least
     };
     let n = points.rows.rows();
     (0..n).into_par_iter().with_min_len(1024).map(of).collect()
