@@ -88,7 +88,8 @@ impl<'a> Lloyd<'a> {
         for iteration in 0..self.kmeans.iterations {
             let begun = Instant::now();
             let before = run.objective;
-            run.objective = self.assign(&run.centroids)?;
+            let to_follow = self.kmeans.iterations - iteration;
+            run.objective = self.assign(&run.centroids, to_follow)?;
             let (splits, imbalance) = self.update(&mut run.centroids, settled, &mut rng);
             let stats = IterationStats {
                 restart,
@@ -115,7 +116,7 @@ impl<'a> Lloyd<'a> {
 
     /// Labels and distances for the centroids of the last run.
     pub fn conclude(mut self, run: &Run) -> Result<(Vec<u32>, Vec<f32>), ClusterError> {
-        self.assign(&run.centroids)?;
+        self.assign(&run.centroids, 0)?;
         Ok((self.labels, self.distances))
     }
 
@@ -135,14 +136,15 @@ impl<'a> Lloyd<'a> {
         wanted
     }
 
-    /// Labels and distances; returns the objective.
-    fn assign(&mut self, centroids: &[f32]) -> Result<f64, ClusterError> {
+    /// Labels and distances; returns the objective. So many more assignments follow at most.
+    fn assign(&mut self, centroids: &[f32], to_follow: usize) -> Result<f64, ClusterError> {
         let view = Matrix::new(centroids, self.kmeans.k, self.points.rows.cols())?;
         self.threads.run(|| {
             let (labels, distances) = (&mut self.labels, &mut self.distances);
             if let Some(pruner) = &mut self.pruner {
                 labels.copy_from_slice(&self.labels_before);
-                pruner.assign(self.points, view, &mut self.groups, labels, distances);
+                let groups = &mut self.groups;
+                pruner.assign(self.points, view, to_follow, groups, labels, distances);
             } else {
                 self.groups.pack(view, self.points);
                 nearest(self.points, view, &self.groups, labels, distances);

@@ -5,8 +5,8 @@
 //! the end, which are compared densely with all points from then on, and bounds fall by the
 //! movement of the slow ones only. How many count as fast is chosen in each iteration, where the
 //! dense comparisons and those of points whose bounds no longer tell enough cost least together.
-//! Once an iteration would cost more than those since the lists were made did on average, it makes
-//! new lists.
+//! Once an iteration would cost more than those since the lists were made did on average, and enough
+//! are to come, it makes new lists.
 //!
 //! Bounds only leave out centroids that are certainly farther than the point's own, so labels and
 //! distances have the bits of a full comparison.
@@ -61,8 +61,9 @@ pub(crate) struct Pruner {
     fast: Vec<bool>,
     /// Iterations since lists were made, the one that made them included; 0 without lists.
     listed: usize,
-    /// What these cost together.
+    /// What these cost together, and what the first pruned one did.
     cost: f32,
+    first: f32,
     /// Iterations to wait before lists are made again, and how long the next time.
     wait: usize,
     patience: usize,
@@ -87,6 +88,7 @@ impl Default for Pruner {
             fast: Vec::new(),
             listed: 0,
             cost: 0.0,
+            first: 0.0,
             wait: 0,
             patience: 1,
         }
@@ -104,11 +106,12 @@ impl Pruner {
     }
 
     /// Labels and distances for centroids `rows`; both must be those of the iteration before,
-    /// except in the first one.
+    /// except in the first one. So many more are to follow at most.
     pub fn assign(
         &mut self,
         points: &Points<'_>,
         rows: Matrix<'_>,
+        to_follow: usize,
         centroids: &mut Centroids,
         labels: &mut [u32],
         distances: &mut [f32],
@@ -118,14 +121,14 @@ impl Pruner {
         let pays = (self.fewest..=MOST).contains(&count) && enough;
         let moved = match self.listed {
             0 => None,
-            _ => self.plan(points, rows, labels),
+            _ => self.plan(points, rows, to_follow, labels),
         };
         if let Some(moved) = moved {
             centroids.arrange(self.layout(), rows.rows(), points.isa);
             centroids.pack(rows, points);
             self.pruned(points, rows, centroids, &moved, labels, distances);
             self.patience = 1;
-        } else if pays && self.iteration >= FULL && self.wait == 0 {
+        } else if pays && self.iteration >= FULL && self.wait == 0 && to_follow > 0 {
             centroids.arrange(alike(rows, points.isa), rows.rows(), points.isa);
             centroids.pack(rows, points);
             self.list(points, rows, centroids, labels, distances);
@@ -200,7 +203,13 @@ impl Pruner {
 
     /// Chooses which centroids count as fast; nothing if new lists or a full comparison are the
     /// cheaper way.
-    fn plan(&mut self, points: &Points<'_>, rows: Matrix<'_>, labels: &[u32]) -> Option<Moved> {
+    fn plan(
+        &mut self,
+        points: &Points<'_>,
+        rows: Matrix<'_>,
+        to_follow: usize,
+        labels: &[u32],
+    ) -> Option<Moved> {
         let movement = self.movement(rows);
         let mut slow: Vec<u32> = (0..rows.rows() as u32)
             .filter(|c| !self.fast[*c as usize])
@@ -211,8 +220,7 @@ impl Pruner {
         });
         let most = |faster: usize| slow.get(faster).map_or(0.0, |c| movement[*c as usize]);
         let plan = self.cheapest(&self.gaps(points, rows, labels), slow.len(), most)?;
-        let average = self.cost / self.listed as f32;
-        if plan.cost > average || plan.cost > WORTH * (self.regular() as f32 + FULL_COST) {
+        if self.ends(plan.cost, to_follow) {
             if self.listed == 1 {
                 // Too much moves still.
                 self.wait = self.patience;
@@ -220,6 +228,9 @@ impl Pruner {
             }
             self.listed = 0;
             return None;
+        }
+        if self.listed == 1 {
+            self.first = plan.cost;
         }
         self.listed += 1;
         self.cost += plan.cost;
@@ -238,6 +249,17 @@ impl Pruner {
                 .collect(),
             slow: most(plan.faster),
         })
+    }
+
+    /// Whether an iteration of that cost is better a full one.
+    fn ends(&self, cost: f32, to_follow: usize) -> bool {
+        let regular = self.regular() as f32;
+        if self.listed == 1 || to_follow == 0 {
+            return cost > WORTH * (regular + FULL_COST);
+        }
+        let average = self.cost / self.listed as f32;
+        let to_follow = to_follow as f32;
+        cost > average && cost * (to_follow + 1.0) > regular + LIST_COST + self.first * to_follow
     }
 
     /// Of several numbers of fast centroids the one that costs least, where `most(faster)` is the
@@ -378,7 +400,9 @@ mod tests {
                     *c += (step + far) * noise[(i + iteration as usize) % noise.len()];
                 }
                 let rows = Matrix::new(&centroids, k, d).expect("the right length");
-                pruner.assign(&packed, rows, &mut groups, &mut labels, &mut distances);
+                let to_follow = 11 - iteration as usize;
+                let places = (&mut labels[..], &mut distances[..]);
+                pruner.assign(&packed, rows, to_follow, &mut groups, places.0, places.1);
                 used += usize::from(pruner.listed > 1);
                 plain.pack(rows, &packed);
                 nearest(&packed, rows, &plain, &mut expected.0, &mut expected.1);
