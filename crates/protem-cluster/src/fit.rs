@@ -4,6 +4,7 @@ use crate::assign::assign_into;
 use crate::error::ClusterError;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
+use crate::settings::Device;
 use crate::threads::Threads;
 
 /// One iteration, as faiss reports it.
@@ -66,6 +67,8 @@ pub struct Fit {
     pub objective: f64,
     /// Every iteration of every restart, in order; none when there are as many clusters as points.
     pub iterations: Vec<IterationStats>,
+    /// What computed the iterations.
+    pub device: Device,
     /// What is unusual about this clustering.
     pub warnings: Vec<Warning>,
 }

@@ -1,6 +1,7 @@
 //! A clustering from beginning to end, as faiss's `Clustering` runs it.
 
 use crate::assign::nearest_in_blocks;
+use crate::backend::Cpu;
 use crate::centroids::Centroids;
 use crate::empty::{Choice, refill};
 use crate::error::ClusterError;
@@ -9,7 +10,7 @@ use crate::isa::Isa;
 use crate::lloyd::{Listener, Lloyd, objective};
 use crate::matrix::Matrix;
 use crate::points::Points;
-use crate::settings::{Empty, Init, KMeans};
+use crate::settings::{Device, Empty, Init, KMeans};
 use crate::span::nearest;
 use crate::threads::Threads;
 use std::ops::ControlFlow;
@@ -76,6 +77,22 @@ impl KMeans {
     /// As [`Self::fit`], before anything is computed; [`ClusterError::Clusters`] also for a `k` of
     /// zero.
     pub fn fit_many(&self, points: Matrix<'_>, ks: &[usize]) -> Result<Vec<Fit>, ClusterError> {
+        self.fit_many_with(points, ks, |_, _| ControlFlow::Continue(()))
+    }
+
+    /// As [`Self::fit_many`], calling `listener` on this thread after each iteration with the place
+    /// in `ks`. When it answers [`ControlFlow::Break`], that clustering ends as in
+    /// [`Self::fit_with`], and the others are made all the same: each of them asks again after its
+    /// first iteration.
+    ///
+    /// # Errors
+    /// As [`Self::fit_many`].
+    pub fn fit_many_with(
+        &self,
+        points: Matrix<'_>,
+        ks: &[usize],
+        mut listener: impl FnMut(usize, &IterationStats) -> ControlFlow<()>,
+    ) -> Result<Vec<Fit>, ClusterError> {
         let threads = Threads::new(self.threads)?;
         let each: Vec<Self> = ks
             .iter()
@@ -91,10 +108,11 @@ impl KMeans {
             return Ok(Vec::new());
         };
         let mut source = first.source(points, &threads)?;
-        let fit = |kmeans: &Self| {
-            kmeans.fit_source(&mut source, &threads, &mut |_| ControlFlow::Continue(()))
-        };
-        each.iter().map(fit).collect()
+        let each = each.iter().enumerate();
+        each.map(|(at, kmeans)| {
+            kmeans.fit_source(&mut source, &threads, &mut |stats| listener(at, stats))
+        })
+        .collect()
     }
 
     /// Points that are checked.
@@ -174,6 +192,7 @@ impl KMeans {
             sizes: Vec::new(),
             objective: 0.0,
             iterations,
+            device: self.device,
             warnings: self.warnings(n),
         };
         self.conclude(source, threads, &mut fit, known)?;
@@ -282,14 +301,18 @@ impl KMeans {
             Init::Given(values) if values.len() == self.k * points.rows.cols() => 1,
             _ => self.restarts,
         };
-        let mut lloyd = Lloyd::new(self, points, weights, threads);
-        let mut best = lloyd.run(0, iterations, listener)?;
+        let mut backend = match self.device {
+            Device::Cpu => Cpu::new(self, points, weights, threads),
+        };
+        let mut lloyd = Lloyd::new(self, points.rows, weights, &mut backend);
+        let begin = |restart| threads.run(|| self.beginning(points, weights, restart));
+        let mut best = lloyd.run(0, begin(0), iterations, listener)?;
         let mut last = true;
         for restart in 1..restarts {
             if best.stopped {
                 break;
             }
-            let run = lloyd.run(restart, iterations, listener)?;
+            let run = lloyd.run(restart, begin(restart), iterations, listener)?;
             last = run.objective < best.objective;
             if last {
                 best = run;

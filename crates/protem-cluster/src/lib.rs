@@ -22,6 +22,7 @@
 //! The crate knows nothing of where points come from.
 
 mod assign;
+mod backend;
 mod bf16;
 mod centroids;
 mod concentration;
@@ -54,7 +55,7 @@ pub use isa::Isa;
 pub use matrix::{Matrix, Rows};
 #[cfg(feature = "npy")]
 pub use npy::{Npy, NpyError};
-pub use settings::{Empty, Init, KMeans, KMeansBuilder};
+pub use settings::{Device, Empty, Init, KMeans, KMeansBuilder};
 
 /// The README's example is compiled and run.
 #[cfg(doctest)]

@@ -1,16 +1,12 @@
 //! Lloyd's iterations from one beginning.
 
-use crate::centroids::Centroids;
+use crate::backend::{Backend, Change, Update};
 use crate::empty::{Choice, refill, split};
 use crate::error::ClusterError;
 use crate::fit::IterationStats;
 use crate::matrix::Matrix;
-use crate::points::Points;
-use crate::prune::Pruner;
 use crate::settings::{Empty, Init, KMeans};
-use crate::span::nearest;
-use crate::threads::Threads;
-use crate::update::{Members, means, normalise};
+use crate::update::normalise;
 use rand_chacha::ChaCha8Rng;
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -31,14 +27,11 @@ pub(crate) struct Run {
 /// What restarts share: the points and memory.
 pub(crate) struct Lloyd<'a> {
     kmeans: &'a KMeans,
-    points: &'a Points<'a>,
+    rows: Matrix<'a>,
     weights: Option<&'a [f32]>,
-    threads: &'a Threads,
+    backend: &'a mut dyn Backend,
     /// The weight of all points.
     total: f64,
-    groups: Centroids,
-    pruner: Option<Pruner>,
-    members: Members,
     labels: Vec<u32>,
     labels_before: Vec<u32>,
     distances: Vec<f32>,
@@ -47,36 +40,33 @@ pub(crate) struct Lloyd<'a> {
 impl<'a> Lloyd<'a> {
     pub fn new(
         kmeans: &'a KMeans,
-        points: &'a Points<'a>,
+        rows: Matrix<'a>,
         weights: Option<&'a [f32]>,
-        threads: &'a Threads,
+        backend: &'a mut dyn Backend,
     ) -> Self {
-        let n = points.rows.rows();
+        let n = rows.rows();
         Self {
             kmeans,
-            points,
+            rows,
             weights,
-            threads,
+            backend,
             total: weights.map_or(n as f64, |w| w.iter().map(|w| f64::from(*w)).sum()),
-            groups: Centroids::default(),
-            pruner: kmeans.prune.then(Pruner::default),
-            members: Members::default(),
             labels: vec![0; n],
             labels_before: vec![0; n],
             distances: vec![0.0; n],
         }
     }
 
-    /// One restart; `iterations` grows by its iterations.
+    /// One restart, from `centroids`; `iterations` grows by its iterations.
     pub fn run(
         &mut self,
         restart: usize,
+        centroids: Vec<f32>,
         iterations: &mut Vec<IterationStats>,
         listener: &mut Listener<'_>,
     ) -> Result<Run, ClusterError> {
-        let begin = || self.kmeans.beginning(self.points, self.weights, restart);
         let mut run = Run {
-            centroids: self.threads.run(begin),
+            centroids,
             objective: f64::INFINITY,
             stopped: false,
         };
@@ -84,13 +74,13 @@ impl<'a> Lloyd<'a> {
         // Whether the centroids are the means of `labels_before`.
         let mut settled = false;
         let warm = matches!(self.kmeans.init, Init::Given(_));
-        self.pruner.iter_mut().for_each(|p| p.begin(warm));
+        self.backend.begin(warm);
         for iteration in 0..self.kmeans.iterations {
             let begun = Instant::now();
             let before = run.objective;
             let to_follow = self.kmeans.iterations - iteration;
             run.objective = self.assign(&run.centroids, to_follow)?;
-            let (splits, imbalance) = self.update(&mut run.centroids, settled, &mut rng);
+            let (splits, imbalance) = self.update(&mut run.centroids, settled, &mut rng)?;
             let stats = IterationStats {
                 restart,
                 iteration,
@@ -120,36 +110,12 @@ impl<'a> Lloyd<'a> {
         Ok((self.labels, self.distances))
     }
 
-    /// Which clusters need a new centroid: of settled ones, those with other members than before.
-    fn wanted(&self, settled: bool) -> Vec<bool> {
-        // A cluster of no weight, or one that fills an empty one, moves with the same members.
-        let keep = settled && self.weights.is_none() && !self.members.any_empty();
-        let mut wanted = vec![!keep; self.kmeans.k];
-        if keep {
-            let pairs = self.labels.iter().zip(&self.labels_before);
-            for (now, before) in pairs.filter(|(now, before)| now != before) {
-                wanted[*now as usize] = true;
-                wanted[*before as usize] = true;
-            }
-        }
-        wanted[..self.kmeans.frozen_rows(self.points.rows.cols())].fill(false);
-        wanted
-    }
-
     /// Labels and distances; returns the objective. So many more assignments follow at most.
     fn assign(&mut self, centroids: &[f32], to_follow: usize) -> Result<f64, ClusterError> {
-        let view = Matrix::new(centroids, self.kmeans.k, self.points.rows.cols())?;
-        self.threads.run(|| {
-            let (labels, distances) = (&mut self.labels, &mut self.distances);
-            if let Some(pruner) = &mut self.pruner {
-                labels.copy_from_slice(&self.labels_before);
-                let groups = &mut self.groups;
-                pruner.assign(self.points, view, to_follow, groups, labels, distances);
-            } else {
-                self.groups.pack(view, self.points);
-                nearest(self.points, view, &self.groups, labels, distances);
-            }
-        });
+        self.labels.copy_from_slice(&self.labels_before);
+        let (labels, distances) = (&mut self.labels, &mut self.distances);
+        self.backend
+            .assign(centroids, to_follow, labels, distances)?;
         Ok(objective(&self.distances, self.weights))
     }
 
@@ -160,16 +126,15 @@ impl<'a> Lloyd<'a> {
         centroids: &mut [f32],
         settled: bool,
         rng: &mut ChaCha8Rng,
-    ) -> (usize, f64) {
-        let (rows, isa) = (self.points.rows, self.points.isa);
-        let (k, cols) = (self.kmeans.k, rows.cols());
+    ) -> Result<(usize, f64), ClusterError> {
+        let (k, cols) = (self.kmeans.k, self.rows.cols());
         let frozen = self.kmeans.frozen_rows(cols);
-        self.members.sort(&self.labels, k);
-        let wanted = self.wanted(settled);
-        let (members, weights) = (&self.members, self.weights);
-        let mut sizes = self
-            .threads
-            .run(|| means(rows, isa, weights, members, &wanted, centroids));
+        let change = Change {
+            labels: &self.labels,
+            before: settled.then_some(&self.labels_before[..]),
+            frozen,
+        };
+        let Update { mut sizes, moved } = self.backend.update(&change, centroids)?;
         let squares: f64 = sizes.iter().map(|s| s.powi(2)).sum();
         let imbalance = squares * k as f64 / self.total.powi(2);
         let filled = match self.kmeans.empty {
@@ -179,7 +144,7 @@ impl<'a> Lloyd<'a> {
             }
             Empty::Farthest => {
                 let choice = Choice {
-                    points: rows,
+                    points: self.rows,
                     labels: &self.labels,
                     distances: &self.distances,
                     weights: self.weights,
@@ -188,11 +153,11 @@ impl<'a> Lloyd<'a> {
             }
         };
         if self.kmeans.spherical {
-            let centroids = centroids.chunks_exact_mut(cols).zip(&wanted);
-            let wanted = centroids.filter(|(_, wanted)| **wanted);
-            wanted.for_each(|(centroid, _)| normalise(centroid));
+            let centroids = centroids.chunks_exact_mut(cols).zip(&moved);
+            let moved = centroids.filter(|(_, moved)| **moved);
+            moved.for_each(|(centroid, _)| normalise(centroid));
         }
-        (filled, imbalance)
+        Ok((filled, imbalance))
     }
 }
 

@@ -34,6 +34,17 @@ pub enum Empty {
     Farthest,
 }
 
+/// What computes a clustering. Results have the same bits on all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[non_exhaustive]
+pub enum Device {
+    /// The processor, with the instructions of [`KMeans::isa`].
+    #[default]
+    Cpu,
+}
+
 /// Settings of a clustering, not yet checked. Defaults are faiss's, but for the iterations, which
 /// are PCL's; PCL also takes 5 restarts and at most 1000 points per centroid.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +69,7 @@ pub struct KMeans {
     pub(crate) weights: Option<Vec<f32>>,
     pub(crate) empty: Empty,
     pub(crate) prune: bool,
+    pub(crate) device: Device,
     pub(crate) threads: Option<usize>,
     pub(crate) isa: Option<Isa>,
 }
@@ -80,6 +92,7 @@ impl KMeans {
                 weights: None,
                 empty: Empty::Split,
                 prune: true,
+                device: Device::Cpu,
                 threads: None,
                 isa: None,
             },
@@ -179,6 +192,12 @@ impl KMeansBuilder {
     /// a cluster on, where it pays. The result has the same bits either way.
     pub fn prune(mut self, prune: bool) -> Self {
         self.kmeans.prune = prune;
+        self
+    }
+
+    /// What computes ([`Device::Cpu`], so far the only one).
+    pub fn device(mut self, device: Device) -> Self {
+        self.kmeans.device = device;
         self
     }
 

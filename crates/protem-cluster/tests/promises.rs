@@ -70,6 +70,29 @@ fn pruning_and_levels_change_no_bit() {
 }
 
 #[test]
+fn a_listener_hears_of_many_and_ends_one() {
+    let points = clustered(3000, 9, 50, 0.3, 1);
+    let matrix = Matrix::new(&points, 3000, 9).unwrap();
+    let of = |iterations| {
+        let settings = KMeans::builder(1).iterations(iterations);
+        settings.min_points_per_centroid(0).build().unwrap()
+    };
+    let mut heard = Vec::new();
+    let many = of(6).fit_many_with(matrix, &[30, 40], |at, stats| {
+        heard.push((at, stats.iteration));
+        match heard.last() {
+            Some((0, 1)) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    let many = many.unwrap();
+    assert_eq!(heard[..3], [(0, 0), (0, 1), (1, 0)]);
+    assert_eq!((many[0].iterations.len(), many[1].iterations.len()), (2, 6));
+    let single = of(2).fit_many(matrix, &[30]).unwrap();
+    assert_eq!(bits(&many[0]), bits(&single[0]));
+}
+
+#[test]
 fn many_are_what_single_ones_are() {
     let points = clustered(3000, 9, 50, 0.3, 1);
     let matrix = Matrix::new(&points, 3000, 9).unwrap();

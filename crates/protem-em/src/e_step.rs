@@ -7,6 +7,8 @@ use crate::settings::Plan;
 use candle_core::{Device, Tensor};
 use protem_cluster::{ConcentrationParams, Init, KMeans, Matrix, concentration};
 use protem_loss::Prototypes;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Settings of the E-step; see PCL §3.2 and the reference's `run_kmeans`.
 #[derive(Debug, Clone, PartialEq)]
@@ -134,12 +136,16 @@ pub fn e_step(
     seed: u64,
     previous: &[Clustering],
 ) -> Result<Vec<(Clustering, ClusteringReport)>, EmError> {
-    (0..config.clusters.len())
-        .map(|i| cluster(config, i, embeddings, dim, seed, previous.get(i)))
-        .collect()
+    let mut all = Vec::new();
+    for i in 0..config.clusters.len() {
+        let before = previous.get(i);
+        let stop = AtomicBool::new(false);
+        all.extend(cluster(config, i, embeddings, dim, seed, before, &stop)?);
+    }
+    Ok(all)
 }
 
-/// Clustering `i` of an E-step.
+/// Clustering `i` of an E-step; nothing if it was stopped.
 pub(crate) fn cluster(
     config: &EStepConfig,
     i: usize,
@@ -147,7 +153,8 @@ pub(crate) fn cluster(
     dim: usize,
     seed: u64,
     previous: Option<&Clustering>,
-) -> Result<(Clustering, ClusteringReport), EmError> {
+    stop: &AtomicBool,
+) -> Result<Option<(Clustering, ClusteringReport)>, EmError> {
     let begun = std::time::Instant::now();
     let points = Matrix::new(embeddings, embeddings.len() / dim, dim)?;
     let k = config.clusters[i];
@@ -160,7 +167,17 @@ pub(crate) fn cluster(
         .max_points_per_centroid(config.max_points_per_centroid)
         .init(warm.map_or(Init::Random, |c| Init::Given(c.centroids.clone())))
         .build()?;
-    let fit = kmeans.fit(points)?;
+    let mut stopped = false;
+    let fit = kmeans.fit_with(points, |_| {
+        stopped = stop.load(Ordering::Relaxed);
+        match stopped {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    })?;
+    if stopped {
+        return Ok(None);
+    }
     let distances: Vec<f32> = fit.distances.iter().map(|d| d.max(0.0).sqrt()).collect();
     let parameters = ConcentrationParams {
         temperature: config.temperature,
@@ -187,5 +204,5 @@ pub(crate) fn cluster(
         "clustered"
     );
     let clustering = Clustering::new(fit.labels, fit.centroids, phi, dim)?;
-    Ok((clustering, report))
+    Ok(Some((clustering, report)))
 }

@@ -17,6 +17,7 @@ use protem_loss::Queue;
 use protem_ops::Activation;
 use serde::Serialize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// Memory that follows from the plan, in bytes: everything but what a step works in.
@@ -255,7 +256,8 @@ fn e_step_seconds(plan: &Plan, key: &Encoder, largest: usize) -> Result<(f64, f6
         ..EStepConfig::of(plan)
     };
     let begun = Instant::now();
-    cluster(&config, 0, &sample, dim, plan.seed, None)?;
+    let stop = AtomicBool::new(false);
+    cluster(&config, 0, &sample, dim, plan.seed, None, &stop)?;
     // Two iterations, and the assignment at the end.
     let of_a_distance = begun.elapsed().as_secs_f64() / (3 * points * k) as f64;
     let e = &plan.e_step;

@@ -52,8 +52,11 @@ impl Trainer {
                 return Ok(false);
             }
             let previous = self.state.clusterings.get(i);
-            let (clustering, report) =
-                cluster(&config, i, &embeddings, dim, self.plan.seed, previous)?;
+            let seed = self.plan.seed;
+            let clustered = cluster(&config, i, &embeddings, dim, seed, previous, stop)?;
+            let Some((clustering, report)) = clustered else {
+                return Ok(false);
+            };
             clusterings.push(clustering);
             reports.push(report);
         }
