@@ -4,6 +4,7 @@ use crate::isa::Isa;
 use crate::kernel::{Halves, LANES, Lanes};
 use crate::matrix::Matrix;
 use crate::points::{Points, steps};
+use crate::span::Scratches;
 use crate::window::{Extent, Window};
 use rayon::prelude::*;
 
@@ -37,6 +38,8 @@ pub(crate) struct Centroids {
     pub pass: Option<Window>,
     /// Of scores in f32.
     pub exact: Option<Window>,
+    /// For who compares with them.
+    pub scratches: Scratches,
 }
 
 /// Where one group goes.

@@ -18,7 +18,7 @@ use crate::kernel::{self, LANES};
 use crate::matrix::Matrix;
 use crate::order::alike;
 use crate::points::Points;
-use crate::span::{Scratch, Span, length, nearest};
+use crate::span::{Span, length, nearest};
 use crate::window::round_up;
 use lists::{Lists, Moved, Near, above, pruned_span, squares};
 use rayon::prelude::*;
@@ -172,9 +172,9 @@ impl Pruner {
         let places = labels
             .par_chunks_mut(span)
             .zip(distances.par_chunks_mut(span));
-        nears.zip(places).enumerate().for_each_init(
-            Scratch::default,
-            |scratch, (at, (nears, (labels, distances)))| {
+        let tasks = nears.zip(places).enumerate();
+        tasks.for_each(|(at, (nears, (labels, distances)))| {
+            centroids.scratches.with(|scratch| {
                 let begin = at * span;
                 let mut task = Span {
                     points,
@@ -190,8 +190,8 @@ impl Pruner {
                 task.score_again();
                 task.decide_ties();
                 task.measure(distances, |_, _| true);
-            },
-        );
+            });
+        });
         self.listed = 1;
         self.cost = regular as f32 + LIST_COST;
     }
@@ -336,9 +336,9 @@ impl Pruner {
         let places = labels
             .par_chunks_mut(span)
             .zip(distances.par_chunks_mut(span));
-        nears.zip(places).enumerate().for_each_init(
-            Scratch::default,
-            |scratch, (at, (nears, (labels, distances)))| {
+        let tasks = nears.zip(places).enumerate();
+        tasks.for_each(|(at, (nears, (labels, distances)))| {
+            centroids.scratches.with(|scratch| {
                 let begin = at * span;
                 let task = Span {
                     points,
@@ -350,8 +350,8 @@ impl Pruner {
                 };
                 let lists = Lists::new(points, centroids, squares, regular, begin);
                 pruned_span(task, &lists, moved, nears, distances);
-            },
-        );
+            });
+        });
     }
 }
 

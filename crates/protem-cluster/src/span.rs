@@ -7,6 +7,7 @@ use crate::matrix::Matrix;
 use crate::points::Points;
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// A multiple of the strips of every level, 32 and 48.
 pub(crate) const STRIPS: usize = 96;
@@ -33,20 +34,22 @@ pub(crate) fn nearest(
         .par_chunks_mut(span)
         .zip(distances.par_chunks_mut(span))
         .enumerate()
-        .for_each_init(Scratch::default, |scratch, (at, (labels, distances))| {
-            let mut task = Span {
-                points,
-                rows,
-                centroids,
-                begin: at * span,
-                labels,
-                scratch,
-            };
-            task.scratch.candidates.clear();
-            task.compare(None, &mut |_| {});
-            task.score_again();
-            task.decide_ties();
-            task.measure(distances, |_, _| true);
+        .for_each(|(at, (labels, distances))| {
+            centroids.scratches.with(|scratch| {
+                let mut task = Span {
+                    points,
+                    rows,
+                    centroids,
+                    begin: at * span,
+                    labels,
+                    scratch,
+                };
+                task.scratch.candidates.clear();
+                task.compare(None, &mut |_| {});
+                task.score_again();
+                task.decide_ties();
+                task.measure(distances, |_, _| true);
+            });
         });
 }
 
@@ -80,6 +83,21 @@ pub(crate) struct Scratch {
     pub chosen: Vec<u32>,
     /// Labels before this iteration.
     pub before: Vec<u32>,
+}
+
+/// Memory of threads between their tasks.
+#[derive(Default)]
+pub(crate) struct Scratches(Mutex<Vec<Scratch>>);
+
+impl Scratches {
+    /// Does a task with memory of one before, if there is some.
+    pub fn with(&self, task: impl FnOnce(&mut Scratch)) {
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = kept().pop();
+        let mut scratch = last.unwrap_or_default();
+        task(&mut scratch);
+        kept().push(scratch);
+    }
 }
 
 /// The best centroid of a point so far, in f32.
