@@ -2,7 +2,7 @@
 
 use crate::centroids::{Centroids, NOBODY};
 use crate::isa::Isa;
-use crate::kernel::{self, LANES, Lanes, STRIP, TOGETHER};
+use crate::kernel::{self, LANES, Lanes, Leaders, STRIP, TOGETHER};
 use crate::matrix::Matrix;
 use crate::points::Points;
 use rayon::prelude::*;
@@ -46,7 +46,7 @@ pub(crate) fn nearest(
                 };
                 task.scratch.candidates.clear();
                 task.compare(None, &mut |_| {});
-                task.score_again();
+                task.score_again(false);
                 task.decide_ties();
                 task.measure(distances, |_, _| true);
             });
@@ -78,11 +78,13 @@ pub(crate) struct Scratch {
     sorted: Vec<u32>,
     ends: Vec<u32>,
     /// For each point of the span.
-    leads: Vec<Lead>,
+    pub leads: Vec<Lead>,
     /// Points of the span that need a comparison with all groups.
     pub chosen: Vec<u32>,
     /// Labels before this iteration.
     pub before: Vec<u32>,
+    /// Points of the span that ask for their own group.
+    pub asked: Vec<bool>,
 }
 
 /// Memory of threads between their tasks.
@@ -102,12 +104,14 @@ impl Scratches {
 
 /// The best centroid of a point so far, in f32.
 #[derive(Clone, Copy)]
-struct Lead {
+pub(crate) struct Lead {
     score: f32,
     /// Scores closer than this cannot be told apart.
     window: f32,
     /// Another centroid is as close as that.
     tied: bool,
+    /// The best score of the others in its group that are not.
+    next: f32,
     /// Of those tied, the least distance in f64.
     distance: f64,
 }
@@ -265,8 +269,9 @@ impl Span<'_, '_> {
         self.scratch.candidates = candidates;
     }
 
-    /// Scores the candidates in f32, group by group.
-    pub fn score_again(&mut self) {
+    /// Scores the candidates in f32, group by group; where leads are asked for [`Lead::others`], with
+    /// the scores `next` to the best.
+    pub fn score_again(&mut self, next: bool) {
         self.sort();
         self.lead();
         let columns = self.rows.cols();
@@ -288,11 +293,11 @@ impl Span<'_, '_> {
                 let windows = std::array::from_fn(|i| scratch.leads[point(i) as usize].window);
                 let isa = self.points.isa;
                 let first = &self.centroids.groups.first[group];
-                let found = kernel::leaders(isa, rows, windows, lines, first);
-                for (i, (score, mask)) in some.iter().zip(found) {
+                let found = kernel::leaders(isa, rows, windows, lines, first, next);
+                for (i, leaders) in some.iter().zip(found) {
                     let lead = &mut scratch.leads[*i as usize];
-                    if lead.take(score, mask) {
-                        let lane = mask.trailing_zeros() as usize;
+                    if lead.take(leaders) {
+                        let lane = leaders.close.trailing_zeros() as usize;
                         self.labels[*i as usize] = self.centroids.order[group * LANES + lane];
                     }
                 }
@@ -336,6 +341,7 @@ impl Span<'_, '_> {
                 score: f32::NEG_INFINITY,
                 window: window.of(0.0, whole),
                 tied: false,
+                next: f32::NEG_INFINITY,
                 distance: f64::INFINITY,
             }
         });
@@ -431,17 +437,25 @@ impl Lead {
     /// Whatever is within the window of the last lead leaves `tied` set: it was itself close to
     /// the lead when it came, or the lead was close to it.
     #[inline]
-    fn take(&mut self, score: f32, close: u16) -> bool {
+    fn take(&mut self, leaders: Leaders) -> bool {
+        let score = leaders.best;
         if score < self.score - self.window {
             return false;
         }
         let clear = score > self.score + self.window;
-        self.tied = !clear || close.count_ones() > 1;
+        self.tied = !clear || leaders.close.count_ones() > 1;
         let leads = score > self.score;
         if leads {
-            self.score = score;
+            (self.score, self.next) = (score, leaders.next);
         }
         leads
+    }
+
+    /// What every other centroid of the best one's group scores at most, and the window of that, if
+    /// any group was scored at all.
+    pub fn others(&self) -> Option<(f32, f32)> {
+        let next = if self.tied { f32::INFINITY } else { self.next };
+        (self.score > f32::NEG_INFINITY).then_some((next, self.window))
     }
 }
 

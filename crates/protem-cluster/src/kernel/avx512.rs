@@ -101,40 +101,73 @@ pub(super) fn leaders(
     windows: [f32; TOGETHER],
     group: &[Lanes],
     first: &Lanes,
+    next: bool,
 ) -> [Leaders; TOGETHER] {
     check();
     assert!(points.iter().all(|x| x.len() >= group.len()));
     // SAFETY: AVX-512 F is there, and each point has a value for each line of the group.
     let scores = unsafe { scores_of(points, group, first) };
     // SAFETY: AVX-512 F is there.
-    unsafe { leaders_of(scores, windows) }
+    unsafe { leaders_of(scores, windows, next) }
 }
 
-/// The maxima of four vectors are taken together: pairs of values side by side, then fours, then
-/// across the vector, after which every four lanes hold the four maxima.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn leaders_of(scores: [__m512; TOGETHER], windows: [f32; TOGETHER]) -> [Leaders; TOGETHER] {
-    let pd = |v| _mm512_castps_pd(v);
-    let pair = |a, b| _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-    let [low, high] = [pair(scores[0], scores[1]), pair(scores[2], scores[3])].map(pd);
-    let (even, odd) = (_mm512_unpacklo_pd(low, high), _mm512_unpackhi_pd(low, high));
-    let fours = _mm512_max_ps(_mm512_castpd_ps(even), _mm512_castpd_ps(odd));
-    let halves = _mm512_max_ps(fours, _mm512_shuffle_f32x4::<0x4e>(fours, fours));
-    let best = _mm512_max_ps(halves, _mm512_shuffle_f32x4::<0xb1>(halves, halves));
+fn leaders_of(
+    scores: [__m512; TOGETHER],
+    windows: [f32; TOGETHER],
+    next: bool,
+) -> [Leaders; TOGETHER] {
+    let best = maxima(scores);
     // SAFETY: four values.
     let windows = _mm512_broadcast_f32x4(unsafe { _mm_loadu_ps(windows.as_ptr()) });
     let least = _mm512_sub_ps(best, windows);
-    let masks = [
-        _mm512_cmp_ps_mask::<_CMP_GE_OQ>(scores[0], _mm512_permute_ps::<0x00>(least)),
-        _mm512_cmp_ps_mask::<_CMP_GE_OQ>(scores[1], _mm512_permute_ps::<0x55>(least)),
-        _mm512_cmp_ps_mask::<_CMP_GE_OQ>(scores[2], _mm512_permute_ps::<0xaa>(least)),
-        _mm512_cmp_ps_mask::<_CMP_GE_OQ>(scores[3], _mm512_permute_ps::<0xff>(least)),
+    let least = [
+        _mm512_permute_ps::<0x00>(least),
+        _mm512_permute_ps::<0x55>(least),
+        _mm512_permute_ps::<0xaa>(least),
+        _mm512_permute_ps::<0xff>(least),
     ];
-    let mut bests = [0.0f32; TOGETHER];
-    // SAFETY: four values.
-    unsafe { _mm_storeu_ps(bests.as_mut_ptr(), _mm512_castps512_ps128(best)) };
-    std::array::from_fn(|i| (bests[i], masks[i]))
+    let mut close = [0; TOGETHER];
+    for i in 0..TOGETHER {
+        close[i] = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(scores[i], least[i]);
+    }
+    let first_four = |values: __m512| {
+        let mut four = [0.0f32; TOGETHER];
+        // SAFETY: four values.
+        unsafe { _mm_storeu_ps(four.as_mut_ptr(), _mm512_castps512_ps128(values)) };
+        four
+    };
+    let best = first_four(best);
+    let next = if next {
+        let mut others = scores;
+        for (scores, close) in others.iter_mut().zip(close) {
+            let nothing = _mm512_set1_ps(f32::NEG_INFINITY);
+            *scores = _mm512_mask_mov_ps(*scores, close, nothing);
+        }
+        first_four(maxima(others))
+    } else {
+        best
+    };
+    std::array::from_fn(|i| Leaders {
+        best: best[i],
+        close: close[i],
+        next: next[i],
+    })
+}
+
+/// The maxima of four vectors, in each four lanes of the result: taken of pairs of values side by
+/// side, then of fours, then across the vector.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn maxima([a, b, c, d]: [__m512; TOGETHER]) -> __m512 {
+    let pd = |v| _mm512_castps_pd(v);
+    let pair = |a, b| _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    let (low, high) = (pd(pair(a, b)), pd(pair(c, d)));
+    let (even, odd) = (_mm512_unpacklo_pd(low, high), _mm512_unpackhi_pd(low, high));
+    let fours = _mm512_max_ps(_mm512_castpd_ps(even), _mm512_castpd_ps(odd));
+    let halves = _mm512_max_ps(fours, _mm512_shuffle_f32x4::<0x4e>(fours, fours));
+    _mm512_max_ps(halves, _mm512_shuffle_f32x4::<0xb1>(halves, halves))
 }
 
 /// # Safety

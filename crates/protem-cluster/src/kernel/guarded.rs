@@ -84,15 +84,20 @@ fn f32_kernels_stay_inside() {
                     [0.0; TOGETHER],
                     &lines[..columns],
                     &first.get()[0],
+                    true,
                 );
-                let expected = std::array::from_fn(|i| (expected(i + 3), u16::MAX));
+                let expected = std::array::from_fn(|i| Leaders {
+                    best: expected(i + 3),
+                    close: u16::MAX,
+                    next: f32::NEG_INFINITY,
+                });
                 assert_eq!(found, expected, "{isa:?}");
                 let best = best.get();
-                assert_eq!(highest(isa, best, 3, 2).0[4], expected[1].0);
+                assert_eq!(highest(isa, best, 3, 2).0[4], expected[1].best);
                 let mut hits = 0;
                 reaching(isa, best, 3, 1, &Lanes::all(-1.0), &mut |_, _| hits += 1);
                 assert_eq!(hits, groups);
-                assert_eq!(top(isa, best, 3, 0).scores[0][3], expected[0].0);
+                assert_eq!(top(isa, best, 3, 0).scores[0][3], expected[0].best);
             }
         }
     }

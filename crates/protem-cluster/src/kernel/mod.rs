@@ -118,10 +118,18 @@ pub(crate) fn transpose(isa: Isa, rows: &[&[f32]], lines: &mut [Lanes], parts: u
     }
 }
 
-/// What a group holds for a point: its best score, and the lanes within the point's window of it.
-pub(crate) type Leaders = (f32, u16);
+/// What a group holds for a point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Leaders {
+    /// The best score.
+    pub best: f32,
+    /// The lanes within the point's window of it.
+    pub close: u16,
+    /// The best score of the other lanes, if it is asked for; −∞ without any.
+    pub next: f32,
+}
 
-/// The leaders of one group for four points.
+/// The leaders of one group for four points, with the best scores next to them if `next`.
 ///
 /// # Panics
 /// If the level is not this machine's, or a point has not the group's columns.
@@ -132,13 +140,14 @@ pub(crate) fn leaders(
     windows: [f32; TOGETHER],
     group: &[Lanes],
     first: &Lanes,
+    next: bool,
 ) -> [Leaders; TOGETHER] {
     for point in points {
         assert_eq!(point.len(), group.len(), "a value per column");
     }
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Amx => avx512::leaders(points, windows, group, first),
+        Isa::Avx512 | Isa::Amx => avx512::leaders(points, windows, group, first, next),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => avx2::leaders(points, windows, group, first),
         _ => {

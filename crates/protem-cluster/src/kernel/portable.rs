@@ -70,13 +70,21 @@ pub(super) fn scores(point: &[f32], group: &[Lanes], first: &Lanes) -> Lanes {
     sums
 }
 
-/// The best of 16 scores, and the lanes within `window` of it.
+/// The leaders of 16 scores.
 pub(super) fn leaders(scores: &Lanes, window: f32) -> Leaders {
-    let best = scores.0.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let highest = |lanes: &[f32]| lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let best = highest(&scores.0);
     let least = best - window;
     let lanes = scores.0.iter().enumerate();
-    let mask = lanes.fold(0, |mask, (lane, s)| mask | u16::from(*s >= least) << lane);
-    (best, mask)
+    let close = lanes.fold(0, |mask, (lane, s)| mask | u16::from(*s >= least) << lane);
+    let others = scores
+        .0
+        .map(|s| if s >= least { f32::NEG_INFINITY } else { s });
+    Leaders {
+        best,
+        close,
+        next: highest(&others),
+    }
 }
 
 /// As [`super::highest`].

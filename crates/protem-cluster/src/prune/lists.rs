@@ -3,7 +3,7 @@
 use crate::centroids::Centroids;
 use crate::kernel::{self, LANES, Lanes, TOP};
 use crate::points::Points;
-use crate::span::{Part, Span};
+use crate::span::{Lead, Part, Span};
 use crate::window::Window;
 use rayon::prelude::*;
 
@@ -15,6 +15,8 @@ const LISTED: usize = TOP - 1;
 pub(super) struct Near {
     /// The distance of every slow centroid that is in no group of the list is at least this.
     rest: f32,
+    /// The same for the slow ones beside its own in the group of that.
+    own: f32,
     /// The same for the slow ones in each group of the list.
     lower: [f32; LISTED],
     groups: [u16; LISTED],
@@ -23,6 +25,7 @@ pub(super) struct Near {
 impl Near {
     pub const NOTHING: Self = Self {
         rest: 0.0,
+        own: 0.0,
         lower: [0.0; LISTED],
         groups: [0; LISTED],
     };
@@ -74,17 +77,29 @@ impl<'a> Lists<'a> {
             let i = self.begin + part.point(lane);
             let (error, norm) = self.points.rounding(i);
             let window = self.window.of(error, norm);
-            // |x − c|² = |x'|² − 2S, and S is at most the score and half a window.
-            let square = self.squares[i];
-            let lower = |score: f32| {
-                let least = square * (1.0 - 1e-6) - 2.0 * score - window;
-                least.max(0.0).sqrt() * (1.0 - 1e-5)
-            };
+            let lower = |score: f32| self.lower(i, score, window);
             nears[part.point(lane)] = Near {
                 rest: lower(top.scores[LISTED][lane]),
+                own: 0.0,
                 lower: std::array::from_fn(|j| lower(top.scores[j][lane])),
                 groups: std::array::from_fn(|j| top.groups[j][lane] as u16),
             };
+        }
+    }
+
+    /// The distance of point `i` from every centroid of at most this score, or less.
+    fn lower(&self, i: usize, score: f32, window: f32) -> f32 {
+        // |x − c|² = |x'|² − 2S, and S is at most the score and half a window.
+        let least = self.squares[i] * (1.0 - 1e-6) - 2.0 * score - window;
+        least.max(0.0).sqrt() * (1.0 - 1e-5)
+    }
+
+    /// New bounds in the own groups of the points that were scored.
+    pub fn make_own(&self, leads: &[Lead], nears: &mut [Near]) {
+        for (at, (lead, near)) in leads.iter().zip(nears).enumerate() {
+            if let Some((next, window)) = lead.others() {
+                near.own = self.lower(self.begin + at, next, window);
+            }
         }
     }
 
@@ -109,9 +124,9 @@ impl<'a> Lists<'a> {
 
 /// Labels and distances of a span for which they, and the lists, are those of the iteration before.
 ///
-/// A point whose own centroid is nearer than every bound needs its own group scored again and
-/// nothing else; one for which the bound of the rest no longer tells enough is compared with
-/// everything, and gets a new list.
+/// A point whose own centroid is nearer than every bound keeps its label. One for which the bound of
+/// the rest no longer tells enough is compared with everything, and gets a new list. For all others
+/// the groups in question are scored again, and its own with them.
 pub(super) fn pruned_span(
     mut task: Span<'_, '_>,
     lists: &Lists<'_>,
@@ -124,12 +139,16 @@ pub(super) fn pruned_span(
     let mut before = std::mem::take(&mut task.scratch.before);
     let mut chosen = std::mem::take(&mut task.scratch.chosen);
     let mut candidates = std::mem::take(&mut task.scratch.candidates);
+    let mut asked = std::mem::take(&mut task.scratch.asked);
     before.clear();
     before.extend_from_slice(task.labels);
     chosen.clear();
     candidates.clear();
+    asked.clear();
+    asked.resize(before.len(), false);
+    let own_group = |i: usize| task.centroids.places[before[i] as usize] as usize / LANES;
     for (i, near) in nears.iter_mut().enumerate() {
-        let own = task.centroids.places[before[i] as usize] as usize / LANES;
+        let own = own_group(i);
         let distance = above(distances[i], columns);
         near.rest = fall(near.rest, moved.slow);
         if near.rest <= distance {
@@ -137,31 +156,39 @@ pub(super) fn pruned_span(
             continue;
         }
         if own < lists.regular {
-            candidates.push((own as u32, i as u32));
+            near.own = fall(near.own, moved.of_group[own]);
+            asked[i] = near.own <= distance;
         }
         for (group, lower) in near.groups.iter().zip(&mut near.lower) {
             let at = usize::from(*group);
             *lower = fall(*lower, moved.of_group[at]);
             if *lower <= distance && at != own {
                 candidates.push((at as u32, i as u32));
+                asked[i] = true;
             }
         }
     }
-    let all = task.centroids.groups.len();
-    if lists.regular < all {
-        task.pass(lists.regular..all, None, &mut |part| {
+    let (regular, all) = (lists.regular, task.centroids.groups.len());
+    if regular < all {
+        task.pass(regular..all, None, &mut |part| {
             let threshold = lists.reach(part, nears, distances, columns);
             part.reaching(&threshold, |group, lane| {
-                candidates.push(((lists.regular + group) as u32, part.point(lane) as u32));
+                candidates.push(((regular + group) as u32, part.point(lane) as u32));
+                asked[part.point(lane)] = true;
             });
         });
     }
+    // The group of a fast centroid has been found by the pass.
+    let asking = (0..asked.len()).filter(|i| asked[*i] && own_group(*i) < regular);
+    candidates.extend(asking.map(|i| (own_group(i) as u32, i as u32)));
     task.scratch.candidates = candidates;
     task.compare(Some(&chosen), &mut |part| lists.make(part, nears));
-    task.score_again();
+    task.score_again(true);
     task.decide_ties();
+    lists.make_own(&task.scratch.leads, nears);
     task.measure(distances, |i, label| label != before[i]);
-    (task.scratch.before, task.scratch.chosen) = (before, chosen);
+    let scratch = task.scratch;
+    (scratch.before, scratch.chosen, scratch.asked) = (before, chosen, asked);
 }
 
 /// A bound after a movement.
