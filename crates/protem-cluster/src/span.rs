@@ -67,6 +67,8 @@ pub(crate) fn length(points: &Points<'_>, centroids: &Centroids, n: usize) -> us
 pub(crate) struct Scratch {
     /// Best scores, `[strip][group][part]`.
     best: Vec<Lanes>,
+    /// The best of these over the groups, `[strip][part]`.
+    highest: Vec<Lanes>,
     /// A transposed strip.
     strip: Vec<Lanes>,
     /// Tiles of chosen points.
@@ -132,6 +134,8 @@ pub(crate) struct Part<'p> {
     pub isa: Isa,
     /// `best[group · parts + part]`.
     pub best: &'p [Lanes],
+    /// The best of a point in all groups.
+    pub highest: &'p Lanes,
     pub parts: usize,
     pub part: usize,
     /// How many lanes are points.
@@ -171,6 +175,7 @@ impl Span<'_, '_> {
             if self.scratch.best.len() < needed {
                 self.scratch.best.resize(needed, Lanes::ZERO);
             }
+            self.scratch.highest.resize(strips * parts, Lanes::ZERO);
             match self.points.isa {
                 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
                 Isa::Amx => self.tiles(groups.clone(), chosen, first, end),
@@ -184,6 +189,7 @@ impl Span<'_, '_> {
                         visit(&Part {
                             isa: self.points.isa,
                             best,
+                            highest: &self.scratch.highest[at * parts + part],
                             parts,
                             part,
                             count: LANES.min(end - first),
@@ -221,6 +227,7 @@ impl Span<'_, '_> {
             &all.first_tiles[groups.start * LANES..groups.end * LANES],
             steps,
             &mut self.scratch.best[..count * groups.len() * 2],
+            &mut self.scratch.highest,
         );
     }
 
@@ -239,12 +246,16 @@ impl Span<'_, '_> {
         let starts = &all.first[groups];
         scratch.strip.resize(columns * (STRIP / LANES), Lanes::ZERO);
         let best = scratch.best.chunks_exact_mut(of_strip);
-        for (begin, best) in (first..end).step_by(STRIP).zip(best) {
+        let best = best.zip(scratch.highest.chunks_exact_mut(STRIP / LANES));
+        for (begin, (best, highest)) in (first..end).step_by(STRIP).zip(best) {
             let of_strip = begin..end.min(begin + STRIP);
             let place = |i: usize| self.begin + chosen.map_or(i, |c| c[i] as usize);
             self.points
                 .transpose(of_strip.map(place), &mut scratch.strip);
             kernel::best_of_groups(self.points.isa, &scratch.strip, lines, starts, best);
+            for (part, highest) in highest.iter_mut().enumerate() {
+                *highest = kernel::highest(self.points.isa, best, STRIP / LANES, part);
+            }
         }
     }
 
@@ -257,10 +268,9 @@ impl Span<'_, '_> {
             visit(part);
             // Lanes beyond the last point reach for nothing.
             let mut threshold = Lanes::all(f32::INFINITY);
-            let highest = kernel::highest(part.isa, part.best, part.parts, part.part);
             for lane in 0..part.count {
                 let (error, norm) = points.rounding(begin + part.point(lane));
-                threshold.0[lane] = highest.0[lane] - window.of(error, norm);
+                threshold.0[lane] = part.highest.0[lane] - window.of(error, norm);
             }
             part.reaching(&threshold, |group, lane| {
                 candidates.push((group as u32, part.point(lane) as u32));

@@ -12,7 +12,9 @@
 
 use super::{Halves, LANES, Lanes};
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, __m512, _mm512_set1_ps, _mm512_store_ps};
+use std::arch::x86_64::{
+    __cpuid_count, __m512, _mm512_load_ps, _mm512_max_ps, _mm512_set1_ps, _mm512_store_ps,
+};
 use std::sync::OnceLock;
 
 /// Points of a strip: two tiles.
@@ -107,7 +109,8 @@ struct Results([Lanes; 4 * ROWS]);
 
 /// For every strip of 32 points and every group of 16 centroids the best score of each point:
 /// `best[(strip · groups + group) · 2 + half]`. Points are strips of two blocks, centroids an even
-/// number of groups, of `steps` tiles each; `first` holds a tile per group.
+/// number of groups, of `steps` tiles each; `first` holds a tile per group. And the best of each
+/// point in all groups: `highest[strip · 2 + half]`.
 ///
 /// # Panics
 /// Where AMX is not usable, or if a slice has not the size that the others make it.
@@ -117,6 +120,7 @@ pub(crate) fn best_of_groups(
     first: &[Lanes],
     steps: usize,
     best: &mut [Lanes],
+    highest: &mut [Lanes],
 ) {
     let of_block = steps * ROWS;
     let groups = first.len() / ROWS;
@@ -126,12 +130,14 @@ pub(crate) fn best_of_groups(
     assert_eq!(centroids.len(), groups * of_block, "a row per centroid");
     assert_eq!(first.len(), groups * ROWS, "a tile per group");
     assert_eq!(best.len(), strips * groups * 2, "a result per group");
+    assert_eq!(highest.len(), strips * 2, "a line per half of a strip");
+    highest.fill(Lanes::all(f32::NEG_INFINITY));
     if best.is_empty() {
         return;
     }
     let tiles = Tiles::new();
     // SAFETY: AMX is usable, which includes AVX-512 F; the asserts are what `sweep` asks for.
-    unsafe { sweep(&tiles, points, centroids, first, steps, best) };
+    unsafe { sweep(&tiles, points, centroids, first, steps, best, highest) };
 }
 
 /// # Safety
@@ -144,6 +150,7 @@ unsafe fn sweep(
     first: &[Lanes],
     steps: usize,
     best: &mut [Lanes],
+    highest: &mut [Lanes],
 ) {
     let of_block = steps * ROWS;
     let groups = first.len() / ROWS;
@@ -153,8 +160,12 @@ unsafe fn sweep(
         const { Results([Lanes::ZERO; 4 * ROWS]) },
     ];
     let mut turn = 0;
-    // Where the maxima of the block before belong.
-    let mut pending: Option<usize> = None;
+    // Strip and group that the maxima of the block before belong to.
+    let mut pending: Option<(usize, usize)> = None;
+    let places = |(strip, group): (usize, usize)| {
+        let at = (strip * groups + group) * 2;
+        (at..at + 4, 2 * strip..2 * strip + 2)
+    };
     for begin in (0..groups).step_by(RESIDENT) {
         let end = groups.min(begin + RESIDENT);
         for strip in 0..strips {
@@ -176,27 +187,46 @@ unsafe fn sweep(
                 turn ^= 1;
                 // SAFETY: the block holds what `multiply` reads, AVX-512 F is the caller's word.
                 let maxima = unsafe { multiply(tiles, &block, steps, now, before) };
-                if let Some(at) = pending {
-                    store(&maxima, &mut best[at..at + 4]);
+                if let Some((of_groups, of_strip)) = pending.map(places) {
+                    store(&maxima, &mut best[of_groups], &mut highest[of_strip]);
                 }
-                pending = Some((strip * groups + group) * 2);
+                pending = Some((strip, group));
             }
         }
     }
-    if let Some(at) = pending {
+    if let Some((of_groups, of_strip)) = pending.map(places) {
         let last = &results[turn ^ 1].0;
-        for (tile, best) in last.chunks_exact(ROWS).zip(&mut best[at..at + 4]) {
-            *best = tile.iter().fold(tile[0], |a, b| a.max(b));
+        let mut maxima = [_mm512_set1_ps(f32::NEG_INFINITY); 4];
+        for (tile, maximum) in last.chunks_exact(ROWS).zip(&mut maxima) {
+            for row in tile {
+                *maximum = _mm512_max_ps(*maximum, load(row));
+            }
         }
+        store(&maxima, &mut best[of_groups], &mut highest[of_strip]);
     }
 }
 
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn store(maxima: &[__m512; 4], best: &mut [Lanes]) {
-    for (lanes, best) in maxima.iter().zip(best) {
-        // SAFETY: `Lanes` is 64 bytes on a boundary of 64.
-        unsafe { _mm512_store_ps(best.0.as_mut_ptr(), *lanes) };
+fn load(lanes: &Lanes) -> __m512 {
+    // SAFETY: `Lanes` is 64 bytes on a boundary of 64.
+    unsafe { _mm512_load_ps(lanes.0.as_ptr()) }
+}
+
+/// The maxima of two groups of centroids for two halves of a strip.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn store(maxima: &[__m512; 4], best: &mut [Lanes], highest: &mut [Lanes]) {
+    let write = |lanes: &mut Lanes, value| {
+        // SAFETY: as in `load`.
+        unsafe { _mm512_store_ps(lanes.0.as_mut_ptr(), value) }
+    };
+    for (maximum, best) in maxima.iter().zip(best) {
+        write(best, *maximum);
+    }
+    for (half, highest) in highest.iter_mut().enumerate() {
+        let of_groups = _mm512_max_ps(maxima[half], maxima[half + 2]);
+        write(highest, _mm512_max_ps(load(highest), of_groups));
     }
 }
 
