@@ -28,6 +28,25 @@ pub enum ReadError {
         /// Pixels allowed.
         limit: u64,
     },
+    /// More bytes than the limit.
+    #[error("is {bytes} bytes long, the limit is {limit}")]
+    TooManyBytes {
+        /// Bytes of the file or record.
+        bytes: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// A row of a table without an image in it.
+    #[error("its row holds no image bytes")]
+    NoBytes,
+    /// The part of a container that the image lies in is damaged.
+    #[error("its part of {container} is damaged: {reason}")]
+    Container {
+        /// File name of the container.
+        container: String,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 /// Why a set of images cannot be used.
@@ -43,6 +62,105 @@ pub enum DataError {
         folder: PathBuf,
         /// File extensions that were looked for.
         extensions: Vec<&'static str>,
+    },
+    /// Neither a file nor a folder, and no pattern that any file fits.
+    #[error("there is no folder or file {}", .0.display())]
+    Missing(PathBuf),
+    /// Something is there, but no kind of source that is known.
+    #[error("{} is none of the sets of images that are known: looked for {looked_for}; found {found}", path.display())]
+    Unrecognised {
+        /// What was named.
+        path: PathBuf,
+        /// What would have been recognised.
+        looked_for: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// A set of several splits, and none is named.
+    #[error("{what} has several splits ({}): name one, as in '{what}?split={}'", splits.join(", "), splits.first().map_or("", |s| s))]
+    WhichSplit {
+        /// The set, as it was named.
+        what: String,
+        /// Splits it has.
+        splits: Vec<String>,
+    },
+    /// A split that the set does not have.
+    #[error("{what} has no split {split} (it has {})", splits.join(", "))]
+    NoSplit {
+        /// The set.
+        what: String,
+        /// The split that was named.
+        split: String,
+        /// Splits it has.
+        splits: Vec<String>,
+    },
+    /// An option that the kind of source does not have, or a value it cannot have.
+    #[error("{what}: {option}={value} cannot be: {rule}")]
+    Option {
+        /// The source, as it was named.
+        what: String,
+        /// Name of the option.
+        option: String,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        rule: String,
+    },
+    /// A file that is needed cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A line of a list that cannot be understood.
+    #[error("line {line} of {}: {reason}", path.display())]
+    Line {
+        /// The list.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An image without a class where others have one.
+    #[error("{}: {image} has no class, and others have", path.display())]
+    NoClass {
+        /// The set.
+        path: PathBuf,
+        /// The image.
+        image: String,
+    },
+    /// Classes that cannot be.
+    #[error("classes of {}: {reason}", path.display())]
+    Classes {
+        /// The set.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A container whose structure is damaged: what lies behind the place cannot be found.
+    #[error("{} is damaged at byte {offset}: {reason}", path.display())]
+    Damaged {
+        /// The container.
+        path: PathBuf,
+        /// Where, in bytes from its beginning.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Larger than a source may be, so that a hostile file cannot take all memory.
+    #[error("{} has {size} {what}, the limit is {limit}", path.display())]
+    TooLarge {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is counted.
+        what: &'static str,
+        /// How many there are.
+        size: u64,
+        /// How many there may be.
+        limit: u64,
     },
     /// The file system refused.
     #[error("cannot list {}: {source}", path.display())]

@@ -1,16 +1,15 @@
 //! A folder of image files.
 
-use crate::decode::decode;
 use crate::error::{DataError, ReadError};
-use crate::source::Source;
+use crate::files::{Classes, EXTENSIONS, Files, is_image};
+use crate::labels::Labels;
+use crate::listing::{cached, keep};
+use crate::paths::Paths;
+use crate::source::{Encoded, Source};
+use crate::walk::Tree;
 use image::RgbImage;
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fs;
-use std::path::{Path, PathBuf};
-use walkdir::{DirEntry, WalkDir};
-
-const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff"];
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 
 /// All image files below a folder, at any depth, sorted by path.
 ///
@@ -18,116 +17,120 @@ const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif"
 /// the classes, in alphabetical order, and an image has the class of its top-level folder however
 /// deep it lies. Otherwise (a flat folder, say) there are none.
 #[derive(Debug, Clone)]
-pub struct Folder {
-    root: PathBuf,
-    /// Relative to the root.
-    files: Vec<PathBuf>,
-    labels: Vec<u32>,
-    classes: Vec<String>,
-}
+pub struct Folder(Files);
 
 impl Folder {
     /// Lists a folder without opening its files. Hidden files and folders are passed over, links
     /// are followed. A link to an image that is gone is listed: reading it fails, as that of any
     /// damaged image.
     ///
+    /// A long listing is kept in the user's cache folder (`$XDG_CACHE_HOME/protem`), and is taken
+    /// from there as long as no folder of the tree has changed.
+    ///
     /// # Errors
     /// No such folder; one that cannot be listed, such as a link that leads nowhere or back to a
     /// folder it lies in; one without images.
     pub fn open(root: &Path) -> Result<Self, DataError> {
+        Self::open_with(root, crate::listing::folder().as_deref())
+    }
+
+    /// The same with the folder that long listings are kept in; none are with `None`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(root: &Path, listings: Option<&Path>) -> Result<Self, DataError> {
         if !root.is_dir() {
             return Err(DataError::NoFolder(root.to_path_buf()));
         }
-        let mut files = list(root)?;
-        if files.is_empty() {
+        let paths = match cached(listings, root) {
+            Some(paths) => paths,
+            None => list(root, listings)?,
+        };
+        if paths.len() == 0 {
             return Err(DataError::NoImages {
                 folder: root.to_path_buf(),
                 extensions: EXTENSIONS.to_vec(),
             });
         }
-        files.sort();
-        let top = |file: &PathBuf| {
-            let mut parts = file.components();
-            let first = parts.next()?.as_os_str().to_string_lossy().into_owned();
-            parts.next().map(|_| first)
-        };
-        let folders: Option<Vec<String>> = files.iter().map(top).collect();
-        let classes: BTreeSet<&String> = folders.iter().flatten().collect();
-        let classes: Vec<String> = if classes.len() >= 2 {
-            classes.into_iter().cloned().collect()
-        } else {
-            Vec::new()
-        };
-        let labels = match (&folders, classes.is_empty()) {
-            (Some(folders), false) => folders
-                .iter()
-                .map(|f| classes.binary_search(f).expect("its own class") as u32)
-                .collect(),
-            _ => Vec::new(),
-        };
-        Ok(Self {
+        let files = Files {
+            classes: Classes::One(by_top_folder(&paths)),
+            paths,
             root: root.to_path_buf(),
-            files,
-            labels,
-            classes,
-        })
-    }
-}
-
-/// Image files below a folder, as paths relative to it, in no order.
-fn list(root: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
-    let seen = |entry: &DirEntry| entry.depth() == 0 || !hidden(entry.file_name());
-    let mut files = Vec::new();
-    for entry in WalkDir::new(root)
-        .follow_links(true)
-        .into_iter()
-        .filter_entry(seen)
-    {
-        let path = match entry {
-            Ok(entry) if entry.file_type().is_file() => entry.into_path(),
-            Ok(_) => continue,
-            Err(error) => match error.path() {
-                Some(path) if error.depth() > 0 && path.file_name().is_some_and(hidden) => continue,
-                Some(path) if is_image(path) && path.is_symlink() => path.to_path_buf(),
-                path => {
-                    return Err(DataError::List {
-                        path: path.unwrap_or(root).to_path_buf(),
-                        source: error.into(),
-                    });
-                }
-            },
+            what: format!("images of {}", root.display()),
         };
-        if is_image(&path) {
-            let below = path.strip_prefix(root).expect("it was listed below");
-            files.push(below.to_path_buf());
-        }
+        files.checked().map(Self)
     }
-    Ok(files)
+
+    pub(crate) fn into_files(self) -> Files {
+        self.0
+    }
 }
 
-fn is_image(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|e| EXTENSIONS.iter().any(|x| e.eq_ignore_ascii_case(x)))
+fn list(root: &Path, listings: Option<&Path>) -> Result<Paths, DataError> {
+    let begun = std::time::SystemTime::now();
+    let tree = Tree::list(root, &is_image).map_err(|refused| DataError::List {
+        path: refused.path,
+        source: refused.source,
+    })?;
+    let mut paths = Paths::default();
+    tree.files(|file| paths.push(file));
+    keep(listings, root, &tree, &paths, begun);
+    Ok(paths)
+}
+
+/// The class of each file is its top-level folder, where all have one and there are two.
+pub(crate) fn by_top_folder(paths: &Paths) -> Labels {
+    let mut seen: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    let mut of = Vec::with_capacity(paths.len());
+    for i in 0..paths.len() {
+        let path: PathBuf = paths.get(i);
+        let mut parts = path.components();
+        let (Some(Component::Normal(top)), Some(_)) = (parts.next(), parts.next()) else {
+            return Labels::default();
+        };
+        let next = seen.len() as u32;
+        let top = top.as_encoded_bytes();
+        let id = match seen.get(top) {
+            Some(id) => *id,
+            None => *seen.entry(top.to_vec()).or_insert(next),
+        };
+        of.push(id);
+    }
+    if seen.len() < 2 {
+        return Labels::default();
+    }
+    let mut rank = vec![0; seen.len()];
+    for (class, id) in seen.values().enumerate() {
+        rank[*id as usize] = class as u32;
+    }
+    of.iter_mut().for_each(|id| *id = rank[*id as usize]);
+    let name = |bytes: &Vec<u8>| crate::paths::path_of(bytes).display().to_string();
+    Labels {
+        of,
+        classes: seen.keys().map(name).collect(),
+    }
 }
 
 impl Source for Folder {
     fn len(&self) -> usize {
-        self.files.len()
+        self.0.len()
     }
     fn name(&self, index: usize) -> String {
-        self.files[index].display().to_string()
+        self.0.name(index)
     }
     fn label(&self, index: usize) -> Option<u32> {
-        self.labels.get(index).copied()
+        self.0.label(index)
     }
     fn classes(&self) -> &[String] {
-        &self.classes
+        self.0.classes()
     }
     fn read(&self, index: usize) -> Result<RgbImage, ReadError> {
-        decode(&fs::read(self.root.join(&self.files[index]))?)
+        self.0.read(index)
+    }
+    fn encoded(&self, index: usize) -> Result<Encoded, ReadError> {
+        self.0.encoded(index)
     }
     fn describe(&self) -> String {
-        format!("images of {}", self.root.display())
+        self.0.describe()
     }
 }

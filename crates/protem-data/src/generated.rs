@@ -49,7 +49,10 @@ pub struct GeneratedSpec {
     pub split: Split,
 }
 
-/// Textured shapes, each drawn when it is first read and then kept.
+/// Bytes of pixels above which a set is not kept, but drawn at every reading.
+const KEPT_BYTES: u64 = 1 << 30;
+
+/// Textured shapes, each drawn when it is first read and then kept, unless the set is above a GiB.
 #[derive(Debug)]
 pub struct Generated {
     spec: GeneratedSpec,
@@ -64,12 +67,13 @@ impl Generated {
             .iter()
             .map(|(name, ..)| (*name).to_owned())
             .collect();
+        let pixels = u64::from(spec.size) * u64::from(spec.size);
+        let bytes = (spec.images as u64).saturating_mul(3 * pixels);
+        let kept = if bytes <= KEPT_BYTES { spec.images } else { 0 };
         Self {
             spec,
             classes,
-            drawn: std::iter::repeat_with(OnceLock::new)
-                .take(spec.images)
-                .collect(),
+            drawn: std::iter::repeat_with(OnceLock::new).take(kept).collect(),
         }
     }
 }
@@ -94,7 +98,10 @@ impl Source for Generated {
             let (_, texture, outline) = CLASSES[index % CLASSES.len()];
             Picture::draw(&mut rng, texture, outline).render(self.spec.size)
         };
-        Ok(self.drawn[index].get_or_init(draw).clone())
+        Ok(match self.drawn.get(index) {
+            Some(kept) => kept.get_or_init(draw).clone(),
+            None => draw(),
+        })
     }
     fn describe(&self) -> String {
         format!("generated images (seed {})", self.spec.seed)

@@ -14,11 +14,20 @@ mod decode;
 mod draw;
 mod error;
 mod evaluation;
+mod files;
 mod folder;
 mod generated;
+mod labels;
+mod listing;
 mod loader;
+mod location;
 mod order;
+mod paths;
+mod shards;
 mod source;
+mod sources;
+mod storage;
+mod walk;
 
 pub mod ops;
 
@@ -29,8 +38,13 @@ pub use evaluation::Evaluation;
 pub use folder::Folder;
 pub use generated::{Generated, GeneratedSpec, Split};
 pub use loader::{StillBatch, StillLoader, ViewBatch, ViewLoader, ViewPlan};
+pub use location::{Kind, Location};
 pub use order::{epoch_order, split_held_out};
-pub use source::{Scan, Source, Subset, Unreadable, scan};
+pub use source::{Encoded, Labelling, Scan, Source, Subset, Unreadable, scan};
+pub use sources::open;
+pub use sources::parquet::Parquet;
+pub use sources::tar::Tar;
+pub use storage::{Storage, StorageReader};
 
 /// Mean of ImageNet's channels, of values between 0 and 1.
 pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];

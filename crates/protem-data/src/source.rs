@@ -1,10 +1,44 @@
 //! Where images come from.
 
+use crate::decode::decode;
 use crate::error::ReadError;
 use image::RgbImage;
 use rayon::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// An image as its source keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encoded {
+    /// The bytes of an image file.
+    File(Vec<u8>),
+    /// Pixels: the source has no files.
+    Pixels(RgbImage),
+}
+
+impl Encoded {
+    /// Its pixels.
+    ///
+    /// # Errors
+    /// Bytes that cannot be decoded.
+    pub fn decode(self) -> Result<RgbImage, ReadError> {
+        match self {
+            Self::File(bytes) => decode(&bytes),
+            Self::Pixels(image) => Ok(image),
+        }
+    }
+}
+
+/// How many classes an image has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Labelling {
+    /// None is known.
+    None,
+    /// One each.
+    One,
+    /// Any number.
+    Several,
+}
 
 /// A fixed list of images.
 pub trait Source: Send + Sync {
@@ -22,8 +56,22 @@ pub trait Source: Send + Sync {
     /// If `index` is not below [`Self::len`]; so do the methods below.
     fn name(&self, index: usize) -> String;
 
-    /// Class of image `index`, if the source has classes.
+    /// Class of image `index`, if each image of the source has one.
     fn label(&self, index: usize) -> Option<u32>;
+
+    /// All classes of image `index`, ascending.
+    fn labels(&self, index: usize) -> Vec<u32> {
+        self.label(index).into_iter().collect()
+    }
+
+    /// How many classes an image has: [`Self::label`] is known only where it is one.
+    fn labelling(&self) -> Labelling {
+        if self.classes().is_empty() {
+            Labelling::None
+        } else {
+            Labelling::One
+        }
+    }
 
     /// Names of the classes; empty without classes.
     fn classes(&self) -> &[String];
@@ -33,6 +81,14 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// An image that cannot be read.
     fn read(&self, index: usize) -> Result<RgbImage, ReadError>;
+
+    /// Image `index` as the source keeps it; [`Self::read`] is that, decoded.
+    ///
+    /// # Errors
+    /// Bytes that cannot be got. They are not decoded, so they may be no image.
+    fn encoded(&self, index: usize) -> Result<Encoded, ReadError> {
+        self.read(index).map(Encoded::Pixels)
+    }
 
     /// What it is, in a few words.
     fn describe(&self) -> String;
@@ -68,11 +124,20 @@ impl Source for Subset {
     fn label(&self, index: usize) -> Option<u32> {
         self.of.label(self.keep[index] as usize)
     }
+    fn labels(&self, index: usize) -> Vec<u32> {
+        self.of.labels(self.keep[index] as usize)
+    }
+    fn labelling(&self) -> Labelling {
+        self.of.labelling()
+    }
     fn classes(&self) -> &[String] {
         self.of.classes()
     }
     fn read(&self, index: usize) -> Result<RgbImage, ReadError> {
         self.of.read(self.keep[index] as usize)
+    }
+    fn encoded(&self, index: usize) -> Result<Encoded, ReadError> {
+        self.of.encoded(self.keep[index] as usize)
     }
     fn describe(&self) -> String {
         format!("{} of {}", self.keep.len(), self.of.describe())

@@ -1,0 +1,138 @@
+//! Classes from what a set says of each image: a number or a name.
+
+use std::collections::HashMap;
+
+/// Classes that a set may have: a hostile number must not make a table of billions of names.
+pub(crate) const MOST_CLASSES: u32 = 1_000_000;
+
+/// A class for each image, or for none.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Labels {
+    pub(crate) of: Vec<u32>,
+    pub(crate) classes: Vec<String>,
+}
+
+impl Labels {
+    pub(crate) fn get(&self, index: usize) -> Option<u32> {
+        self.of.get(index).copied()
+    }
+
+    /// Gives the classes names; too few are an error of the caller's set.
+    pub(crate) fn named(mut self, names: Vec<String>) -> Result<Self, String> {
+        let most = self.of.iter().max().map_or(0, |m| *m as usize + 1);
+        if names.len() < most {
+            return Err(format!(
+                "there are {} class names, and a label is {}",
+                names.len(),
+                most - 1
+            ));
+        }
+        self.classes = names;
+        Ok(self)
+    }
+
+    /// From numbers; the names are the numbers.
+    pub(crate) fn numbers(of: Vec<u32>) -> Result<Self, String> {
+        let most = of.iter().max().copied();
+        if most.is_some_and(|most| most >= MOST_CLASSES) {
+            return Err(format!(
+                "a label is {}, and there may be {MOST_CLASSES} classes",
+                most.unwrap_or_default()
+            ));
+        }
+        let classes = (0..most.map_or(0, |m| m + 1))
+            .map(|c| c.to_string())
+            .collect();
+        Ok(Self { of, classes })
+    }
+}
+
+/// Gathers what is said of each image. When all of it is numbers, they are the classes; otherwise
+/// the classes are the names in alphabetical order.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    seen: HashMap<String, u32>,
+    of: Vec<u32>,
+}
+
+impl Gathered {
+    pub(crate) fn push(&mut self, said: &str) {
+        let next = self.seen.len() as u32;
+        let id = match self.seen.get(said) {
+            Some(id) => *id,
+            None => *self.seen.entry(said.to_owned()).or_insert(next),
+        };
+        self.of.push(id);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    /// # Errors
+    /// Too many classes.
+    pub(crate) fn finish(self) -> Result<Labels, String> {
+        let count = self.seen.len();
+        let mut names = vec![String::new(); count];
+        for (name, id) in self.seen {
+            names[id as usize] = name;
+        }
+        let number = |name: &String| name.parse::<u32>().ok();
+        if let Some(numbers) = names.iter().map(number).collect::<Option<Vec<u32>>>() {
+            return Labels::numbers(self.of.iter().map(|id| numbers[*id as usize]).collect());
+        }
+        if count > MOST_CLASSES as usize {
+            return Err(format!(
+                "there are {count} classes, and {MOST_CLASSES} may be"
+            ));
+        }
+        let mut order: Vec<u32> = (0..count as u32).collect();
+        order.sort_by(|a, b| names[*a as usize].cmp(&names[*b as usize]));
+        let mut rank = vec![0; count];
+        for (class, id) in order.iter().enumerate() {
+            rank[*id as usize] = class as u32;
+        }
+        Ok(Labels {
+            of: self.of.iter().map(|id| rank[*id as usize]).collect(),
+            classes: order
+                .iter()
+                .map(|id| std::mem::take(&mut names[*id as usize]))
+                .collect(),
+        })
+    }
+}
+
+/// Names, one a line; empty lines at the end are none.
+pub(crate) fn names_of(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text);
+    let mut names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    while names.last().is_some_and(String::is_empty) {
+        names.pop();
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gathered(said: &[&str]) -> Labels {
+        let mut all = Gathered::default();
+        said.iter().for_each(|s| all.push(s));
+        all.finish().unwrap()
+    }
+
+    #[test]
+    fn numbers_are_classes_and_names_are_sorted() {
+        let labels = gathered(&["2", "0", "2"]);
+        assert_eq!(
+            (labels.of, labels.classes),
+            (vec![2, 0, 2], vec!["0".into(), "1".into(), "2".into()])
+        );
+        let labels = gathered(&["dog", "7", "cat", "dog"]);
+        assert_eq!(labels.of, [2, 0, 1, 2]);
+        assert_eq!(labels.classes, ["7", "cat", "dog"]);
+        assert!(Labels::numbers(vec![u32::MAX]).is_err());
+        assert!(Labels::numbers(vec![3]).unwrap().named(vec![]).is_err());
+    }
+}

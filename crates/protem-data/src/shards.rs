@@ -1,0 +1,151 @@
+//! Which files a pattern of shards names: `{000..012}`, `{a,b}`, `*`, `?`, `[…]`.
+
+use crate::error::DataError;
+use std::path::{Path, PathBuf};
+
+/// Files that a set may have.
+const MOST: usize = 100_000;
+
+/// Whether a name has characters of a pattern.
+pub(crate) fn is_pattern(path: &Path) -> bool {
+    path.to_str()
+        .is_some_and(|text| text.contains(['{', '*', '?', '[']))
+}
+
+/// The files a pattern names: those of braces in their order, each of which must be there; those
+/// that fit `*`, `?` and `[…]` in alphabetical order.
+///
+/// # Errors
+/// A file of braces that is not there, a pattern that no file fits or that cannot be read, one of
+/// more than 100 000 files.
+pub(crate) fn expand(pattern: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let text = pattern.to_str().unwrap_or_default();
+    let wrong = |rule: String| DataError::Option {
+        what: text.to_owned(),
+        option: "pattern".into(),
+        value: text.to_owned(),
+        rule,
+    };
+    let mut files = Vec::new();
+    for name in braces(text).map_err(wrong)? {
+        if !name.contains(['*', '?', '[']) {
+            let path = PathBuf::from(&name);
+            if !path.exists() {
+                return Err(DataError::Missing(path));
+            }
+            files.push(path);
+            continue;
+        }
+        let found = glob::glob(&name).map_err(|e| wrong(e.to_string()))?;
+        let before = files.len();
+        for path in found {
+            files.push(path.map_err(|e| DataError::List {
+                path: e.path().to_path_buf(),
+                source: e.into(),
+            })?);
+            if files.len() > MOST {
+                return Err(wrong(format!("it names more than {MOST} files")));
+            }
+        }
+        if files.len() == before {
+            return Err(DataError::Missing(name.into()));
+        }
+    }
+    Ok(files)
+}
+
+/// `a{1..3}b` is `a1b a2b a3b`; a range whose ends begin with a zero has numbers of that width.
+/// Without a closed brace of a range or a list, the text itself.
+fn braces(text: &str) -> Result<Vec<String>, String> {
+    let mut done = vec![String::new()];
+    let mut rest = text;
+    while let Some((before, inner, after)) = group(rest) {
+        let choices = choices(inner)?;
+        if done.len().saturating_mul(choices.len()) > MOST {
+            return Err(format!("it names more than {MOST} files"));
+        }
+        done = done
+            .iter()
+            .flat_map(|d| choices.iter().map(move |c| format!("{d}{before}{c}")))
+            .collect();
+        rest = after;
+    }
+    done.iter_mut().for_each(|name| name.push_str(rest));
+    Ok(done)
+}
+
+/// The first group of braces, with what stands before and behind it.
+fn group(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = text.split_once('{')?;
+    let (inner, after) = rest.split_once('}')?;
+    let chooses = inner.contains(',') || inner.contains("..");
+    (chooses && !inner.contains('{')).then_some((before, inner, after))
+}
+
+fn choices(inner: &str) -> Result<Vec<String>, String> {
+    let Some((first, last)) = inner.split_once("..") else {
+        return Ok(inner.split(',').map(str::to_owned).collect());
+    };
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let number = text.parse::<u64>().ok().filter(|_| digits);
+        number.ok_or_else(|| format!("{{{inner}}} is no range of numbers, as {{000..012}} is"))
+    };
+    let (from, to) = (number(first)?, number(last)?);
+    if to < from || to - from >= MOST as u64 {
+        return Err(format!(
+            "{{{inner}}} must go up, and to at most {MOST} files"
+        ));
+    }
+    let padded = first.starts_with('0') || last.starts_with('0');
+    let width = if padded {
+        first.len().max(last.len())
+    } else {
+        0
+    };
+    Ok((from..=to).map(|n| format!("{n:0width$}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn braces_are_ranges_and_lists() {
+        assert_eq!(
+            braces("a{08..10}.tar").unwrap(),
+            ["a08.tar", "a09.tar", "a10.tar"]
+        );
+        assert_eq!(braces("a{8..10}").unwrap(), ["a8", "a9", "a10"]);
+        assert_eq!(braces("{a,b}{0..1}").unwrap(), ["a0", "a1", "b0", "b1"]);
+        assert_eq!(braces("a{b}{").unwrap(), ["a{b}{"]);
+        for wrong in [
+            "{0..99999999999}",
+            "{3..1}",
+            "{a..c}",
+            "{0..9999}{0..9999}",
+            "{-1..2}",
+        ] {
+            assert!(braces(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn files_of_braces_must_be_there() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["s1.tar", "s0.tar", "s2.txt"] {
+            std::fs::write(root.path().join(name), "").unwrap();
+        }
+        let names = |pattern: &str| {
+            let found = expand(&root.path().join(pattern))?;
+            let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+            Ok::<_, DataError>(found.iter().map(name).collect::<Vec<_>>())
+        };
+        assert_eq!(names("*.tar").unwrap(), ["s0.tar", "s1.tar"]);
+        assert_eq!(names("s{0..1}.*").unwrap(), ["s0.tar", "s1.tar"]);
+        assert!(
+            matches!(names("s{0..2}.tar"), Err(DataError::Missing(p)) if p.ends_with("s2.tar"))
+        );
+        assert!(matches!(names("t*"), Err(DataError::Missing(_))));
+    }
+}

@@ -1,0 +1,18 @@
+//! The kinds of sources, and how one is recognised.
+
+mod cifar;
+mod idx;
+mod list;
+mod open;
+pub(crate) mod parquet;
+mod parquet_column;
+mod parquet_schema;
+mod pixels;
+mod places;
+mod splits;
+mod stl10;
+pub(crate) mod tar;
+mod tar_index;
+mod voc;
+
+pub use open::open;

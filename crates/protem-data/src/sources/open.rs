@@ -1,0 +1,259 @@
+//! From a name to a source.
+
+use super::parquet_schema::Columns;
+use super::{cifar, idx, list, parquet, places, splits, stl10, tar, voc};
+use crate::error::DataError;
+use crate::folder::Folder;
+use crate::generated::{Generated, GeneratedSpec, Split};
+use crate::location::{Kind, Location};
+use crate::shards::{expand, is_pattern};
+use crate::source::Source;
+use crate::storage::Storage;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a file is looked at for.
+const FILES: &str = "a tar archive (plain or gzip), a list of images (a path a line, with a label or without), an IDX file of images, a Parquet file";
+
+/// Opens images by a name: `[KIND:]PATH[?OPTION=VALUE]`. Without a kind it is recognised by what it
+/// holds; see [`Kind`] for the kinds.
+///
+/// # Errors
+/// Nothing there, or nothing that is recognised (with what was looked for and what was found); a
+/// set of several splits without one named; what the kind refuses.
+pub fn open(name: impl AsRef<OsStr>) -> Result<Arc<dyn Source>, DataError> {
+    let location = Location::parse(name);
+    let kind = match location.kind {
+        Some(kind) => kind,
+        None => recognise(&location.path)?,
+    };
+    open_as(kind, &location)
+}
+
+fn open_as(kind: Kind, location: &Location) -> Result<Arc<dyn Source>, DataError> {
+    let path = &location.path;
+    Ok(match kind {
+        Kind::Folder => {
+            location.only(&[])?;
+            Arc::new(Folder::open(path)?)
+        }
+        Kind::List => {
+            location.only(&[])?;
+            Arc::new(list::open(path)?)
+        }
+        Kind::Tar => {
+            location.only(&[])?;
+            Arc::new(tar::Tar::open(&shards(path, TAR)?)?)
+        }
+        Kind::Generated => Arc::new(generated(location)?),
+        Kind::Cifar10 => Arc::new(cifar::cifar10(location)?),
+        Kind::Cifar100 => Arc::new(cifar::cifar100(location)?),
+        Kind::Idx => Arc::new(idx::idx(location)?),
+        Kind::Stl10 => Arc::new(stl10::stl10(location)?),
+        Kind::Voc => Arc::new(voc::voc(location)?),
+        Kind::Imagenet => splits::imagenet(location)?,
+        Kind::Places => Arc::new(places::places(location)?),
+        Kind::Parquet => Arc::new(parquet_of(location)?),
+    })
+}
+
+/// Endings of tar shards.
+const TAR: &[&str] = &[".tar", ".tar.gz", ".tgz"];
+
+fn recognise(path: &Path) -> Result<Kind, DataError> {
+    if path.is_dir() {
+        return folder(path);
+    }
+    if path.is_file() {
+        return file(path);
+    }
+    if is_pattern(path) {
+        let files = expand(path)?;
+        return file(&files[0]);
+    }
+    Err(DataError::Missing(path.to_path_buf()))
+}
+
+fn file(path: &Path) -> Result<Kind, DataError> {
+    let opened = Storage::open(path)?;
+    if tar::is_tar(&opened) {
+        return Ok(Kind::Tar);
+    }
+    if parquet::is_parquet(&opened) {
+        return Ok(Kind::Parquet);
+    }
+    if idx::is_idx(&opened) {
+        return Ok(Kind::Idx);
+    }
+    let head = opened
+        .read(0, opened.len().min(1 << 12))
+        .unwrap_or_default();
+    if list::begins_list(&head) {
+        return Ok(Kind::List);
+    }
+    Err(DataError::Unrecognised {
+        path: path.to_path_buf(),
+        looked_for: FILES,
+        found: describe(&head, opened.len()),
+    })
+}
+
+/// The first bytes of a file, in words.
+fn describe(head: &[u8], len: u64) -> String {
+    if image::guess_format(head).is_ok() {
+        return "one image; name the folder it lies in".into();
+    }
+    let shown = &head[..head.len().min(40)];
+    let shown = shown.escape_ascii();
+    format!("{len} bytes that begin with \"{shown}\"")
+}
+
+fn folder(path: &Path) -> Result<Kind, DataError> {
+    let names = names(path)?;
+    let has = |test: &dyn Fn(&str) -> bool| names.iter().any(|name| test(name));
+    let ends =
+        |endings: &'static [&str]| move |name: &str| endings.iter().any(|e| name.ends_with(e));
+    let is_image = |name: &str| crate::files::is_image(Path::new(name));
+    let has_file = |file: &str| path.join(file).is_file();
+    let any = |files: &[&str]| files.iter().any(|file| has_file(file));
+    if any(&[
+        "data_batch_1.bin",
+        "test_batch.bin",
+        "cifar-10-batches-bin/data_batch_1.bin",
+    ]) {
+        return Ok(Kind::Cifar10);
+    }
+    if any(&[
+        "fine_label_names.txt",
+        "cifar-100-binary/fine_label_names.txt",
+    ]) {
+        return Ok(Kind::Cifar100);
+    }
+    if any(&[
+        "train_X.bin",
+        "test_X.bin",
+        "unlabeled_X.bin",
+        "stl10_binary/train_X.bin",
+    ]) {
+        return Ok(Kind::Stl10);
+    }
+    if has(&idx::is_images) {
+        return Ok(Kind::Idx);
+    }
+    if voc::is_voc(path) {
+        return Ok(Kind::Voc);
+    }
+    if places::is_places(path) {
+        return Ok(Kind::Places);
+    }
+    if splits::is_imagenet(path) {
+        return Ok(Kind::Imagenet);
+    }
+    let data = path.join("data");
+    let below = if data.is_dir() {
+        self::names(&data)?
+    } else {
+        Vec::new()
+    };
+    if names
+        .iter()
+        .chain(&below)
+        .any(|name| name.ends_with(".parquet"))
+    {
+        return Ok(Kind::Parquet);
+    }
+    if has(&ends(TAR)) && !has(&is_image) {
+        return Ok(Kind::Tar);
+    }
+    Ok(Kind::Folder)
+}
+
+/// Names of a folder's entries that are Unicode.
+pub(super) fn names(path: &Path) -> Result<Vec<String>, DataError> {
+    let refused = |source| DataError::List {
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(refused)? {
+        if let Ok(name) = entry.map_err(refused)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The shards that a file, a folder or a pattern names.
+fn shards(path: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
+    if path.is_file() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    if path.is_dir() {
+        let names = names(path)?.into_iter();
+        let shard =
+            |name: &String| !name.starts_with('.') && endings.iter().any(|e| name.ends_with(e));
+        let shards: Vec<PathBuf> = names.filter(shard).map(|name| path.join(name)).collect();
+        if shards.is_empty() {
+            return Err(DataError::Unrecognised {
+                path: path.to_path_buf(),
+                looked_for: "shards in it (.tar, .tar.gz, .tgz)",
+                found: "none".into(),
+            });
+        }
+        return Ok(shards);
+    }
+    if is_pattern(path) {
+        return expand(path);
+    }
+    Err(DataError::Missing(path.to_path_buf()))
+}
+
+fn parquet_of(location: &Location) -> Result<parquet::Parquet, DataError> {
+    location.only(&["split", "image", "label"])?;
+    let files = if location.path.is_dir() {
+        parquet::files_of(location)?
+    } else {
+        shards(&location.path, &[".parquet"])?
+    };
+    let asked = |option: &str| location.option(option).map(str::to_owned);
+    let columns = Columns {
+        image: asked("image"),
+        label: asked("label"),
+    };
+    parquet::Parquet::open_with(&files, &columns)
+}
+
+fn generated(location: &Location) -> Result<Generated, DataError> {
+    location.only(&["images", "size", "seed", "split"])?;
+    let number = |option: &str, or: u64, least: u64, most: u64| {
+        let Some(value) = location.option(option) else {
+            return Ok(or);
+        };
+        let number = value.parse().ok().filter(|n| (least..=most).contains(n));
+        number.ok_or_else(|| DataError::Option {
+            what: location.to_string(),
+            option: option.into(),
+            value: value.into(),
+            rule: format!("a number from {least} to {most}"),
+        })
+    };
+    let split = match location.option("split") {
+        None | Some("train") => Split::Train,
+        Some("test") => Split::Test,
+        Some(other) => {
+            return Err(DataError::NoSplit {
+                what: "generated".into(),
+                split: other.into(),
+                splits: vec!["train".into(), "test".into()],
+            });
+        }
+    };
+    Ok(Generated::new(GeneratedSpec {
+        seed: number("seed", 0, 0, u64::MAX)?,
+        images: number("images", 5000, 1, 10_000_000)? as usize,
+        size: number("size", 32, 1, 4096)? as u32,
+        split,
+    }))
+}

@@ -1,0 +1,439 @@
+//! Parquet shards with images in a column, as Hugging Face publishes them.
+//!
+//! What an image costs is a page (a megabyte, say, as most writers have it): pages before it are
+//! passed over by their headers, and the pages read last are kept, 128 MiB of them, so that a pass
+//! in order decompresses each once. Pages without compression, with Snappy, gzip and LZ4 are read.
+
+use super::parquet_column::{Block, Column, guarded};
+use super::parquet_schema::{self, Columns};
+use crate::error::{DataError, ReadError};
+use crate::files::check_count;
+use crate::labels::Labels;
+use crate::location::Location;
+use crate::source::{Encoded, Source};
+use crate::storage::{IMAGE_BYTES, Storage};
+use image::RgbImage;
+use parquet::file::metadata::ParquetMetaData;
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// Bytes of pages that are kept.
+const KEPT: usize = 128 << 20;
+/// Largest footer.
+const LARGEST_FOOTER: u64 = 64 << 20;
+
+/// The images of Parquet files: the rows, in the files' order.
+///
+/// The images' column is the one that the `huggingface` metadata calls an `Image`, or the first
+/// that is a struct with `bytes`, or a column of bytes called `image` or `img`; the option `image`
+/// names another. Labels come from the first `ClassLabel` of the metadata, whose names are the
+/// classes in the order of their numbers; without metadata, from a column of integers called
+/// `label`, `labels`, `fine_label`, `cls`, `class` or `target`, with numbers as names; the option
+/// `label` names another. Where every label is negative, as in tests without answers, there are
+/// none.
+pub struct Parquet {
+    shards: Vec<Shard>,
+    groups: Vec<Group>,
+    labels: Labels,
+    kept: Mutex<Kept>,
+    what: String,
+}
+
+struct Shard {
+    file: Storage,
+    images: Column,
+}
+
+/// A row group.
+struct Group {
+    shard: usize,
+    number: usize,
+    /// Number of its first image.
+    first: usize,
+    /// Row of its file that it begins at.
+    row: usize,
+    rows: usize,
+    /// First row of each page, and the number of rows behind them.
+    pages: OnceLock<Result<Vec<usize>, String>>,
+}
+
+impl Parquet {
+    /// Reads the footers and labels of files.
+    ///
+    /// # Errors
+    /// A file that cannot be read or whose structure is damaged, one without a column of images,
+    /// labels that are missing for some images.
+    pub fn open(files: &[PathBuf]) -> Result<Self, DataError> {
+        Self::open_with(files, &Columns::default())
+    }
+
+    pub(crate) fn open_with(files: &[PathBuf], columns: &Columns) -> Result<Self, DataError> {
+        let opened = files.iter().enumerate();
+        let opened = opened.map(|(i, file)| Storage::open_as(file, i));
+        Self::of_with(opened.collect::<Result<_, _>>()?, columns)
+    }
+
+    /// The same of files that may lie in memory.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn of(files: Vec<Storage>) -> Result<Self, DataError> {
+        Self::of_with(files, &Columns::default())
+    }
+
+    fn of_with(files: Vec<Storage>, columns: &Columns) -> Result<Self, DataError> {
+        let read: Vec<(Shard, Vec<usize>, Told)> = files
+            .into_par_iter()
+            .map(|file| shard(file, columns))
+            .collect::<Result<_, _>>()?;
+        let first = read
+            .first()
+            .map(|(shard, ..)| shard.file.path().to_path_buf());
+        let first = first.unwrap_or_default();
+        let what = match read.len() {
+            1 => format!("images of {}", first.display()),
+            n => format!("images of {n} shards from {} on", first.display()),
+        };
+        let (mut shards, mut groups, mut of) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut total, mut names) = (0, None);
+        for (shard, rows, told) in read {
+            let begin = total;
+            for (number, rows) in rows.into_iter().enumerate() {
+                groups.push(Group {
+                    shard: shards.len(),
+                    number,
+                    first: total,
+                    row: total - begin,
+                    rows,
+                    pages: OnceLock::new(),
+                });
+                total += rows;
+            }
+            of.extend(told.labels);
+            names = names.or(told.names);
+            shards.push(shard);
+        }
+        check_count(&first, total as u64)?;
+        if total == 0 {
+            return Err(DataError::NoImages {
+                folder: first,
+                extensions: vec!["rows of a Parquet file"],
+            });
+        }
+        Ok(Self {
+            labels: labels(&first, of, total, names)?,
+            shards,
+            groups,
+            kept: Mutex::new(Kept::default()),
+            what,
+        })
+    }
+
+    /// Row group and row within it of an image.
+    fn place(&self, index: usize) -> (usize, usize) {
+        assert!(index < self.len(), "index of an image");
+        // Of groups without rows, the one behind them.
+        let group = self.groups.partition_point(|g| g.first <= index) - 1;
+        (group, index - self.groups[group].first)
+    }
+
+    fn bytes(&self, index: usize) -> Result<Vec<u8>, ReadError> {
+        let (number, row) = self.place(index);
+        let group = &self.groups[number];
+        let shard = &self.shards[group.shard];
+        let damaged = |reason: String| ReadError::Container {
+            container: shard.file.file_name(),
+            reason,
+        };
+        let pages = group.pages.get_or_init(|| {
+            let pages = guarded(|| shard.images.pages(&shard.file, group.number));
+            pages.map_err(|e| e.to_string())
+        });
+        let pages = pages.as_ref().map_err(|e| damaged(e.clone()))?;
+        let page = pages.partition_point(|first| *first <= row);
+        let (Some(start), Some(end)) = (page.checked_sub(1).map(|p| pages[p]), pages.get(page))
+        else {
+            return Err(damaged(format!("it has no page with row {row}")));
+        };
+        let slot = lock(&self.kept).slot((number, page));
+        let block = slot.get_or_init(|| {
+            let block = guarded(|| {
+                shard
+                    .images
+                    .block(&shard.file, group.number, start, end - start)
+            });
+            block.map_err(|e| e.to_string())
+        });
+        let block = block.as_ref().map_err(|e| damaged(e.clone()))?;
+        lock(&self.kept).used((number, page), block.size());
+        match block.get(row - start) {
+            Some(bytes) if bytes.len() as u64 > IMAGE_BYTES => Err(ReadError::TooManyBytes {
+                bytes: bytes.len() as u64,
+                limit: IMAGE_BYTES,
+            }),
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => Err(ReadError::NoBytes),
+        }
+    }
+}
+
+/// What a shard tells of the classes.
+struct Told {
+    labels: Vec<i64>,
+    names: Option<Vec<String>>,
+}
+
+fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), DataError> {
+    let (metadata, offset) = footer(&file)?;
+    let refused = |reason: String| file.damaged(offset, reason);
+    let groups = metadata
+        .row_groups()
+        .iter()
+        .map(|g| usize::try_from(g.num_rows()));
+    let rows: Vec<usize> = groups
+        .collect::<Result<_, _>>()
+        .map_err(|e| refused(e.to_string()))?;
+    // An image takes a byte at least: a small file cannot declare billions.
+    let total = rows
+        .iter()
+        .try_fold(0usize, |sum, rows| sum.checked_add(*rows));
+    if total.is_none_or(|total| total as u64 > file.len()) {
+        return Err(refused(format!(
+            "it declares more rows than its {} bytes",
+            file.len()
+        )));
+    }
+    let found = parquet_schema::find(&metadata, columns).map_err(|reason| DataError::Unrecognised {
+        path: file.path().to_path_buf(),
+        looked_for: "a column of images: a struct with bytes, as Hugging Face writes them, or bytes called image or img; ?image=COLUMN names another",
+        found: reason,
+    })?;
+    let metadata = Arc::new(metadata);
+    let images = Column::new(metadata.clone(), found.image);
+    for group in 0..rows.len() {
+        // A compression that is not read, or places outside the file, are known here.
+        let read = guarded(|| images.check(&file, group));
+        read.map_err(|e| refused(format!("row group {group}: {e}")))?;
+    }
+    let mut labels = Vec::new();
+    if let Some(column) = found.label {
+        let column = Column::new(metadata, column);
+        for (group, rows) in rows.iter().enumerate() {
+            let read = guarded(|| column.integers(&file, group, *rows, &mut labels));
+            read.map_err(|e| refused(format!("labels of row group {group}: {e}")))?;
+        }
+    }
+    let told = Told {
+        labels,
+        names: found.names,
+    };
+    Ok((Shard { file, images }, rows, told))
+}
+
+/// The metadata of a file, and where it begins.
+fn footer(file: &Storage) -> Result<(ParquetMetaData, u64), DataError> {
+    const TAIL: u64 = 8;
+    let tail = file.len().checked_sub(TAIL).filter(|at| *at >= 4);
+    let tail = tail.and_then(|at| Some((at, file.read(at, TAIL).ok()?)));
+    let Some((at, tail)) = tail.filter(|(_, tail)| tail.ends_with(b"PAR1")) else {
+        return Err(file.damaged(file.len(), "it does not end as a Parquet file"));
+    };
+    let length = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
+    if length > LARGEST_FOOTER {
+        return Err(DataError::TooLarge {
+            path: file.path().to_path_buf(),
+            what: "bytes of footer",
+            size: length,
+            limit: LARGEST_FOOTER,
+        });
+    }
+    let Some(start) = at.checked_sub(length) else {
+        return Err(file.damaged(
+            at,
+            format!("a footer of {length} bytes is longer than the file"),
+        ));
+    };
+    let bytes = file.read(start, length).map_err(|source| DataError::Read {
+        path: file.path().to_path_buf(),
+        source,
+    })?;
+    let metadata =
+        guarded(|| Ok(parquet::file::metadata::ParquetMetaDataReader::decode_metadata(&bytes)?));
+    let metadata = metadata.map_err(|e| file.damaged(start, e.to_string()))?;
+    Ok((metadata, start))
+}
+
+/// Whether a file begins as Parquet.
+pub(crate) fn is_parquet(file: &Storage) -> bool {
+    file.read(0, 4).is_ok_and(|magic| magic == b"PAR1")
+}
+
+fn labels(
+    path: &Path,
+    of: Vec<i64>,
+    images: usize,
+    names: Option<Vec<String>>,
+) -> Result<Labels, DataError> {
+    if of.iter().all(|label| *label < 0) {
+        return Ok(Labels::default());
+    }
+    if let Some(row) = of.iter().position(|label| *label < 0) {
+        return Err(DataError::NoClass {
+            path: path.to_path_buf(),
+            image: format!("row {row}"),
+        });
+    }
+    let wrong = |reason: String| DataError::Classes {
+        path: path.to_path_buf(),
+        reason,
+    };
+    if of.len() != images {
+        return Err(wrong(format!("{} labels for {images} rows", of.len())));
+    }
+    let number =
+        |label: i64| u32::try_from(label).map_err(|_| wrong(format!("a label is {label}")));
+    let numbers = of.into_iter().map(number).collect::<Result<_, _>>()?;
+    let labels = Labels::numbers(numbers).map_err(wrong)?;
+    match names {
+        Some(names) => labels.named(names).map_err(wrong),
+        None => Ok(labels),
+    }
+}
+
+/// Pages read last.
+#[derive(Default)]
+struct Kept {
+    pages: HashMap<(usize, usize), Page>,
+    bytes: usize,
+    clock: u64,
+}
+
+struct Page {
+    slot: Slot,
+    bytes: usize,
+    used: u64,
+}
+
+/// A page that is read once, by the first who wants it, while others wait.
+type Slot = Arc<OnceLock<Result<Block, String>>>;
+
+impl Kept {
+    fn slot(&mut self, key: (usize, usize)) -> Slot {
+        self.clock += 1;
+        let page = self.pages.entry(key).or_insert_with(|| Page {
+            slot: Slot::default(),
+            bytes: 0,
+            used: 0,
+        });
+        page.used = self.clock;
+        page.slot.clone()
+    }
+
+    /// Accounts for a page that was read, and lets go those not used for longest.
+    fn used(&mut self, key: (usize, usize), bytes: usize) {
+        if let Some(page) = self.pages.get_mut(&key) {
+            self.bytes = self.bytes - page.bytes + bytes;
+            page.bytes = bytes;
+        }
+        while self.bytes > KEPT && self.pages.len() > 1 {
+            let oldest = self
+                .pages
+                .iter()
+                .filter(|(k, page)| **k != key && page.bytes > 0);
+            let Some(oldest) = oldest.min_by_key(|(_, page)| page.used).map(|(k, _)| *k) else {
+                return;
+            };
+            self.bytes -= self.pages.remove(&oldest).map_or(0, |page| page.bytes);
+        }
+    }
+}
+
+fn lock(kept: &Mutex<Kept>) -> std::sync::MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Parquet files of a folder, at most three levels below it, of the split that is named.
+pub(crate) fn files_of(location: &Location) -> Result<Vec<PathBuf>, DataError> {
+    let mut files = Vec::new();
+    let mut level = vec![location.path.clone()];
+    for _ in 0..4 {
+        let mut below = Vec::new();
+        for folder in &level {
+            for name in super::open::names(folder)? {
+                let path = folder.join(&name);
+                if name.starts_with('.') {
+                } else if name.ends_with(".parquet") {
+                    files.push(path);
+                } else if path.is_dir() {
+                    below.push(path);
+                }
+            }
+        }
+        level = below;
+    }
+    files.sort();
+    let split = |file: &PathBuf| split_of(file.strip_prefix(&location.path).unwrap_or(file));
+    let mut splits: Vec<String> = Vec::new();
+    for split in files.iter().filter_map(split) {
+        if !splits.contains(&split) {
+            splits.push(split);
+        }
+    }
+    if files.is_empty() {
+        return Err(DataError::Missing(location.path.join("*.parquet")));
+    }
+    if splits.is_empty() && location.option("split").is_none() {
+        return Ok(files);
+    }
+    let wanted = location.split(&splits)?;
+    files.retain(|file| split(file).as_ref() == Some(&wanted));
+    Ok(files)
+}
+
+/// The split a file's path tells: a word of `data/train-00000-of-00002.parquet`, or of
+/// `default/test/0000.parquet`.
+fn split_of(path: &Path) -> Option<String> {
+    const SPLITS: [&str; 8] = [
+        "train",
+        "training",
+        "validation",
+        "valid",
+        "val",
+        "test",
+        "unlabeled",
+        "unsupervised",
+    ];
+    let parts = path.iter().rev().filter_map(|part| part.to_str());
+    let words = parts.filter_map(|part| part.split(['-', '.', '_']).next());
+    let mut splits = words.filter(|word| SPLITS.contains(word));
+    splits.next().map(str::to_owned)
+}
+
+impl Source for Parquet {
+    fn len(&self) -> usize {
+        self.groups.last().map_or(0, |last| last.first + last.rows)
+    }
+    fn name(&self, index: usize) -> String {
+        let (number, row) = self.place(index);
+        let group = &self.groups[number];
+        let file = &self.shards[group.shard].file;
+        format!("{}:{}", file.file_name(), group.row + row)
+    }
+    fn label(&self, index: usize) -> Option<u32> {
+        self.labels.get(index)
+    }
+    fn classes(&self) -> &[String] {
+        &self.labels.classes
+    }
+    fn read(&self, index: usize) -> Result<RgbImage, ReadError> {
+        crate::decode(&self.bytes(index)?)
+    }
+    fn encoded(&self, index: usize) -> Result<Encoded, ReadError> {
+        self.bytes(index).map(Encoded::File)
+    }
+    fn describe(&self) -> String {
+        self.what.clone()
+    }
+}

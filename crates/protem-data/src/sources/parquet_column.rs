@@ -1,0 +1,227 @@
+//! One column of a Parquet file, read a page at a time.
+
+use crate::storage::{Storage, StorageReader};
+use bytes::Bytes;
+use parquet::column::page::PageReader;
+use parquet::column::reader::{ColumnReader, get_column_reader};
+use parquet::data_type::ByteArray;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::serialized_reader::SerializedPageReader;
+use std::io::BufReader;
+use std::sync::Arc;
+
+/// Values that are decoded at a time where the number of rows is only declared.
+const CHUNK: usize = 1 << 13;
+
+/// Why a column cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ColumnError {
+    #[error("{0}")]
+    Parquet(#[from] ParquetError),
+    #[error("{0}")]
+    Rows(String),
+    #[error("the reader panicked")]
+    Panic,
+}
+
+/// Does what may panic on bytes that no writer makes: one file must not end a run.
+pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, ColumnError>) -> Result<T, ColumnError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or(Err(ColumnError::Panic))
+}
+
+/// A column of a file.
+pub(crate) struct Column {
+    metadata: Arc<ParquetMetaData>,
+    leaf: usize,
+}
+
+/// Consecutive rows, of which some may hold nothing.
+pub(crate) struct Block(Vec<Option<ByteArray>>);
+
+impl Block {
+    pub(crate) fn get(&self, row: usize) -> Option<&[u8]> {
+        Some(self.0.get(row)?.as_ref()?.data())
+    }
+
+    /// Bytes in memory, one at least.
+    pub(crate) fn size(&self) -> usize {
+        let values = self.0.iter().flatten().map(ByteArray::len);
+        values.sum::<usize>() + 64 * self.0.len() + 1
+    }
+}
+
+impl Column {
+    pub(crate) fn new(metadata: Arc<ParquetMetaData>, leaf: usize) -> Self {
+        Self { metadata, leaf }
+    }
+
+    fn page_reader(
+        &self,
+        file: &Storage,
+        group: usize,
+    ) -> Result<SerializedPageReader<Chunks>, ColumnError> {
+        let group = self.metadata.row_group(group);
+        let rows = usize::try_from(group.num_rows()).unwrap_or(0);
+        let chunks = Arc::new(Chunks(file.clone()));
+        let column = group.column(self.leaf);
+        Ok(SerializedPageReader::new(chunks, column, rows, None)?)
+    }
+
+    /// Whether pages of a row group can be looked for.
+    pub(crate) fn check(&self, file: &Storage, group: usize) -> Result<(), ColumnError> {
+        self.page_reader(file, group)?;
+        let column = self.metadata.row_group(group).column(self.leaf);
+        let (start, length) = column.byte_range();
+        if start.checked_add(length).is_none_or(|end| end > file.len()) {
+            return Err(ColumnError::Rows(format!(
+                "its images lie at {start} and {length} bytes on, outside the file"
+            )));
+        }
+        Ok(())
+    }
+
+    fn reader(&self, file: &Storage, group: usize) -> Result<ColumnReader, ColumnError> {
+        let pages = Box::new(self.page_reader(file, group)?);
+        let described = self.metadata.file_metadata().schema_descr();
+        Ok(get_column_reader(described.column(self.leaf), pages))
+    }
+
+    /// First row of each page of a row group, by their headers alone, and the number of rows.
+    pub(crate) fn pages(&self, file: &Storage, group: usize) -> Result<Vec<usize>, ColumnError> {
+        let rows = usize::try_from(self.metadata.row_group(group).num_rows()).unwrap_or(0);
+        let mut pages = self.page_reader(file, group)?;
+        let (mut firsts, mut at) = (Vec::new(), 0usize);
+        while let Some(page) = pages.peek_next_page()? {
+            let held = if page.is_dict {
+                Some(0)
+            } else {
+                page.num_rows.or(page.num_levels)
+            };
+            let held = held.ok_or_else(|| ColumnError::Rows("a page of unknown rows".into()))?;
+            if held > 0 {
+                firsts.push(at);
+                at = at.saturating_add(held);
+            }
+            pages.skip_next_page()?;
+        }
+        if at != rows {
+            return Err(ColumnError::Rows(format!(
+                "pages of {at} rows in a group of {rows}"
+            )));
+        }
+        firsts.push(rows);
+        Ok(firsts)
+    }
+
+    /// Rows of a column of bytes.
+    pub(crate) fn block(
+        &self,
+        file: &Storage,
+        group: usize,
+        first: usize,
+        rows: usize,
+    ) -> Result<Block, ColumnError> {
+        let ColumnReader::ByteArrayColumnReader(mut reader) = self.reader(file, group)? else {
+            return Err(ColumnError::Rows("it is no column of bytes".into()));
+        };
+        let present = self.present();
+        let (mut levels, mut values) = (Vec::new(), Vec::new());
+        let skipped = reader.skip_records(first)?;
+        let (read, ..) = reader.read_records(rows, Some(&mut levels), None, &mut values)?;
+        if (skipped, read) != (first, rows) {
+            return Err(ColumnError::Rows(format!(
+                "it ends {read} rows behind row {first}"
+            )));
+        }
+        let mut values = values.into_iter();
+        if present == 0 {
+            return Ok(Block(values.map(Some).collect()));
+        }
+        let value = |level: &i16| {
+            if *level == present {
+                values.next()
+            } else {
+                None
+            }
+        };
+        Ok(Block(levels.iter().map(value).collect()))
+    }
+
+    /// The definition level of a value that is there.
+    fn present(&self) -> i16 {
+        let described = self.metadata.file_metadata().schema_descr();
+        described.column(self.leaf).max_def_level()
+    }
+
+    /// All rows of a column of integers; −1 where there is none.
+    pub(crate) fn integers(
+        &self,
+        file: &Storage,
+        group: usize,
+        rows: usize,
+        out: &mut Vec<i64>,
+    ) -> Result<(), ColumnError> {
+        let mut reader = self.reader(file, group)?;
+        let (present, end) = (self.present(), out.len() + rows);
+        while out.len() < end {
+            let most = CHUNK.min(end - out.len());
+            let mut levels = Vec::new();
+            let (read, values): (usize, Vec<i64>) = match &mut reader {
+                ColumnReader::Int32ColumnReader(reader) => {
+                    let mut values = Vec::new();
+                    let (read, ..) =
+                        reader.read_records(most, Some(&mut levels), None, &mut values)?;
+                    (read, values.into_iter().map(i64::from).collect())
+                }
+                ColumnReader::Int64ColumnReader(reader) => {
+                    let mut values = Vec::new();
+                    let (read, ..) =
+                        reader.read_records(most, Some(&mut levels), None, &mut values)?;
+                    (read, values)
+                }
+                _ => return Err(ColumnError::Rows("it is no column of integers".into())),
+            };
+            if read == 0 {
+                let missing = end - out.len();
+                return Err(ColumnError::Rows(format!(
+                    "{missing} of {rows} rows are missing"
+                )));
+            }
+            if present == 0 {
+                out.extend(values);
+            } else {
+                let mut values = values.into_iter();
+                let mut value = |level: &i16| (*level == present).then(|| values.next()).flatten();
+                out.extend(levels.iter().map(|level| value(level).unwrap_or(-1)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file as the page reader wants it: any place from any thread.
+struct Chunks(Storage);
+
+impl Length for Chunks {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl ChunkReader for Chunks {
+    type T = BufReader<StorageReader>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        // For page headers, which are short.
+        Ok(BufReader::with_capacity(256, self.0.reader(start)))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let bytes = self.0.read(start, length as u64);
+        Ok(bytes
+            .map_err(|e| ParquetError::External(Box::new(e)))?
+            .into())
+    }
+}

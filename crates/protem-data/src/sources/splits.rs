@@ -1,0 +1,161 @@
+//! Folders of splits, as ImageNet's: `train/` of class folders beside `val/`.
+
+use crate::error::DataError;
+use crate::files::{Classes, Files, is_image};
+use crate::folder::Folder;
+use crate::labels::{Gathered, Labels};
+use crate::location::Location;
+use crate::source::Source;
+use crate::storage::Storage;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Folders that are splits.
+const SPLITS: [&str; 5] = ["train", "val", "valid", "validation", "test"];
+/// Largest list of classes.
+const LARGEST: u64 = 1 << 30;
+
+/// A split's folder, with classes as any folder's. Of one without class folders, as ImageNet's
+/// `val/` is published, the classes are told by a list that lies beside it, above it or in it, if
+/// there is one: `val.txt` (a file name and a class a line; a number counts the class folders of
+/// `train/` in alphabetical order), `LOC_val_solution.csv`, or Tiny ImageNet's
+/// `val_annotations.txt`.
+///
+/// The path may also be that of the folder `ILSVRC/Data/CLS-LOC` lies in.
+pub(crate) fn imagenet(location: &Location) -> Result<Arc<dyn Source>, DataError> {
+    location.only(&["split"])?;
+    let root = root(&location.path);
+    let there = SPLITS.iter().filter(|split| root.join(split).is_dir());
+    let there: Vec<String> = there.map(|s| (*s).to_owned()).collect();
+    if there.is_empty() {
+        return Err(DataError::Missing(root.join("train")));
+    }
+    let split = location.split(&there)?;
+    let folder = Folder::open(&root.join(&split))?;
+    if folder.classes().is_empty()
+        && let Some((list, told)) = told(&root, &split)?
+    {
+        return Ok(Arc::new(flat(folder, &root, &list, &told)?));
+    }
+    Ok(Arc::new(folder))
+}
+
+/// Whether a folder holds `train` and another split.
+pub(crate) fn is_imagenet(folder: &Path) -> bool {
+    let root = root(folder);
+    root.join("train").is_dir() && SPLITS[1..].iter().any(|s| root.join(s).is_dir())
+}
+
+fn root(path: &Path) -> PathBuf {
+    let inner = ["ILSVRC/Data/CLS-LOC", "Data/CLS-LOC"].map(|inner| path.join(inner));
+    let found = inner.into_iter().find(|inner| inner.is_dir());
+    found.unwrap_or_else(|| path.to_path_buf())
+}
+
+/// What each file's class is called, by the file's name without its extension.
+type Told = HashMap<Vec<u8>, String>;
+
+/// The list of a split's classes, wherever it is published to lie.
+fn told(root: &Path, split: &str) -> Result<Option<(PathBuf, Told)>, DataError> {
+    let names = [
+        format!("{split}.txt"),
+        format!("{split}_annotations.txt"),
+        format!("LOC_{split}_solution.csv"),
+    ];
+    // ImageNet's list of validation images lies beside ILSVRC/.
+    let levels = if root.ends_with("CLS-LOC") { 4 } else { 1 };
+    let above = root.ancestors().take(levels).map(Path::to_path_buf);
+    for folder in std::iter::once(root.join(split)).chain(above) {
+        for name in &names {
+            let list = folder.join(name);
+            if list.is_file()
+                && let Some(told) = read(&list)?
+            {
+                return Ok(Some((list, told)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The first word of a line, up to a blank, tab or comma, is a file; the second is its class. None
+/// of a list without classes.
+fn read(list: &Path) -> Result<Option<Told>, DataError> {
+    let bytes = Storage::open(list)?.read_all("bytes", LARGEST)?;
+    let mut told = Told::new();
+    for line in bytes.split(|b| *b == b'\n') {
+        let mut words = line
+            .split(|b| b" \t,\r".contains(b))
+            .filter(|w| !w.is_empty());
+        let Some(file) = words.next() else { continue };
+        let Some(class) = words.next() else {
+            return Ok(None);
+        };
+        let class = String::from_utf8_lossy(class).into_owned();
+        told.insert(stem(&crate::paths::path_of(file)), class);
+    }
+    Ok(Some(told))
+}
+
+fn stem(path: &Path) -> Vec<u8> {
+    let name = if is_image(path) {
+        path.file_stem()
+    } else {
+        path.file_name()
+    };
+    name.unwrap_or_default().as_encoded_bytes().to_vec()
+}
+
+fn flat(folder: Folder, root: &Path, list: &Path, told: &Told) -> Result<Files, DataError> {
+    let mut files = folder.into_files();
+    let mut gathered = Gathered::default();
+    for i in 0..files.paths.len() {
+        let path = files.paths.get(i);
+        match told.get(&stem(&path)) {
+            Some(class) => gathered.push(class),
+            None => {
+                return Err(DataError::NoClass {
+                    path: list.to_path_buf(),
+                    image: path.display().to_string(),
+                });
+            }
+        }
+    }
+    let wrong = |reason| DataError::Classes {
+        path: list.to_path_buf(),
+        reason,
+    };
+    let labels = gathered.finish().map_err(wrong)?;
+    let labels = as_in_training(labels, &root.join("train")).map_err(wrong)?;
+    files.classes = Classes::One(labels);
+    Ok(files)
+}
+
+/// The classes of the training folder, in its order: numbers count them, names name them.
+fn as_in_training(labels: Labels, train: &Path) -> Result<Labels, String> {
+    let names = super::open::names(train).unwrap_or_default().into_iter();
+    let classes: Vec<String> = names
+        .filter(|n| !n.starts_with('.') && train.join(n).is_dir())
+        .collect();
+    if classes.len() < 2 {
+        return Ok(labels);
+    }
+    let numbered = labels
+        .classes
+        .iter()
+        .enumerate()
+        .all(|(i, c)| *c == i.to_string());
+    if numbered {
+        return labels.named(classes);
+    }
+    let place = |name: &String| match classes.binary_search(name) {
+        Ok(place) => Ok(place as u32),
+        Err(_) => Err(format!("{name} is no class folder of {}", train.display())),
+    };
+    let places: Vec<u32> = labels.classes.iter().map(place).collect::<Result<_, _>>()?;
+    Ok(Labels {
+        of: labels.of.iter().map(|c| places[*c as usize]).collect(),
+        classes,
+    })
+}

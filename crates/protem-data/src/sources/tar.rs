@@ -1,0 +1,282 @@
+//! Tar shards, read at any place through an index of their members.
+//!
+//! A gzip stream has no places: it is decompressed once when it is opened, into an unnamed
+//! temporary file in the user's cache folder (`$XDG_CACHE_HOME/protem`; the system's temporary
+//! folder if that cannot be written to) that is gone with the source. It may expand to 64 times its
+//! size, or 1 GiB if that is more.
+
+use super::tar_index::{Found, index};
+use crate::error::{DataError, ReadError};
+use crate::files::{EXTENSIONS, check_count};
+use crate::folder::by_top_folder;
+use crate::labels::{Gathered, Labels, names_of};
+use crate::listing::cache_folder;
+use crate::paths::{Paths, path_of};
+use crate::source::{Encoded, Source};
+use crate::storage::Storage;
+use flate2::read::MultiGzDecoder;
+use image::RgbImage;
+use rayon::prelude::*;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How many times its size a gzip shard may expand.
+const EXPANSION: u64 = 64;
+/// What any gzip shard may expand to.
+const SMALL: u64 = 1 << 30;
+
+/// The images of tar shards, plain or gzip, in the shards' order.
+///
+/// Classes are what `.cls` or `.json` members of the same key say (WebDataset: `0001.jpg`,
+/// `0001.cls`). When all are numbers, these are the classes, called by the lines of a
+/// `classnames.txt` in the shards' folder or the one above if there is one; otherwise they are
+/// names, in alphabetical order. Without such members, classes are the top-level folders, as in a
+/// [`crate::Folder`], below the folders that all members share. Hidden members and links are
+/// passed over.
+#[derive(Debug)]
+pub struct Tar {
+    shards: Vec<Storage>,
+    members: Vec<Member>,
+    names: Paths,
+    labels: Labels,
+    what: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    shard: u32,
+    offset: u64,
+    len: u64,
+}
+
+impl Tar {
+    /// Indexes files.
+    ///
+    /// # Errors
+    /// A file that cannot be read, one whose structure is damaged (named, with the place), shards
+    /// without an image, classes of some images only.
+    pub fn open(files: &[PathBuf]) -> Result<Self, DataError> {
+        let opened = files.iter().enumerate();
+        let shards = opened.map(|(i, file)| Storage::open_as(file, i));
+        Self::of(shards.collect::<Result<_, _>>()?)
+    }
+
+    /// Indexes shards that are files or lie in memory.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn of(shards: Vec<Storage>) -> Result<Self, DataError> {
+        let shards = expanded(shards)?;
+        let found: Vec<Vec<Found>> = shards.par_iter().map(index).collect::<Result<_, _>>()?;
+        let all: usize = found.iter().map(Vec::len).sum();
+        let first = shards.first().map_or(Path::new(""), Storage::path);
+        check_count(first, all as u64)?;
+        if all == 0 {
+            return Err(DataError::NoImages {
+                folder: first.to_path_buf(),
+                extensions: EXTENSIONS.to_vec(),
+            });
+        }
+        let names = shard_names(&shards);
+        let labels = labels(&shards, &found)?;
+        let (mut members, mut paths) = (Vec::with_capacity(all), Paths::default());
+        for (shard, images) in found.into_iter().enumerate() {
+            for image in images {
+                members.push(Member {
+                    shard: shard as u32,
+                    offset: image.offset,
+                    len: image.len,
+                });
+                paths.push(&names[shard].join(path_of(&image.path)));
+            }
+        }
+        let what = match &shards[..] {
+            [one] => format!("images of {}", one.path().display()),
+            more => format!(
+                "images of {} shards from {} on",
+                more.len(),
+                first.display()
+            ),
+        };
+        Ok(Self {
+            shards,
+            members,
+            names: paths,
+            labels,
+            what,
+        })
+    }
+
+    fn bytes(&self, index: usize) -> Result<Vec<u8>, ReadError> {
+        let Member { shard, offset, len } = self.members[index];
+        self.shards[shard as usize].read_image(offset, len)
+    }
+}
+
+/// Whether a file is a tar archive, or a gzip stream of one.
+pub(crate) fn is_tar(file: &Storage) -> bool {
+    let mut block = [0; 512];
+    let read = if file.is_gzip() {
+        MultiGzDecoder::new(BufReader::new(file.reader(0))).read_exact(&mut block)
+    } else {
+        file.read_into(0, &mut block)
+    };
+    let header = tar::Header::from_byte_slice(&block);
+    let sum: u32 = block[..148]
+        .iter()
+        .chain(&block[156..])
+        .map(|b| u32::from(*b))
+        .sum();
+    read.is_ok()
+        && header
+            .cksum()
+            .is_ok_and(|expected| expected == sum + 8 * 32)
+}
+
+/// Shards by their paths below the folder that all lie in.
+fn shard_names(shards: &[Storage]) -> Vec<PathBuf> {
+    let parent = |s: &Storage| s.path().parent().unwrap_or(Path::new("")).to_path_buf();
+    let mut shared = shards.first().map(parent).unwrap_or_default();
+    while !shards.iter().all(|s| s.path().starts_with(&shared)) && shared.pop() {}
+    let name = |s: &Storage| s.path().strip_prefix(&shared).unwrap_or(s.path()).into();
+    shards.iter().map(name).collect()
+}
+
+fn labels(shards: &[Storage], found: &[Vec<Found>]) -> Result<Labels, DataError> {
+    let images = || found.iter().flatten();
+    let path = shards[0].path();
+    if images().all(|image| image.said.is_none()) {
+        return Ok(by_top_folder(&below_shared_folders(found)));
+    }
+    let mut gathered = Gathered::default();
+    for image in images() {
+        match &image.said {
+            Some(said) => gathered.push(said),
+            None => {
+                return Err(DataError::NoClass {
+                    path: path.to_path_buf(),
+                    image: String::from_utf8_lossy(&image.path).into_owned(),
+                });
+            }
+        }
+    }
+    let wrong = |reason| DataError::Classes {
+        path: path.to_path_buf(),
+        reason,
+    };
+    let labels = gathered.finish().map_err(wrong)?;
+    let numbered = labels
+        .classes
+        .iter()
+        .enumerate()
+        .all(|(i, c)| *c == i.to_string());
+    let folders = [path.parent(), path.parent().and_then(Path::parent)];
+    for folder in folders.into_iter().flatten().filter(|_| numbered) {
+        let names = folder.join("classnames.txt");
+        if names.is_file() {
+            let names = Storage::open(&names)?.read_all("bytes", 1 << 26)?;
+            return labels.named(names_of(&names)).map_err(wrong);
+        }
+    }
+    Ok(labels)
+}
+
+/// The members' paths without the leading folders that all have.
+fn below_shared_folders(found: &[Vec<Found>]) -> Paths {
+    let mut images = found.iter().flatten();
+    let folder = |path: &[u8]| path.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
+    let mut shared: &[u8] = match images.next() {
+        Some(first) => &first.path[..folder(&first.path)],
+        None => &[],
+    };
+    for image in images {
+        while !image.path.starts_with(shared) {
+            shared = &shared[..folder(&shared[..shared.len() - 1])];
+        }
+    }
+    let mut paths = Paths::default();
+    for image in found.iter().flatten() {
+        paths.push(&path_of(&image.path[shared.len()..]));
+    }
+    paths
+}
+
+/// The shards, with gzip streams replaced by parts of one temporary file.
+fn expanded(shards: Vec<Storage>) -> Result<Vec<Storage>, DataError> {
+    if !shards.iter().any(Storage::is_gzip) {
+        return Ok(shards);
+    }
+    let first = shards.first().map_or(Path::new(""), Storage::path);
+    let (mut file, place) = temporary().map_err(|source| DataError::Read {
+        path: first.to_path_buf(),
+        source,
+    })?;
+    let mut parts = Vec::new();
+    let mut end = 0;
+    for shard in &shards {
+        if !shard.is_gzip() {
+            parts.push(None);
+            continue;
+        }
+        let limit = shard.len().saturating_mul(EXPANSION).max(SMALL);
+        let stream = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, shard.reader(0)));
+        let copied = io::copy(&mut stream.take(limit + 1), &mut file);
+        let copied = copied.map_err(|e| {
+            let reason = format!("it cannot be decompressed into {}: {e}", place.display());
+            shard.damaged(0, reason)
+        })?;
+        if copied > limit {
+            return Err(DataError::TooLarge {
+                path: shard.path().to_path_buf(),
+                what: "bytes when decompressed, or more",
+                size: copied,
+                limit,
+            });
+        }
+        parts.push(Some((end, copied)));
+        end += copied;
+    }
+    let file = Arc::new(file);
+    let place = |(shard, part): (Storage, Option<(u64, u64)>)| match part {
+        Some((start, len)) => Storage::part(file.clone(), start, len, shard.path().to_path_buf()),
+        None => shard,
+    };
+    Ok(shards.into_iter().zip(parts).map(place).collect())
+}
+
+/// A file without a name, and the folder it lies in.
+fn temporary() -> io::Result<(File, PathBuf)> {
+    if let Some(folder) = cache_folder()
+        && std::fs::create_dir_all(&folder).is_ok()
+        && let Ok(file) = tempfile::tempfile_in(&folder)
+    {
+        return Ok((file, folder));
+    }
+    Ok((tempfile::tempfile()?, std::env::temp_dir()))
+}
+
+impl Source for Tar {
+    fn len(&self) -> usize {
+        self.members.len()
+    }
+    fn name(&self, index: usize) -> String {
+        self.names.get(index).display().to_string()
+    }
+    fn label(&self, index: usize) -> Option<u32> {
+        self.labels.get(index)
+    }
+    fn classes(&self) -> &[String] {
+        &self.labels.classes
+    }
+    fn read(&self, index: usize) -> Result<RgbImage, ReadError> {
+        crate::decode(&self.bytes(index)?)
+    }
+    fn encoded(&self, index: usize) -> Result<Encoded, ReadError> {
+        self.bytes(index).map(Encoded::File)
+    }
+    fn describe(&self) -> String {
+        self.what.clone()
+    }
+}

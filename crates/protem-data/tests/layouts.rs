@@ -1,0 +1,218 @@
+//! Published layouts of folders: VOC's devkit, ImageNet's splits, Places' lists.
+
+mod made;
+
+use made::{names, photo, shared};
+use protem_data::{DataError, Labelling, Source, open};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let file = root.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        match *text {
+            "" => fs::write(file, photo(0)).unwrap(),
+            text => fs::write(file, text).unwrap(),
+        }
+    }
+    root
+}
+
+fn at(root: &tempfile::TempDir, rest: &str) -> String {
+    format!("{}{rest}", root.path().display())
+}
+
+fn labels(source: &dyn Source) -> Vec<Option<u32>> {
+    (0..source.len()).map(|i| source.label(i)).collect()
+}
+
+#[test]
+fn voc_images_have_several_classes_and_difficult_ones_none() {
+    let main = "VOC2007/ImageSets/Main";
+    let files = [
+        ("VOC2007/JPEGImages/000005.jpg", ""),
+        ("VOC2007/JPEGImages/000007.jpg", ""),
+        (&format!("{main}/trainval.txt"), "000005\n000007\n"),
+        (&format!("{main}/test.txt"), "000005\n"),
+        (
+            &format!("{main}/dog_trainval.txt"),
+            "000005  1\n000007  0\n",
+        ),
+        (
+            &format!("{main}/cat_trainval.txt"),
+            "000005  1\n000007 -1\n",
+        ),
+    ];
+    let root = root(&files);
+    let set = open(at(&root, "?split=trainval")).unwrap();
+    assert_eq!(
+        (set.classes(), set.labelling()),
+        (&["cat".to_owned(), "dog".into()][..], Labelling::Several)
+    );
+    assert_eq!([set.labels(0), set.labels(1)], [vec![0, 1], vec![]]);
+    assert_eq!(
+        (labels(&*set), names(&*set)[1].as_str()),
+        (vec![None, None], "JPEGImages/000007.jpg")
+    );
+    assert!(set.read(1).is_ok());
+    let test = open(at(&root, "/VOC2007?split=test")).unwrap();
+    assert_eq!((test.len(), test.labelling()), (1, Labelling::None));
+    assert!(
+        matches!(open(root.path()), Err(DataError::WhichSplit { splits, .. }) if splits == ["test", "trainval"])
+    );
+    assert!(matches!(
+        open(at(&root, "?split=test&year=2012")),
+        Err(DataError::Option { .. })
+    ));
+    fs::write(
+        root.path().join(main).join("cow_trainval.txt"),
+        "000009 1\n",
+    )
+    .unwrap();
+    assert!(matches!(
+        open(at(&root, "?split=trainval")),
+        Err(DataError::Line { line: 1, .. })
+    ));
+}
+
+/// The labels of the real devkit are those of its annotations, read here by their tags alone.
+#[test]
+fn the_real_devkit_agrees_with_its_annotations() {
+    let Some(archive) = shared("voc2007-lite-dev/VOCdevkit.tar") else {
+        return;
+    };
+    let root = tempfile::tempdir().unwrap();
+    tar::Archive::new(fs::File::open(archive).unwrap())
+        .unpack(root.path())
+        .unwrap();
+    let mut positives = BTreeMap::new();
+    for split in ["trainval", "test"] {
+        let set = open(at(&root, &format!("?split={split}"))).unwrap();
+        assert_eq!((set.len(), set.classes().len()), (800, 20));
+        for i in 0..set.len() {
+            let name = set
+                .name(i)
+                .replace("JPEGImages", "Annotations")
+                .replace(".jpg", ".xml");
+            let text =
+                fs::read_to_string(root.path().join("VOCdevkit/VOC2007").join(name)).unwrap();
+            let tag = |object: &str, tag: &str| {
+                let rest = object.split(&format!("<{tag}>")).nth(1).unwrap().to_owned();
+                rest.split('<').next().unwrap().trim().to_owned()
+            };
+            let objects = text.split("<object>").skip(1);
+            let easy = objects.filter(|object| tag(object, "difficult") == "0");
+            let expected: BTreeSet<String> = easy.map(|object| tag(object, "name")).collect();
+            let found = set
+                .labels(i)
+                .into_iter()
+                .map(|c| set.classes()[c as usize].clone());
+            assert_eq!(found.collect::<BTreeSet<_>>(), expected, "{}", set.name(i));
+            for class in expected {
+                *positives.entry((split, class)).or_insert(0) += 1;
+            }
+        }
+        assert!(set.read(0).is_ok());
+    }
+    // As the set's own table has them.
+    for (class, counts) in [
+        ("aeroplane", [32, 33]),
+        ("person", [326, 323]),
+        ("sheep", [17, 19]),
+    ] {
+        let found = ["trainval", "test"].map(|split| positives[&(split, class.to_owned())]);
+        assert_eq!(found, counts, "{class}");
+    }
+}
+
+#[test]
+fn imagenets_flat_validation_images_get_their_classes_from_a_list() {
+    let images = [
+        ("train/n02/x.JPEG", ""),
+        ("train/n01/y.JPEG", ""),
+        ("train/n03/z.JPEG", ""),
+        ("val/ILSVRC2012_val_1.JPEG", ""),
+        ("val/ILSVRC2012_val_2.JPEG", ""),
+    ];
+    let root = root(&images);
+    assert!(matches!(
+        open(root.path()),
+        Err(DataError::WhichSplit { .. })
+    ));
+    let train = open(at(&root, "?split=train")).unwrap();
+    assert_eq!(labels(&*train), [0, 1, 2].map(Some));
+    let val = || open(at(&root, "?split=val"));
+    assert_eq!(val().unwrap().labelling(), Labelling::None);
+    let numbers = "ILSVRC2012_val_1.JPEG 2\nILSVRC2012_val_2.JPEG 0\n";
+    let annotations =
+        "ILSVRC2012_val_1.JPEG\tn03\t0\t0\t9\t9\nILSVRC2012_val_2.JPEG\tn01\t0\t0\t9\t9\n";
+    let solution = "ImageId,PredictionString\nILSVRC2012_val_2,n01 1 2 3 4 n01 1 2 3 4\nILSVRC2012_val_1,n03 1 2 3 4\n";
+    for (list, text) in [
+        ("val.txt", numbers),
+        ("val/val_annotations.txt", annotations),
+        ("LOC_val_solution.csv", solution),
+    ] {
+        let list = root.path().join(list);
+        fs::write(&list, text).unwrap();
+        let set = val().unwrap();
+        assert_eq!(
+            (labels(&*set), set.classes()),
+            (vec![Some(2), Some(0)], train.classes())
+        );
+        fs::remove_file(list).unwrap();
+    }
+    fs::write(root.path().join("val.txt"), "ILSVRC2012_val_1.JPEG 2\n").unwrap();
+    assert!(matches!(val(), Err(DataError::NoClass { .. })));
+    // Class folders need no list.
+    fs::remove_dir_all(root.path().join("val")).unwrap();
+    for image in ["val/n01/a.JPEG", "val/n02/b.JPEG"] {
+        let file = root.path().join(image);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, photo(1)).unwrap();
+    }
+    assert_eq!(val().unwrap().classes(), ["n01", "n02"]);
+}
+
+#[test]
+fn places_has_lists() {
+    let root = root(&[
+        (
+            "categories_places365.txt",
+            "/a/airfield 0\n/b/bar/inside 1\n",
+        ),
+        (
+            "places365_train_standard.txt",
+            "/b/bar/inside/2.jpg 1\n/a/airfield/1.jpg 0\n",
+        ),
+        ("places365_val.txt", "Places365_val_00000001.jpg 1\n"),
+        ("data_256/a/airfield/1.jpg", ""),
+        ("data_256/b/bar/inside/2.jpg", ""),
+        ("val_large/Places365_val_00000001.jpg", ""),
+    ]);
+    let train = open(at(&root, "?split=train")).unwrap();
+    assert_eq!(names(&*train), ["b/bar/inside/2.jpg", "a/airfield/1.jpg"]);
+    assert_eq!(
+        (labels(&*train), train.classes()),
+        (
+            vec![Some(1), Some(0)],
+            &["a/airfield".to_owned(), "b/bar/inside".into()][..]
+        )
+    );
+    let val = open(at(&root, "?split=val&folder=val_large")).unwrap();
+    assert_eq!(
+        (labels(&*val), val.classes()),
+        (vec![Some(1)], train.classes())
+    );
+    assert!(train.read(0).is_ok() && val.read(0).is_ok());
+    fs::write(
+        root.path().join("categories_places365.txt"),
+        "/a/airfield 0\n",
+    )
+    .unwrap();
+    assert!(
+        matches!(open(at(&root, "?split=val")), Err(DataError::Classes { path, .. }) if path.ends_with(Path::new("categories_places365.txt")))
+    );
+}

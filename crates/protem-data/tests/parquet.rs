@@ -1,0 +1,152 @@
+//! Parquet shards as `datasets` and pyarrow write them, in every compression and encoding, and
+//! damaged ones.
+
+mod made;
+
+use made::{fixture, picture};
+use protem_data::{DataError, Labelling, Parquet, ReadError, Source, Storage, open};
+use std::fs;
+use std::path::Path;
+
+fn labels(source: &dyn Source) -> Vec<Option<u32>> {
+    (0..source.len()).map(|i| source.label(i)).collect()
+}
+
+#[test]
+fn hugging_faces_sets_are_read_with_their_names() {
+    let at = |options: &str| format!("{}{options}", fixture("parquet").display());
+    let train = open(at("?split=train")).unwrap();
+    assert_eq!(train.classes(), ["zebra", "ant", "cat"]);
+    assert_eq!(labels(&*train), [0, 1, 2, 0, 1, 2, 0].map(Some));
+    for i in 0..7 {
+        assert_eq!(train.read(i).unwrap(), picture(i as u32, 6, 5));
+    }
+    assert_eq!(train.name(3), "train-00000-of-00002.parquet:3");
+    assert_eq!(train.name(6), "train-00001-of-00002.parquet:2");
+    let test = open(at("?split=test")).unwrap();
+    assert_eq!(
+        (labels(&*test), test.read(0).unwrap()),
+        (vec![Some(2)], picture(2, 6, 5))
+    );
+    let shards = open(at("/train-*.parquet")).unwrap();
+    assert_eq!(shards.len(), 7);
+    assert!(
+        matches!(open(at("")), Err(DataError::WhichSplit { splits, .. }) if splits == ["test", "train"])
+    );
+    assert!(matches!(
+        open(at("?split=val")),
+        Err(DataError::NoSplit { .. })
+    ));
+}
+
+#[test]
+fn every_way_of_writing_is_read() {
+    let mut ways = 0;
+    for file in fs::read_dir(fixture("parquet-ways")).unwrap() {
+        let file = file.unwrap().path();
+        let set = open(&file).unwrap();
+        assert_eq!((set.len(), set.labelling()), (7, Labelling::None));
+        // Last first: pages before it are passed over.
+        for i in (0..7).rev() {
+            match (i, set.read(i)) {
+                (5, read) => assert!(matches!(read, Err(ReadError::NoBytes))),
+                (i, read) => {
+                    assert_eq!(read.unwrap(), picture(i as u32, 6, 5), "{}", file.display())
+                }
+            }
+        }
+        let named = open(format!("{}?label=kind&image=img", file.display())).unwrap();
+        assert_eq!(
+            (labels(&*named), named.classes().len()),
+            ([0, 1, 2, 0, 1, 2, 0].map(Some).to_vec(), 3)
+        );
+        ways += 1;
+    }
+    assert_eq!(ways, 16);
+    let file = fixture("parquet-ways/none-plain-1.parquet");
+    let error = open(format!("{}?image=other", file.display()))
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("img.bytes"), "{error}");
+    assert!(open(format!("{}?label=other", file.display())).is_err());
+}
+
+#[test]
+fn many_threads_read_the_same_pages() {
+    let set = open(format!("{}?split=train", fixture("parquet").display())).unwrap();
+    std::thread::scope(|threads| {
+        for seed in 0..8 {
+            let set = &set;
+            threads.spawn(move || {
+                for i in 0..200 {
+                    let i = (i * 3 + seed) % 7;
+                    assert_eq!(set.read(i).unwrap(), picture(i as u32, 6, 5));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_damaged_file_is_named_and_a_damaged_page_is_its_images() {
+    let of = |bytes: &[u8]| {
+        Parquet::of(vec![Storage::memory(
+            bytes.to_vec(),
+            Path::new("x.parquet"),
+        )])
+    };
+    let whole = fs::read(fixture("parquet-ways/snappy-plain-1.parquet")).unwrap();
+    assert_eq!(of(&whole).unwrap().len(), 7);
+    for cut in [0, 3, 11, whole.len() - 1] {
+        assert!(
+            matches!(of(&whole[..cut]), Err(DataError::Damaged { path, .. }) if path == Path::new("x.parquet")),
+            "{cut}"
+        );
+    }
+    let error = open(fixture("zstd.parquet")).err().unwrap().to_string();
+    assert!(error.to_lowercase().contains("zstd"), "{error}");
+    // A footer longer than the file, and one of gigabytes.
+    let mut long = whole.clone();
+    let at = long.len() - 8;
+    long[at..at + 4].copy_from_slice(&(whole.len() as u32).to_le_bytes());
+    assert!(matches!(of(&long), Err(DataError::Damaged { offset, .. }) if offset == at as u64));
+    long[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert!(matches!(of(&long), Err(DataError::TooLarge { .. })));
+    // The first pages overwritten: their images cannot be read, the others can.
+    let mut torn = whole.clone();
+    torn[40..200].fill(0xff);
+    let set = of(&torn).unwrap();
+    assert!(set.read(0).is_err());
+    assert_eq!(set.read(6).unwrap(), picture(6, 6, 5));
+}
+
+#[test]
+fn whatever_the_bytes_there_is_no_end_of_the_process() {
+    std::panic::set_hook(Box::new(|_| ())); // the guarded ones would print
+    let mut state = 7u64;
+    let mut random = move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize
+    };
+    for way in [
+        "gzip-dictionary-2",
+        "none-plain-1",
+        "snappy-dictionary-1",
+        "lz4-plain-2",
+    ] {
+        let whole = fs::read(fixture(&format!("parquet-ways/{way}.parquet"))).unwrap();
+        for _ in 0..1000 {
+            let mut bytes = whole.clone();
+            for _ in 0..1 + random() % 6 {
+                let at = random() % bytes.len();
+                bytes[at] = random() as u8;
+            }
+            if let Ok(set) = Parquet::of(vec![Storage::memory(bytes, Path::new("x"))]) {
+                (0..set.len().min(20)).for_each(|i| drop(set.encoded(i)));
+            }
+        }
+    }
+    let _ = std::panic::take_hook();
+}

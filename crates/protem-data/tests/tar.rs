@@ -1,0 +1,216 @@
+//! Tar shards: classes by folders and by `.cls`, gzip, patterns, damage, and the real sets.
+
+mod made;
+
+use made::{names, photo, shared, tar};
+use protem_data::{DataError, Encoded, Folder, Source, Storage, Tar, open, scan};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+fn of(bytes: Vec<u8>) -> Result<Tar, DataError> {
+    Tar::of(vec![Storage::memory(bytes, Path::new("x.tar"))])
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
+}
+
+#[test]
+fn classes_are_the_folders_below_those_that_all_share() {
+    let image = photo(0);
+    let set = of(tar(&[
+        ("./set/dog/b.png", &image),
+        ("set/notes.txt", b"no image"),
+        ("set/cat/.hidden.png", &image),
+        ("set/cat/a.png", &image),
+    ]))
+    .unwrap();
+    assert_eq!(set.classes(), ["cat", "dog"]);
+    assert_eq!(names(&set), ["x.tar/set/dog/b.png", "x.tar/set/cat/a.png"]);
+    assert_eq!([set.label(0), set.label(1)], [Some(1), Some(0)]);
+    assert_eq!(set.encoded(0).unwrap(), Encoded::File(image));
+    assert!(
+        of(tar(&[("a/b/1.png", &photo(0)), ("a/b/2.png", &photo(1))]))
+            .unwrap()
+            .classes()
+            .is_empty()
+    );
+}
+
+#[test]
+fn webdataset_keys_tell_the_class() {
+    let image = photo(0);
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("train")).unwrap();
+    let at = |name: &str| root.path().join(name);
+    let first = tar(&[
+        ("a/0.cls", b"2\n"),
+        ("a/0.json", b"{\"label\": 1}"),
+        ("a/0.seg.png", &image),
+        ("a/1.jpg", &image),
+        ("a/1.json", b"{\"caption\": [], \"label\": 0}"),
+    ]);
+    fs::write(at("train/s-0.tar"), first).unwrap();
+    fs::write(
+        at("train/s-1.tar.gz"),
+        gzip(&tar(&[("2.png", &image), ("2.cls", b"1")])),
+    )
+    .unwrap();
+    for name in ["train", "train/s-{0..1}.tar*", "tar:train/*"] {
+        let whole = match name.strip_prefix("tar:") {
+            Some(rest) => format!("tar:{}", at(rest).display()),
+            None => at(name).display().to_string(),
+        };
+        let set = open(&whole).unwrap();
+        assert_eq!(
+            names(&*set),
+            ["s-0.tar/a/0.seg.png", "s-0.tar/a/1.jpg", "s-1.tar.gz/2.png"]
+        );
+        assert_eq!([0, 1, 2].map(|i| set.label(i)), [Some(2), Some(0), Some(1)]);
+        assert_eq!(set.classes(), ["0", "1", "2"]);
+        assert!(scan(&*set, &|_| ()).unreadable.is_empty());
+    }
+    fs::write(at("classnames.txt"), "ant\nbee\ncat\n").unwrap();
+    assert_eq!(open(at("train")).unwrap().classes(), ["ant", "bee", "cat"]);
+    fs::write(at("classnames.txt"), "ant\n").unwrap();
+    assert!(matches!(open(at("train")), Err(DataError::Classes { .. })));
+    let named = tar(&[
+        ("0.png", &image),
+        ("0.json", b"{\"class\": \"dog\"}"),
+        ("1.png", &image),
+        ("1.cls", b"cat"),
+    ]);
+    let named = of(named).unwrap();
+    assert_eq!(
+        (named.classes(), named.label(0)),
+        (&["cat".to_owned(), "dog".into()][..], Some(1))
+    );
+    let partly = of(tar(&[
+        ("0.png", &image),
+        ("1.png", &image),
+        ("1.cls", b"1"),
+    ]));
+    assert!(matches!(partly, Err(DataError::NoClass { image, .. }) if image == "0.png"));
+}
+
+#[test]
+fn long_names_are_those_of_gnu_and_pax() {
+    let long = format!("{}/{}.png", "folder".repeat(20), "name".repeat(30));
+    let gnu = tar(&[(&long, &photo(0)), ("b.png", &photo(1))]);
+    assert_eq!(names(&of(gnu).unwrap())[0], format!("x.tar/{long}"));
+    let mut pax = tar::Builder::new(Vec::new());
+    pax.append_pax_extensions([("path", "from pax.png".as_bytes())])
+        .unwrap();
+    let image = photo(0);
+    pax.append(&made::header("short.png", image.len() as u64), &image[..])
+        .unwrap();
+    assert_eq!(
+        names(&of(pax.into_inner().unwrap()).unwrap()),
+        ["x.tar/from pax.png"]
+    );
+}
+
+#[test]
+fn a_damaged_image_is_one_image_and_a_damaged_shard_is_named() {
+    let set = of(tar(&[("a.png", b"no image"), ("b.png", &photo(0))])).unwrap();
+    let found = scan(&set, &|_| ());
+    assert_eq!(
+        (found.readable, found.unreadable[0].name.as_str()),
+        (vec![1], "x.tar/a.png")
+    );
+    let whole = tar(&[
+        ("a.png", &photo(0)),
+        ("b.png", &photo(1)),
+        ("c.png", &photo(2)),
+    ]);
+    let second = 512 + photo(0).len().next_multiple_of(512);
+    // A header overwritten, one that declares a member of terabytes, a file cut short.
+    let mut overwritten = whole.clone();
+    overwritten[second..second + 100].fill(7);
+    let mut endless = tar::Builder::new(Vec::new());
+    let mut bytes = endless.get_mut().clone();
+    bytes.extend_from_slice(made::header("huge.png", 1 << 32).as_bytes());
+    let cut = whole[..second + 600].to_vec();
+    for (name, bytes, place) in [
+        ("overwritten", overwritten, second),
+        ("endless", bytes, 0),
+        ("cut", cut, second),
+    ] {
+        match of(bytes).unwrap_err() {
+            DataError::Damaged { path, offset, .. } => {
+                assert_eq!(
+                    (path.as_path(), offset),
+                    (Path::new("x.tar"), place as u64),
+                    "{name}"
+                );
+            }
+            other => panic!("{name}: {other}"),
+        }
+    }
+    assert!(matches!(
+        of(tar(&[("a.txt", b"text")])),
+        Err(DataError::NoImages { .. })
+    ));
+    let mut half = gzip(&whole);
+    half.truncate(half.len() / 2);
+    assert!(matches!(of(half), Err(DataError::Damaged { .. })));
+}
+
+#[test]
+fn whatever_the_bytes_there_is_no_panic() {
+    let whole = tar(&[
+        ("a/1.png", &photo(0)),
+        ("a/1.cls", b"3"),
+        (&"long".repeat(40), b"x"),
+        ("b/2.json", b"{}"),
+        ("b/2.png", &photo(1)),
+    ]);
+    let mut state = 1u64;
+    let mut random = move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize
+    };
+    for _ in 0..2000 {
+        let mut bytes = whole.clone();
+        for _ in 0..1 + random() % 8 {
+            let at = random() % bytes.len();
+            bytes[at] = random() as u8;
+        }
+        bytes.truncate(random() % (2 * bytes.len()));
+        if let Ok(set) = of(bytes) {
+            (0..set.len()).for_each(|i| drop(set.encoded(i)));
+        }
+    }
+}
+
+#[test]
+fn the_real_sets_are_their_folders() {
+    let Some(test) = shared("cifar10/test.tar.gz") else {
+        return;
+    };
+    let root = tempfile::tempdir().unwrap();
+    let unpacked = root.path().join("test");
+    let bytes = flate2::read::GzDecoder::new(fs::File::open(&test).unwrap());
+    ::tar::Archive::new(bytes).unpack(&unpacked).unwrap();
+    let (set, folder) = (open(&test).unwrap(), Folder::open(&unpacked).unwrap());
+    assert_eq!((set.len(), set.classes()), (folder.len(), folder.classes()));
+    for i in 0..set.len() {
+        assert_eq!(set.name(i), format!("test.tar.gz/{}", folder.name(i)));
+        assert_eq!(set.label(i), folder.label(i));
+        assert!(set.encoded(i).unwrap() == folder.encoded(i).unwrap());
+    }
+    let Some(val) = shared("imagenette224-dev/val.tar") else {
+        return;
+    };
+    let set = open(val).unwrap();
+    assert_eq!(
+        (set.classes().len(), set.classes()[0].as_str()),
+        (10, "n01440764")
+    );
+    assert!((0..set.len()).step_by(37).all(|i| set.read(i).is_ok()));
+}
