@@ -81,6 +81,13 @@ fn what_is_nothing_says_what_was_looked_for_and_found() {
         .unwrap()
         .to_string();
     assert!(error.contains("one image"), "{error}");
+    let empty = tempfile::tempdir().unwrap();
+    let nothing = || open(empty.path()).err().unwrap().to_string();
+    assert!(nothing().contains("found nothing"), "{}", nothing());
+    fs::write(empty.path().join("notes.txt"), "text").unwrap();
+    for word in ["jpeg", ".parquet", "CIFAR-10", "notes.txt"] {
+        assert!(nothing().contains(word), "{}", nothing());
+    }
     let gone = lists.0.path().join("gone");
     assert!(matches!(open(&gone), Err(DataError::Missing(path)) if path == gone));
 }

@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// What a file is looked at for.
 const FILES: &str = "a tar archive (plain or gzip), a list of images (a path a line, with a label or without), an IDX file of images, a Parquet file";
 
+/// What a folder is looked at for.
+const FOLDERS: &str = "images in it or below it (jpg, jpeg, png, bmp, gif, webp, tif, tiff), shards (.tar, .tar.gz, .tgz, .parquet), binary files of CIFAR-10, CIFAR-100, STL-10 or MNIST, a VOC devkit, lists of Places";
+
 /// Opens images by a name: `[KIND:]PATH[?OPTION=VALUE]`. Without a kind it is recognised by what it
 /// holds; see [`Kind`] for the kinds.
 ///
@@ -28,7 +31,12 @@ pub fn open(name: impl AsRef<OsStr>) -> Result<Arc<dyn Source>, DataError> {
         Some(kind) => kind,
         None => recognise(&location.path)?,
     };
-    open_as(kind, &location)
+    match open_as(kind, &location) {
+        Err(DataError::NoImages { folder, .. }) if location.kind.is_none() && folder.is_dir() => {
+            Err(nothing(&folder))
+        }
+        opened => opened,
+    }
 }
 
 fn open_as(kind: Kind, location: &Location) -> Result<Arc<dyn Source>, DataError> {
@@ -109,37 +117,32 @@ fn describe(head: &[u8], len: u64) -> String {
     format!("{len} bytes that begin with \"{shown}\"")
 }
 
+/// Files by which the published sets of raw pixels are known, in the folder or in the one that
+/// their archives unpack to.
+const MARKS: [(Kind, &str, &[&str]); 3] = [
+    (
+        Kind::Cifar10,
+        "cifar-10-batches-bin",
+        &["data_batch_1.bin", "test_batch.bin"],
+    ),
+    (
+        Kind::Cifar100,
+        "cifar-100-binary",
+        &["fine_label_names.txt"],
+    ),
+    (
+        Kind::Stl10,
+        "stl10_binary",
+        &["train_X.bin", "test_X.bin", "unlabeled_X.bin"],
+    ),
+];
+
 fn folder(path: &Path) -> Result<Kind, DataError> {
-    let names = names(path)?;
-    let has = |test: &dyn Fn(&str) -> bool| names.iter().any(|name| test(name));
-    let ends =
-        |endings: &'static [&str]| move |name: &str| endings.iter().any(|e| name.ends_with(e));
-    let is_image = |name: &str| crate::files::is_image(Path::new(name));
-    let has_file = |file: &str| path.join(file).is_file();
-    let any = |files: &[&str]| files.iter().any(|file| has_file(file));
-    if any(&[
-        "data_batch_1.bin",
-        "test_batch.bin",
-        "cifar-10-batches-bin/data_batch_1.bin",
-    ]) {
-        return Ok(Kind::Cifar10);
-    }
-    if any(&[
-        "fine_label_names.txt",
-        "cifar-100-binary/fine_label_names.txt",
-    ]) {
-        return Ok(Kind::Cifar100);
-    }
-    if any(&[
-        "train_X.bin",
-        "test_X.bin",
-        "unlabeled_X.bin",
-        "stl10_binary/train_X.bin",
-    ]) {
-        return Ok(Kind::Stl10);
-    }
-    if has(&idx::is_images) {
-        return Ok(Kind::Idx);
+    for (kind, inner, files) in MARKS {
+        let inside = cifar::inside(path, inner);
+        if files.iter().any(|file| inside.join(file).is_file()) {
+            return Ok(kind);
+        }
     }
     if voc::is_voc(path) {
         return Ok(Kind::Voc);
@@ -150,23 +153,68 @@ fn folder(path: &Path) -> Result<Kind, DataError> {
     if splits::is_imagenet(path) {
         return Ok(Kind::Imagenet);
     }
+    if let Some(kind) = by_entries(path)? {
+        return Ok(kind);
+    }
     let data = path.join("data");
-    let below = if data.is_dir() {
-        self::names(&data)?
-    } else {
-        Vec::new()
-    };
-    if names
-        .iter()
-        .chain(&below)
-        .any(|name| name.ends_with(".parquet"))
-    {
+    if data.is_dir() && by_entries(&data)? == Some(Kind::Parquet) {
         return Ok(Kind::Parquet);
     }
-    if has(&ends(TAR)) && !has(&is_image) {
-        return Ok(Kind::Tar);
-    }
     Ok(Kind::Folder)
+}
+
+/// Shards or IDX files directly in a folder, unless there are images too. Where images are, one of
+/// the first entries is one: a folder of a million of them is not listed for this.
+fn by_entries(path: &Path) -> Result<Option<Kind>, DataError> {
+    let refused = |source| DataError::List {
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut found = None;
+    for entry in std::fs::read_dir(path).map_err(refused)? {
+        let name = entry.map_err(refused)?.file_name();
+        let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
+            continue;
+        };
+        if crate::files::is_image(Path::new(name)) {
+            return Ok(None);
+        }
+        let kind = match name {
+            _ if name.ends_with(".parquet") => Kind::Parquet,
+            _ if idx::is_images(name) => Kind::Idx,
+            _ if TAR.iter().any(|ending| name.ends_with(ending)) => Kind::Tar,
+            _ => continue,
+        };
+        // Of several, always the same one.
+        let rank = |kind: Kind| {
+            [Kind::Parquet, Kind::Idx, Kind::Tar]
+                .iter()
+                .position(|k| *k == kind)
+        };
+        if found.is_none_or(|before| rank(kind) < rank(before)) {
+            found = Some(kind);
+        }
+    }
+    Ok(found)
+}
+
+/// A folder that holds nothing of what is known.
+fn nothing(path: &Path) -> DataError {
+    const SHOWN: usize = 8;
+    let names = names(path).unwrap_or_default();
+    let mut found: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let more = match (names.len(), more) {
+        (0, _) => "nothing".to_owned(),
+        (_, 0) => String::new(),
+        (_, more) => format!("and {more} more"),
+    };
+    found.extend(Some(more.as_str()).filter(|more| !more.is_empty()));
+    DataError::Unrecognised {
+        path: path.to_path_buf(),
+        looked_for: FOLDERS,
+        found: found.join(", "),
+    }
 }
 
 /// Names of a folder's entries that are Unicode.
