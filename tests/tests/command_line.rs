@@ -5,7 +5,7 @@ use serde_json::Value;
 
 #[test]
 fn every_command_shows_an_example() {
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 18] = [
         &[],
         &["train"],
         &["eval"],
@@ -13,6 +13,10 @@ fn every_command_shows_an_example() {
         &["eval", "ami"],
         &["embed"],
         &["cluster"],
+        &["data"],
+        &["data", "inspect"],
+        &["data", "pack"],
+        &["data", "show"],
         &["bench"],
         &["bench", "step"],
         &["bench", "features"],

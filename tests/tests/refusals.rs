@@ -62,7 +62,7 @@ fn folders_that_hold_too_little() {
     fs::create_dir(&images).unwrap();
     let path = images.to_str().unwrap();
     fs::write(images.join("notes.txt"), "no image").unwrap();
-    refused(&[path], &[], &["holds no image", "jpg"]);
+    refused(&[path], &[], &["looked for", "jpg", "notes.txt"]);
     picture(&images.join("one.png"), 0, 0);
     refused(&[path], &[], &["1 image(s)", "at least 4"]);
 }

@@ -1,7 +1,9 @@
 //! Images for contrastive learning: where they come from, how they are decoded, what views of
 //! them are made, and in what order they arrive.
 //!
-//! A [`Source`] lists images and reads one; [`Folder`] and [`Generated`] are sources. [`Augment`]
+//! A [`Source`] lists images and reads one; [`open`] makes one of a name, whatever it names: a
+//! [`Folder`], a list, [`Tar`] or [`Parquet`] shards, a published set's files, or a [`Generated`]
+//! set. [`inspect`] tells what a source holds, [`pack`] writes it as tar shards. [`Augment`]
 //! makes the random views of PCL's recipes, [`Evaluation`] the centre crop. [`ViewLoader`] and
 //! [`StillLoader`] bring batches of 8-bit pixels (batch, row, column, RGB) from worker threads.
 //! Everything random follows from (seed, epoch, index, view), so the same batches come in the
@@ -17,13 +19,16 @@ mod evaluation;
 mod files;
 mod folder;
 mod generated;
+mod inspect;
 mod labels;
 mod listing;
 mod loader;
 mod location;
 mod order;
+mod pack;
 mod paths;
 mod shards;
+mod sheet;
 mod source;
 mod sources;
 mod storage;
@@ -37,9 +42,12 @@ pub use error::{DataError, ReadError};
 pub use evaluation::Evaluation;
 pub use folder::Folder;
 pub use generated::{Generated, GeneratedSpec, Split};
+pub use inspect::{ClassCount, Inspection, Range, inspect};
 pub use loader::{StillBatch, StillLoader, ViewBatch, ViewLoader, ViewPlan};
 pub use location::{Kind, Location};
 pub use order::{epoch_order, split_held_out};
+pub use pack::{PackError, Packed, ShardLimits, pack, png};
+pub use sheet::contact_sheet;
 pub use source::{Encoded, Labelling, Scan, Source, Subset, Unreadable, scan};
 pub use sources::open;
 pub use sources::parquet::Parquet;

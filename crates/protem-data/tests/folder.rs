@@ -88,6 +88,29 @@ fn what_is_no_folder_of_images_is_refused_by_name() {
     assert!(refused.to_string().contains("jpeg"), "{refused}");
 }
 
+/// A run goes on only with the same images in the same order.
+#[test]
+fn the_order_is_that_of_paths_part_by_part() {
+    let mut images = [
+        "a/b.png",
+        "a.b/c.png",
+        "a-b/z/c.png",
+        "a.png",
+        "ab.png",
+        "a/b/c.png",
+        "a/b.c/d.png",
+        "a/b-c.png",
+        "B/x.png",
+        "ä/x.png",
+        "a/ b.png",
+        "Z.png",
+    ];
+    let root = folder(&images);
+    let folder = Folder::open(root.path()).expect("opens");
+    images.sort_by(|a, b| Path::new(a).cmp(Path::new(b)));
+    assert_eq!(names(&folder), images);
+}
+
 #[test]
 fn a_scan_finds_what_is_no_image() {
     let root = folder(&["b.png"]);

@@ -151,9 +151,11 @@ pub enum Schedule {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataSettings {
-    /// Folder of training images: class folders, flat or nested. Without one, images are generated.
+    /// Training images: a folder (class folders, flat or nested), or any other source as
+    /// `[KIND:]PATH[?OPTION=VALUE]`. Without any, images are generated.
     pub folder: Option<PathBuf>,
-    /// Labelled folder that kNN is measured on; without one, `held_out` of a labelled training set.
+    /// Labelled images that kNN is measured on, named likewise; without any, `held_out` of a labelled
+    /// training set.
     pub test_folder: Option<PathBuf>,
     /// Side of a view in pixels.
     pub image_size: u32,

@@ -14,6 +14,7 @@ use std::path::PathBuf;
   eval knn     protem eval knn --checkpoint runs/photos --train train --test test
   embed        protem embed --checkpoint runs/photos --data ~/photos --out photos.npy
   cluster      protem cluster --input photos.npy --k 100 --out clusters
+  data         protem data inspect ~/photos
   bench        protem bench step --encoder resnet18 --stem cifar --precision bf16
   doctor       protem doctor
   config       protem config schema > protem.schema.json
@@ -28,9 +29,9 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Train an encoder on a folder of images, or on the generated set.
+    /// Train an encoder on images, or on the generated set.
     #[command(
-        after_help = "Examples:\n  protem train\n  protem train ~/photos --config configs/cifar10.toml --set optim.epochs=100\n  protem train --resume --out runs/photos"
+        after_help = "Examples:\n  protem train\n  protem train ~/photos --config configs/cifar10.toml --set optim.epochs=100\n  protem train 'shards/{000..012}.tar'\n  protem train 'cifar-10-batches-bin?split=train' --test 'cifar-10-batches-bin?split=test'\n  protem train --resume --out runs/photos"
     )]
     Train(TrainArgs),
     /// Measure a trained encoder.
@@ -39,7 +40,7 @@ pub enum Command {
         after_help = "Example:\n  protem eval knn --checkpoint runs/photos --train train --test test"
     )]
     Eval(Eval),
-    /// Write the features of all images of a folder.
+    /// Write the features of all images of a set.
     #[command(
         after_help = "Example:\n  protem embed --checkpoint runs/photos --data ~/photos --out photos.npy"
     )]
@@ -49,6 +50,12 @@ pub enum Command {
         after_help = "Examples:\n  protem cluster --input photos.npy --k 100 --out clusters\n  protem cluster --input photos.npy --k 1000,5000 --spherical --out clusters --json"
     )]
     Cluster(ClusterArgs),
+    /// Look at sets of images, or write them as shards.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  protem data inspect ~/photos\n  protem data pack ~/photos --out shards\n  protem data show ~/photos --config configs/cifar10.toml --out sheet.png"
+    )]
+    Data(Data),
     /// Time training steps and features on this machine, on random images.
     #[command(
         subcommand,
@@ -73,13 +80,14 @@ pub enum Command {
 /// Arguments of `train`.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// Folder of images (class folders, flat or nested); without one, the generated set. A run that
-    /// is resumed remembers it.
+    /// Images: a folder (class folders, flat or nested), tar or Parquet shards, a list of paths, or
+    /// the files of a published set, as PATH or [KIND:]PATH[?OPTION=VALUE]; without any, the
+    /// generated set. A run that is resumed remembers them.
     pub folder: Option<PathBuf>,
     /// The same as FOLDER.
     #[arg(long, conflicts_with = "folder")]
     pub data: Option<PathBuf>,
-    /// Labelled folder to measure kNN on; without one, a tenth of a labelled training set.
+    /// Labelled images to measure kNN on; without any, a tenth of a labelled training set.
     #[arg(long)]
     pub test: Option<PathBuf>,
     /// Config file.
@@ -136,10 +144,10 @@ pub struct KnnArgs {
     /// Checkpoint file, or the folder of a run for its newest.
     #[arg(long)]
     pub checkpoint: PathBuf,
-    /// Class folders to look for neighbours in.
+    /// Labelled images to look for neighbours in, such as class folders.
     #[arg(long)]
     pub train: PathBuf,
-    /// Class folders to classify.
+    /// Labelled images to classify.
     #[arg(long)]
     pub test: PathBuf,
     /// Neighbours.
@@ -159,7 +167,7 @@ pub struct AmiArgs {
     /// Checkpoint file, or the folder of a run for its newest.
     #[arg(long)]
     pub checkpoint: PathBuf,
-    /// Class folders to cluster.
+    /// Labelled images to cluster.
     #[arg(long)]
     pub data: PathBuf,
     /// Clusters.
@@ -179,10 +187,10 @@ pub struct EmbedArgs {
     /// Checkpoint file, or the folder of a run for its newest.
     #[arg(long)]
     pub checkpoint: PathBuf,
-    /// Folder of images.
+    /// Images: a folder, shards, or any other source that `train` takes.
     #[arg(long)]
     pub data: PathBuf,
-    /// File to write: images in path order by features, 32-bit floats; names go beside it.
+    /// File to write: images in their order by features, 32-bit floats; names go beside it.
     #[arg(long)]
     pub out: PathBuf,
 }
@@ -236,6 +244,93 @@ pub enum Switch {
     On,
     /// It is not.
     Off,
+}
+
+/// What is done with a set of images.
+#[derive(Debug, Subcommand)]
+pub enum Data {
+    /// Read every image once, and tell classes, formats, sizes, channel means and deviations,
+    /// duplicates, and what cannot be read.
+    #[command(
+        after_help = "Examples:\n  protem data inspect ~/photos\n  protem data inspect 'VOCdevkit?split=trainval' --json"
+    )]
+    Inspect(InspectArgs),
+    /// Write images as tar shards, their bytes unchanged.
+    #[command(
+        after_help = "Examples:\n  protem data pack ~/photos --out shards\n  protem data pack 'cifar10:data?split=train' --out shards --images-per-shard 10000"
+    )]
+    Pack(PackArgs),
+    /// Write a picture of images beside the views that training would draw of them.
+    #[command(
+        after_help = "Example:\n  protem data show ~/photos --config configs/cifar10.toml --out sheet.png"
+    )]
+    Show(ShowArgs),
+}
+
+/// Arguments of `data inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Images: any source that `train` takes.
+    pub data: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `data pack`.
+#[derive(Debug, Args)]
+pub struct PackArgs {
+    /// Images: any source that `train` takes.
+    pub data: PathBuf,
+    /// Folder to write: shard-000000.tar and so on, and classnames.txt. It must not hold anything.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Images of a shard at most.
+    #[arg(long, default_value_t = 10_000)]
+    pub images_per_shard: usize,
+    /// Bytes of a shard at most, with k, M or G for powers of 1000.
+    #[arg(long, value_parser = bytes, default_value = "1G")]
+    pub shard_size: u64,
+}
+
+/// Arguments of `data show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Images: any source that `train` takes.
+    pub data: PathBuf,
+    /// Config file, whose augmentation and size of views are taken.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// A setting; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// PNG file to write.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Images, spread over the set.
+    #[arg(long, default_value_t = 8)]
+    pub images: usize,
+    /// Views of each.
+    #[arg(long, default_value_t = 8)]
+    pub views: usize,
+}
+
+/// A number of bytes: 500M.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let unit: u64 = match unit {
+        "" => 1,
+        "k" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        _ => return Err("write a number of bytes, such as 500M or 1G".into()),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    let bytes = bytes.filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| "write a number of bytes above 0, such as 500M or 1G".into())
 }
 
 /// What is timed.

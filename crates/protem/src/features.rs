@@ -3,9 +3,9 @@
 use crate::args::{AmiArgs, EmbedArgs, KnnArgs};
 use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
-use crate::images::open_folder;
+use crate::images::open_images;
 use indicatif::{ProgressBar, ProgressStyle};
-use protem_data::Source;
+use protem_data::{Labelling, Source};
 use protem_em::{Checkpoint, Output, extract_readable};
 use protem_eval::{ClusterConfig, Features, KnnConfig};
 use protem_report::RunFolder;
@@ -112,12 +112,21 @@ struct Labelled {
 
 impl Labelled {
     fn open(path: &Path) -> Result<Self, Failure> {
-        let folder = open_folder(path)?;
-        if folder.classes().is_empty() {
-            return Err(Failure::usage(format!(
-                "{} has no classes: there must be at least two folders of images in it",
-                path.display()
-            )));
+        let folder = open_images(path)?;
+        match folder.labelling() {
+            Labelling::One => {}
+            Labelling::None => {
+                return Err(Failure::usage(format!(
+                    "{} has no classes: of a folder, there must be at least two folders of images in it",
+                    path.display()
+                )));
+            }
+            Labelling::Several => {
+                return Err(Failure::usage(format!(
+                    "images of {} have several classes each: this measure takes one",
+                    path.display()
+                )));
+            }
         }
         Ok(Self {
             folder,
@@ -149,7 +158,7 @@ pub fn knn(args: KnnArgs) -> Result<(), Failure> {
     let (train, test) = (Labelled::open(&args.train)?, Labelled::open(&args.test)?);
     if train.folder.classes() != test.folder.classes() {
         return Err(Failure::usage(format!(
-            "the classes differ: {:?} in {}, {:?} in {}; both need the same class folders",
+            "the classes differ: {:?} in {}, {:?} in {}; both need the same",
             train.folder.classes(),
             args.train.display(),
             test.folder.classes(),
@@ -257,7 +266,7 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
     RunFolder::probe(parent)
         .map_err(|e| Failure::usage(format!("{}; name another file with --out", explain(&e))))?;
     let checkpoint = open_checkpoint(&args.checkpoint)?;
-    let folder = open_folder(&args.data)?;
+    let folder = open_images(&args.data)?;
     let found = features_of(&checkpoint, &args.data, folder.clone(), Output::Features)?;
     std::fs::create_dir_all(parent)
         .map_err(|e| Failure::running(format!("cannot create {}: {e}", parent.display())))?;

@@ -3,7 +3,8 @@
 use crate::failure::{Failure, explain};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{
-    Folder, Generated, GeneratedSpec, Source, Split, Subset, Unreadable, scan, split_held_out,
+    DataError, Generated, GeneratedSpec, Labelling, Source, Split, Subset, Unreadable, scan,
+    split_held_out,
 };
 use protem_em::{Event, Set, Settings};
 use protem_report::Listed;
@@ -30,7 +31,7 @@ impl Images {
         };
         let mut unreadable = Vec::new();
         let mut readable = |folder: &Path, set| {
-            let (source, bad) = readable(open_folder(folder)?, set, known, data.max_unreadable)?;
+            let (source, bad) = readable(open_images(folder)?, set, known, data.max_unreadable)?;
             unreadable.extend(bad.into_iter().map(|bad| (set, bad)));
             Ok::<_, Failure>(source)
         };
@@ -40,15 +41,20 @@ impl Images {
             None => None,
         };
         if let Some(test) = &test
-            && (all.classes() != test.classes() || all.classes().is_empty())
+            && (all.classes() != test.classes() || all.labelling() != Labelling::One)
         {
+            if all.labelling() == Labelling::Several {
+                return Err(Failure::usage(
+                    "--test measures kNN, which takes one class an image: these have several; leave --test out",
+                ));
+            }
             return Err(Failure::usage(format!(
-                "--test measures kNN: both folders must hold the same class folders (training {:?}, test {:?})",
+                "--test measures kNN: both sets must have the same classes (training {:?}, test {:?})",
                 all.classes(),
                 test.classes()
             )));
         }
-        if test.is_some() || all.classes().is_empty() || data.held_out == 0.0 {
+        if test.is_some() || all.labelling() != Labelling::One || data.held_out == 0.0 {
             return Ok(Self {
                 train: all,
                 test,
@@ -94,19 +100,27 @@ impl Images {
     }
 }
 
-/// A folder of images.
-pub fn open_folder(path: &Path) -> Result<Arc<dyn Source>, Failure> {
-    let listing = ProgressBar::new_spinner().with_message(format!("listing {}", path.display()));
+/// Images by a name: a folder, shards, a published set, `KIND:PATH?OPTION=VALUE`.
+pub fn open_images(name: &Path) -> Result<Arc<dyn Source>, Failure> {
+    let listing = ProgressBar::new_spinner().with_message(format!("listing {}", name.display()));
     listing.enable_steady_tick(std::time::Duration::from_millis(200));
-    let folder = Folder::open(path);
+    let opened = protem_data::open(name);
     listing.finish_and_clear();
-    let folder = folder.map_err(|e| {
-        Failure::usage(format!(
-            "{}; name a folder with images in it or below it",
-            explain(&e)
-        ))
-    })?;
-    Ok(Arc::new(folder))
+    opened.map_err(|error| {
+        let text = explain(&error);
+        match error {
+            DataError::NoFolder(_) | DataError::Missing(_) | DataError::NoImages { .. } => {
+                Failure::usage(format!(
+                    "{text}; name images by the folder they lie in or below, or by a file of them"
+                ))
+            }
+            DataError::Damaged { .. } => {
+                Failure::running(format!("{text}; fetch or write the file again"))
+            }
+            DataError::Read { .. } => Failure::running(text),
+            _ => Failure::usage(text),
+        }
+    })
 }
 
 /// Decodes everything once and leaves out what cannot be read; or leaves out what is `known`.

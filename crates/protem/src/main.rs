@@ -6,6 +6,7 @@ mod bench;
 mod cluster;
 mod config;
 mod console;
+mod data;
 mod doctor;
 mod dry_run;
 mod failure;
@@ -15,7 +16,7 @@ mod progress;
 mod system;
 mod train;
 
-use args::{Bench, Cli, Command, Config, Eval};
+use args::{Bench, Cli, Command, Config, Data, Eval};
 use clap::Parser;
 use console::{say, warn};
 use failure::Failure;
@@ -52,6 +53,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Cluster(args) => cluster::run(args),
         Command::Bench(Bench::Step { what, bench }) => bench::step(what, &bench),
         Command::Bench(Bench::Features { bench }) => bench::features(&bench),
+        Command::Data(Data::Inspect(args)) => data::inspect(&args),
+        Command::Data(Data::Pack(args)) => data::pack_shards(&args),
+        Command::Data(Data::Show(args)) => data::show(&args),
         Command::Doctor { json } => doctor::report(json),
         Command::Config(Config::Schema) => {
             let schema = schemars::schema_for!(protem_em::Settings);

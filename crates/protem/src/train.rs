@@ -7,7 +7,7 @@ use crate::images::{Images, list};
 use crate::progress::Progress;
 use crate::system::{free_bytes, memory_bytes, size};
 use crate::{config, dry_run};
-use protem_data::DataError;
+use protem_data::{DataError, Location};
 use protem_em::{
     Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Position, Settings, Trainer,
     list_checkpoints,
@@ -55,8 +55,10 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
     } else {
         config::for_training(args.config.as_deref(), folder, &args.set)?
     };
-    let absolute = |path: &Path| {
-        std::path::absolute(path).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
+    let absolute = |name: &Path| {
+        let absolute = Location::parse(name).absolute();
+        let absolute = absolute.map(|location| PathBuf::from(location.name()));
+        absolute.map_err(|e| Failure::usage(format!("{}: {e}", name.display())))
     };
     let data = &mut settings.data;
     for (setting, argument) in [

@@ -155,6 +155,8 @@ fn members(
                     }
                 }
             }
+            // They stand before a member, and may come after the one with its name.
+            EntryType::GNULongLink | EntryType::XGlobalHeader => {}
             EntryType::GNUSparse => {
                 return Err(shard.damaged(header, "a sparse member, which is not read"));
             }

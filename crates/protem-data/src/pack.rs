@@ -1,0 +1,272 @@
+//! Writes a source as tar shards.
+
+use crate::error::ReadError;
+use crate::source::{Encoded, Labelling, Source};
+use image::{ImageFormat, RgbImage};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Cursor, Write};
+use std::path::{Path, PathBuf};
+use tar::{Builder, Header};
+
+/// How large shards become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardLimits {
+    /// Images of a shard at most; one at least.
+    pub images: usize,
+    /// Bytes of a shard at most, but for a first image that is larger alone.
+    pub bytes: u64,
+}
+
+/// What [`pack`] wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packed {
+    /// Shards.
+    pub shards: usize,
+    /// Images.
+    pub images: usize,
+    /// Bytes of all shards.
+    pub bytes: u64,
+    /// Whether each image's class is with it.
+    pub labelled: bool,
+}
+
+/// Why a source cannot be packed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// Something is there already.
+    #[error("{} is there already", .0.display())]
+    Occupied(PathBuf),
+    /// An image whose bytes cannot be got.
+    #[error("{name} {source}")]
+    Image {
+        /// Its name.
+        name: String,
+        /// Why not.
+        source: ReadError,
+    },
+    /// The file system refused.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// File or folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Writes all images, in the source's order, to a new folder of plain tar shards
+/// (`shard-000000.tar`, …) in WebDataset's naming: `00000000.jpg` and, where each image has one
+/// class, `00000000.cls` with its number; the classes' names are the lines of `classnames.txt`.
+/// Files keep their bytes, whether they can be decoded or not; pixels without a file become PNGs.
+/// The same source makes the same bytes.
+///
+/// The folder appears when it is whole: it is written aside, as a hidden folder beside it, and
+/// renamed. `progress` is told the number of images done.
+///
+/// # Errors
+/// A folder that exists and is not empty; bytes of an image that cannot be got; what the file
+/// system refuses. Nothing is left then.
+///
+/// # Panics
+/// If a shard may hold no image.
+pub fn pack(
+    source: &dyn Source,
+    out: &Path,
+    limits: ShardLimits,
+    progress: &dyn Fn(usize),
+) -> Result<Packed, PackError> {
+    assert!(limits.images > 0, "images of a shard");
+    let empty = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
+    if out.symlink_metadata().is_ok() && !empty {
+        return Err(PackError::Occupied(out.to_path_buf()));
+    }
+    let refused = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| PackError::Write { path, source }
+    };
+    let parent = out.parent().filter(|p| !p.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(refused(parent))?;
+    let aside = tempfile::Builder::new()
+        .prefix(".packing-")
+        .tempdir_in(parent);
+    let aside = aside.map_err(refused(parent))?;
+    let packed = write(source, aside.path(), limits, progress)?;
+    open_to_all(aside.path());
+    sync(aside.path()).map_err(refused(aside.path()))?;
+    fs::rename(aside.path(), out).map_err(refused(out))?;
+    let _ = aside.keep(); // it is no more under its old name
+    sync(parent).map_err(refused(parent))?;
+    Ok(packed)
+}
+
+/// A temporary folder is its maker's alone; a data set is as readable as any new folder.
+fn open_to_all(folder: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o755)); // then it stays private
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+}
+
+#[cfg(unix)]
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync(_: &Path) -> io::Result<()> {
+    Ok(()) // a folder cannot be opened to be synced
+}
+
+fn write(
+    source: &dyn Source,
+    folder: &Path,
+    limits: ShardLimits,
+    progress: &dyn Fn(usize),
+) -> Result<Packed, PackError> {
+    let labelled = source.labelling() == Labelling::One;
+    let mut packed = Packed {
+        shards: 0,
+        images: 0,
+        bytes: 0,
+        labelled,
+    };
+    let mut open: Option<Shard> = None;
+    for index in 0..source.len() {
+        let (bytes, extension) = file_of(source, index)?;
+        let class = labelled.then(|| source.label(index)).flatten();
+        let class = class.map(|class| class.to_string());
+        let size = member(bytes.len()) + class.as_ref().map_or(0, |class| member(class.len()));
+        let full = |shard: &Shard| {
+            shard.images == limits.images || shard.bytes + size + END > limits.bytes
+        };
+        if let Some(shard) = open.take_if(|shard| full(shard)) {
+            packed.bytes += shard.finish()?;
+        }
+        let shard = match &mut open {
+            Some(shard) => shard,
+            none => {
+                let path = folder.join(format!("shard-{:06}.tar", packed.shards));
+                packed.shards += 1;
+                none.insert(Shard::new(path)?)
+            }
+        };
+        shard.add(&format!("{index:08}.{extension}"), &bytes)?;
+        if let Some(class) = class {
+            shard.add(&format!("{index:08}.cls"), class.as_bytes())?;
+        }
+        shard.images += 1;
+        packed.images += 1;
+        progress(packed.images);
+    }
+    if let Some(shard) = open {
+        packed.bytes += shard.finish()?;
+    }
+    if labelled {
+        let path = folder.join("classnames.txt");
+        // A line is a name: one with a line break in it becomes two words.
+        let names = source
+            .classes()
+            .iter()
+            .map(|name| name.replace(['\n', '\r'], " ") + "\n");
+        let names: String = names.collect();
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(names.as_bytes())?;
+            file.sync_all()
+        });
+        written.map_err(|source| PackError::Write { path, source })?;
+    }
+    Ok(packed)
+}
+
+/// Two blocks of zeros.
+const END: u64 = 1024;
+
+/// Bytes a member takes.
+fn member(bytes: usize) -> u64 {
+    512 + (bytes as u64).next_multiple_of(512)
+}
+
+/// Bytes of an image file, and the extension of its format.
+fn file_of(source: &dyn Source, index: usize) -> Result<(Vec<u8>, &'static str), PackError> {
+    let encoded = source.encoded(index).map_err(|error| PackError::Image {
+        name: source.name(index),
+        source: error,
+    })?;
+    Ok(match encoded {
+        Encoded::Pixels(image) => (png(&image), "png"),
+        Encoded::File(bytes) => {
+            let format = image::guess_format(&bytes).ok();
+            let extension = format.and_then(|f| f.extensions_str().first().copied());
+            let known = extension.filter(|e| crate::files::EXTENSIONS.contains(e));
+            (bytes, known.unwrap_or("jpg"))
+        }
+    })
+}
+
+/// A PNG of an image.
+pub fn png(image: &RgbImage) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image
+        .write_to(&mut bytes, ImageFormat::Png)
+        .expect("memory takes any PNG");
+    bytes.into_inner()
+}
+
+struct Shard {
+    path: PathBuf,
+    archive: Builder<BufWriter<File>>,
+    images: usize,
+    bytes: u64,
+}
+
+impl Shard {
+    fn new(path: PathBuf) -> Result<Self, PackError> {
+        match File::create_new(&path) {
+            Ok(file) => Ok(Self {
+                path,
+                archive: Builder::new(BufWriter::with_capacity(1 << 20, file)),
+                images: 0,
+                bytes: 0,
+            }),
+            Err(source) => Err(PackError::Write { path, source }),
+        }
+    }
+
+    fn add(&mut self, name: &str, bytes: &[u8]) -> Result<(), PackError> {
+        let mut header = Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        let added = self.archive.append_data(&mut header, name, bytes);
+        added.map_err(|source| PackError::Write {
+            path: self.path.clone(),
+            source,
+        })?;
+        self.bytes += member(bytes.len());
+        Ok(())
+    }
+
+    /// Its bytes.
+    fn finish(self) -> Result<u64, PackError> {
+        let Self {
+            path,
+            archive,
+            bytes,
+            ..
+        } = self;
+        let finished = archive.into_inner().and_then(|buffered| {
+            let file = buffered
+                .into_inner()
+                .map_err(io::IntoInnerError::into_error)?;
+            file.sync_all()
+        });
+        match finished {
+            Ok(()) => Ok(bytes + END),
+            Err(source) => Err(PackError::Write { path, source }),
+        }
+    }
+}

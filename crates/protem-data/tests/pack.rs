@@ -1,0 +1,84 @@
+//! Packing what has files and what has none.
+
+mod made;
+
+use made::{fixture, photo};
+use protem_data::{Encoded, PackError, ShardLimits, Source, inspect, open, pack, png};
+use std::fs;
+
+const ALL: ShardLimits = ShardLimits {
+    images: 1000,
+    bytes: u64::MAX,
+};
+
+#[test]
+fn pixels_become_pngs_and_stay_the_same() {
+    let root = tempfile::tempdir().unwrap();
+    let set = open(format!("{}?split=train", fixture("cifar10").display())).unwrap();
+    let out = root.path().join("shards");
+    let packed = pack(&*set, &out, ALL, &|_| ()).unwrap();
+    assert_eq!(
+        (packed.images, packed.shards, packed.labelled),
+        (5, 1, true)
+    );
+    assert_eq!(
+        packed.bytes,
+        fs::metadata(out.join("shard-000000.tar")).unwrap().len()
+    );
+    let again = open(&out).unwrap();
+    assert_eq!(again.classes(), set.classes());
+    for i in 0..set.len() {
+        assert_eq!(
+            (again.label(i), again.read(i).unwrap()),
+            (set.label(i), set.read(i).unwrap())
+        );
+    }
+    assert_eq!(again.name(4), "shard-000000.tar/00000004.png");
+}
+
+#[test]
+fn an_image_that_is_gone_leaves_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("a.png"), photo(0)).unwrap();
+    fs::write(root.path().join("list.txt"), "a.png\ngone.png\n").unwrap();
+    let set = open(root.path().join("list.txt")).unwrap();
+    let out = root.path().join("out");
+    let refused = pack(&*set, &out, ALL, &|_| ());
+    assert!(matches!(refused, Err(PackError::Image { name, .. }) if name == "gone.png"));
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
+    // An empty folder may be filled; a file may not be replaced.
+    fs::create_dir(&out).unwrap();
+    fs::write(root.path().join("list.txt"), "a.png\n").unwrap();
+    let set = open(root.path().join("list.txt")).unwrap();
+    assert!(pack(&*set, &out, ALL, &|_| ()).is_ok());
+    let file = root.path().join("a.png");
+    assert!(matches!(
+        pack(&*set, &file, ALL, &|_| ()),
+        Err(PackError::Occupied(_))
+    ));
+}
+
+#[test]
+fn equal_images_are_found_by_their_bytes() {
+    let root = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(root.path().join(name), bytes).unwrap();
+    write("a.png", &photo(0));
+    write("b.png", &photo(1));
+    write("c.png", &photo(0));
+    write("d.png", &photo(1));
+    write("e.png", &photo(0));
+    write("f.png", &photo(2));
+    let found = inspect(&*open(root.path()).unwrap(), &|_| ());
+    assert_eq!(found.duplicates, [vec![0, 2, 4], vec![1, 3]]);
+    assert_eq!(
+        (found.images, found.unlabelled, found.width.median),
+        (6, 6, 9)
+    );
+    let set = open("generated:images=20,size=8").unwrap();
+    let found = inspect(&*set, &|_| ());
+    assert_eq!(found.formats["pixels"], 20);
+    let Encoded::Pixels(image) = set.encoded(0).unwrap() else {
+        panic!("no files")
+    };
+    assert_eq!(protem_data::decode(&png(&image)).unwrap(), image);
+}

@@ -1,0 +1,195 @@
+//! `protem data`: looks at sets of images, and writes them as shards.
+
+use crate::args::{InspectArgs, PackArgs, ShowArgs};
+use crate::config;
+use crate::console::{say, warn};
+use crate::failure::{Failure, explain};
+use crate::images::{list, open_images};
+use crate::system::size;
+use indicatif::{ProgressBar, ProgressStyle};
+use protem_data::{
+    Augment, Inspection, PackError, Range, ShardLimits, Source, Stream, contact_sheet, pack, png,
+};
+use protem_em::Plan;
+
+fn bar(what: &str, images: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} images, {eta} left");
+    ProgressBar::new(images as u64)
+        .with_style(style.expect("a fixed template").progress_chars("=> "))
+        .with_message(what.to_owned())
+}
+
+/// `protem data inspect`.
+pub fn inspect(args: &InspectArgs) -> Result<(), Failure> {
+    let source = open_images(&args.data)?;
+    let bar = bar("reading", source.len());
+    let found = protem_data::inspect(&*source, &|done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    if args.json {
+        let mut told = serde_json::to_value(&found).expect("plain data");
+        let names = |group: &Vec<u32>| names(&*source, group);
+        told["duplicates"] = found.duplicates.iter().map(names).collect();
+        told["source"] = source.describe().into();
+        say(told);
+        return Ok(());
+    }
+    say(source.describe());
+    lines(&*source, &found).into_iter().for_each(say);
+    Ok(())
+}
+
+fn names(source: &dyn Source, group: &[u32]) -> Vec<String> {
+    group.iter().map(|i| source.name(*i as usize)).collect()
+}
+
+fn lines(source: &dyn Source, found: &Inspection) -> Vec<String> {
+    const SHOWN: usize = 20;
+    let numbers = |three: [f64; 3]| three.map(|x| format!("{x:.4}")).join(" ");
+    let side = |range: Range| match range {
+        Range { least, most, .. } if least == most => least.to_string(),
+        Range {
+            least,
+            median,
+            most,
+        } => format!("{least} to {most} (median {median})"),
+    };
+    let formats = found.formats.iter().map(|(name, n)| format!("{n} {name}"));
+    let formats: Vec<String> = formats.collect();
+    let mut lines = vec![
+        format!(
+            "images      {} ({} unreadable), {}",
+            found.images,
+            found.unreadable.len(),
+            size(found.bytes)
+        ),
+        format!("formats     {}", formats.join(", ")),
+        format!("width       {}", side(found.width)),
+        format!("height      {}", side(found.height)),
+        format!("mean        {}", numbers(found.mean)),
+        format!("deviation   {}", numbers(found.std)),
+    ];
+    let classes = found.classes.iter().take(SHOWN);
+    let mut classes: Vec<String> = classes
+        .map(|c| format!("{} {}", c.name, c.images))
+        .collect();
+    if found.classes.len() > SHOWN {
+        classes.push(format!("… and {} more", found.classes.len() - SHOWN));
+    }
+    lines.push(match found.classes.len() {
+        0 => "classes     none".into(),
+        n => format!("classes     {n}: {}", classes.join(", ")),
+    });
+    if found.unlabelled > 0 && !found.classes.is_empty() {
+        lines.push(format!("            {} without a class", found.unlabelled));
+    }
+    let copies: usize = found.duplicates.iter().map(|group| group.len() - 1).sum();
+    lines.push(format!(
+        "duplicates  {copies} images are byte for byte another"
+    ));
+    for group in found.duplicates.iter().take(SHOWN) {
+        lines.push(format!("  {}", names(source, group).join(" = ")));
+    }
+    if found.duplicates.len() > SHOWN {
+        lines.push(format!("  … and {} more", found.duplicates.len() - SHOWN));
+    }
+    if !found.unreadable.is_empty() {
+        lines.push(format!("unreadable\n{}", list(&found.unreadable)));
+    }
+    lines
+}
+
+/// `protem data pack`.
+pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
+    if args.images_per_shard == 0 {
+        return Err(Failure::usage("--images-per-shard must be at least 1"));
+    }
+    let limits = ShardLimits {
+        images: args.images_per_shard,
+        bytes: args.shard_size,
+    };
+    let source = open_images(&args.data)?;
+    let bar = bar("packing", source.len());
+    let packed = pack(&*source, &args.out, limits, &|done| {
+        bar.set_position(done as u64)
+    });
+    bar.finish_and_clear();
+    let packed = packed.map_err(|error| match error {
+        PackError::Occupied(_) => Failure::usage(format!(
+            "{}: name a folder that is not there yet with --out",
+            explain(&error)
+        )),
+        PackError::Image { .. } => Failure::running(format!(
+            "{}. Nothing was written; remove the image, or mend it",
+            explain(&error)
+        )),
+        PackError::Write { .. } => Failure::running(explain(&error)),
+    })?;
+    if !packed.labelled && !source.classes().is_empty() {
+        warn("the classes are left out: an image has several, and shards tell one");
+    }
+    say(format!(
+        "{} images in {} shards, {}: {}",
+        packed.images,
+        packed.shards,
+        size(packed.bytes),
+        args.out.display()
+    ));
+    Ok(())
+}
+
+/// `protem data show`.
+pub fn show(args: &ShowArgs) -> Result<(), Failure> {
+    /// Enough for any config: how many images there are does not matter to views.
+    const IMAGES: usize = 1_300_000;
+    /// Pixels of a sheet, about: more views are shown smaller.
+    const LARGEST: usize = 64 << 20;
+    if args.images == 0 || args.views == 0 || args.images > 256 || args.views > 64 {
+        return Err(Failure::usage(
+            "--images must lie between 1 and 256, --views between 1 and 64",
+        ));
+    }
+    let settings = config::load(args.config.as_deref(), &args.set)?;
+    let plan = Plan::check(&settings, IMAGES).map_err(|violations| {
+        let lines: Vec<String> = violations.iter().map(|v| format!("  {v}")).collect();
+        Failure::usage(format!("these settings cannot work:\n{}", lines.join("\n")))
+    })?;
+    let source = open_images(&args.data)?;
+    let augment = Augment::new(plan.augment);
+    let mut rows = Vec::new();
+    let count = args.images.min(source.len());
+    for row in 0..count {
+        // Spread over the set, so that several classes are seen.
+        let index = row * source.len() / count;
+        let image = match source.read(index) {
+            Ok(image) => image,
+            Err(error) => {
+                warn(format!("skipped {}: {error}", source.name(index)));
+                continue;
+            }
+        };
+        let view = |view: u64| Stream {
+            seed: plan.seed,
+            epoch: view / 2,
+            index: index as u64,
+            view: view % 2,
+        };
+        let views = (0..args.views as u64).map(|v| augment.view(&image, view(v)));
+        let views: Vec<_> = views.collect();
+        rows.push(std::iter::once(image).chain(views).collect());
+    }
+    if rows.is_empty() {
+        return Err(Failure::running("none of the images can be read"));
+    }
+    let squares = rows.len() * (args.views + 1);
+    let side = plan.image_size.min((LARGEST / squares).isqrt() as u32);
+    let sheet = contact_sheet(&rows, side);
+    let written = protem_em::write_atomically(&args.out, &png(&sheet));
+    written.map_err(|e| Failure::running(explain(&e)))?;
+    say(format!(
+        "{}: {} images, each with {} views as training draws them, two an epoch",
+        args.out.display(),
+        rows.len(),
+        args.views
+    ));
+    Ok(())
+}
