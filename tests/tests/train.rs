@@ -200,7 +200,7 @@ fn a_test_folder_is_measured_on() {
     class_folders(&other, 3, 3);
     let out = folder.path().join("refused");
     let ended = train(&images, &out, &["--test", other.to_str().unwrap()]);
-    ended.expect(2).says(&["same class folders"]);
+    ended.expect(2).says(&["same classes"]);
 }
 
 #[test]

@@ -1,15 +1,23 @@
 //! Opens images by any name and reads them all once:
-//! `cargo run --release -p protem-data --example open -- FOLDER_OR_SHARDS [decode]`.
+//! `cargo run --release -p protem-data --example open -- NAME [decode] [shuffled]`.
 
-use protem_data::Encoded;
+use protem_data::{Encoded, epoch_order};
 use rayon::prelude::*;
 use std::error::Error;
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let name = arguments.next().ok_or("usage: open NAME [decode]")?;
-    let decode = arguments.next().is_some();
+    let usage = "usage: open NAME [decode] [shuffled]";
+    let name = arguments.next().ok_or(usage)?;
+    let (mut decode, mut shuffled) = (false, false);
+    for argument in arguments {
+        match argument.as_str() {
+            "decode" => decode = true,
+            "shuffled" => shuffled = true,
+            _ => return Err(usage.into()),
+        }
+    }
     let begun = Instant::now();
     let source = protem_data::open(&name)?;
     let classes = source.classes().len();
@@ -19,8 +27,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         source.len(),
         begun.elapsed().as_secs_f64()
     );
+    let order = match shuffled {
+        true => epoch_order(0, 0, source.len()),
+        false => (0..source.len() as u32).collect(),
+    };
     let begun = Instant::now();
-    let sizes = (0..source.len()).into_par_iter().map(|i| {
+    let sizes = order.par_iter().map(|i| {
+        let i = *i as usize;
         if decode {
             return source.read(i).map_or(0, |image| image.len());
         }

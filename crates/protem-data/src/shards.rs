@@ -1,6 +1,8 @@
 //! Which files a pattern of shards names: `{000..012}`, `{a,b}`, `*`, `?`, `[…]`.
 
 use crate::error::DataError;
+use crate::location::Location;
+use crate::sources::names;
 use std::path::{Path, PathBuf};
 
 /// Files that a set may have.
@@ -52,6 +54,70 @@ pub(crate) fn expand(pattern: &Path) -> Result<Vec<PathBuf>, DataError> {
         }
     }
     Ok(files)
+}
+
+/// Shards of a folder, at most three levels below it, of the split that is named; in the order of
+/// their paths.
+pub(crate) fn in_folder(location: &Location, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
+    let mut files = Vec::new();
+    let mut level = vec![location.path.clone()];
+    for _ in 0..4 {
+        let mut below = Vec::new();
+        for folder in &level {
+            for name in names(folder)?.iter().filter(|name| !name.starts_with('.')) {
+                let path = folder.join(name);
+                if endings.iter().any(|ending| name.ends_with(ending)) {
+                    files.push(path);
+                } else if path.is_dir() {
+                    below.push(path);
+                }
+            }
+        }
+        if files.len() + below.len() > MOST {
+            return Err(DataError::TooLarge {
+                path: location.path.clone(),
+                what: "shards and folders",
+                size: (files.len() + below.len()) as u64,
+                limit: MOST as u64,
+            });
+        }
+        level = below;
+    }
+    files.sort();
+    let split = |file: &PathBuf| split_of(file.strip_prefix(&location.path).unwrap_or(file));
+    let mut splits: Vec<String> = files.iter().filter_map(split).collect();
+    splits.sort();
+    splits.dedup();
+    if files.is_empty() {
+        return Err(DataError::Missing(
+            location.path.join(format!("*{}", endings[0])),
+        ));
+    }
+    if splits.is_empty() && location.option("split").is_none() {
+        return Ok(files);
+    }
+    let wanted = location.split(&splits)?;
+    files.retain(|file| split(file).as_ref() == Some(&wanted));
+    Ok(files)
+}
+
+/// The split a shard's path tells: a word of its name, as in `train-00000-of-00002.parquet`, or of
+/// a folder, as in `default/test/0000.parquet`.
+fn split_of(path: &Path) -> Option<String> {
+    const SPLITS: [&str; 8] = [
+        "train",
+        "training",
+        "validation",
+        "valid",
+        "val",
+        "test",
+        "unlabeled",
+        "unsupervised",
+    ];
+    let parts = path.iter().rev().filter_map(|part| part.to_str());
+    let mut words = parts.flat_map(|part| part.split(['-', '.', '_']));
+    let split = words.find(|word| SPLITS.contains(word));
+    split.map(str::to_owned)
 }
 
 /// `a{1..3}b` is `a1b a2b a3b`; a range whose ends begin with a zero has numbers of that width.
@@ -127,6 +193,18 @@ mod tests {
             "{-1..2}",
         ] {
             assert!(braces(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_split_is_a_word_of_the_path() {
+        for (path, split) in [
+            ("data/train-00000-of-00002.parquet", Some("train")),
+            ("default/test/0000.parquet", Some("test")),
+            ("imagenet-val-000.tar", Some("val")),
+            ("trains/0.tar", None),
+        ] {
+            assert_eq!(split_of(Path::new(path)).as_deref(), split, "{path}");
         }
     }
 

@@ -15,4 +15,5 @@ pub(crate) mod tar;
 mod tar_index;
 mod voc;
 
+pub(crate) use open::names;
 pub use open::open;

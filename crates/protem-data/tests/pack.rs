@@ -3,7 +3,7 @@
 mod made;
 
 use made::{fixture, photo};
-use protem_data::{Encoded, PackError, ShardLimits, Source, inspect, open, pack, png};
+use protem_data::{Encoded, PackError, ShardLimits, inspect, open, pack, png};
 use std::fs;
 
 const ALL: ShardLimits = ShardLimits {

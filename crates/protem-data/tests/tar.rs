@@ -97,6 +97,48 @@ fn webdataset_keys_tell_the_class() {
 }
 
 #[test]
+fn shards_of_several_splits_are_not_mixed() {
+    let root = tempfile::tempdir().unwrap();
+    for (i, name) in [
+        "a/train-0.tar",
+        "a/train-1.tar",
+        "a/val-0.tar",
+        "b/train/0.tar",
+        "b/test/0.tar",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let file = root.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, tar(&[("x.png", &photo(i as u32))])).unwrap();
+    }
+    let at = |name: &str| format!("{}/{name}", root.path().display());
+    for set in ["a", "b"] {
+        assert!(
+            matches!(open(at(set)), Err(DataError::WhichSplit { .. })),
+            "{set}"
+        );
+    }
+    assert_eq!(
+        names(&*open(at("a?split=train")).unwrap()),
+        ["train-0.tar/x.png", "train-1.tar/x.png"]
+    );
+    assert_eq!(
+        open(at("a?split=val")).unwrap().encoded(0).unwrap(),
+        Encoded::File(photo(2))
+    );
+    assert_eq!(
+        open(at("b?split=test")).unwrap().encoded(0).unwrap(),
+        Encoded::File(photo(4))
+    );
+    assert!(matches!(
+        open(at("a/val-0.tar?split=val")),
+        Err(DataError::Option { .. })
+    ));
+}
+
+#[test]
 fn long_names_are_those_of_gnu_and_pax() {
     let long = format!("{}/{}.png", "folder".repeat(20), "name".repeat(30));
     let gnu = tar(&[(&long, &photo(0)), ("b.png", &photo(1))]);

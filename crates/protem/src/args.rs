@@ -81,7 +81,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// Images: a folder (class folders, flat or nested), tar or Parquet shards, a list of paths, or
-    /// the files of a published set, as PATH or [KIND:]PATH[?OPTION=VALUE]; without any, the
+    /// the files of a published set, as PATH, KIND:PATH or PATH?split=NAME; without any, the
     /// generated set. A run that is resumed remembers them.
     pub folder: Option<PathBuf>,
     /// The same as FOLDER.

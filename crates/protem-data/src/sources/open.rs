@@ -6,7 +6,7 @@ use crate::error::DataError;
 use crate::folder::Folder;
 use crate::generated::{Generated, GeneratedSpec, Split};
 use crate::location::{Kind, Location};
-use crate::shards::{expand, is_pattern};
+use crate::shards::{expand, in_folder, is_pattern};
 use crate::source::Source;
 use crate::storage::Storage;
 use std::ffi::OsStr;
@@ -50,10 +50,7 @@ fn open_as(kind: Kind, location: &Location) -> Result<Arc<dyn Source>, DataError
             location.only(&[])?;
             Arc::new(list::open(path)?)
         }
-        Kind::Tar => {
-            location.only(&[])?;
-            Arc::new(tar::Tar::open(&shards(path, TAR)?)?)
-        }
+        Kind::Tar => Arc::new(tar::Tar::open(&shards(location, TAR, &[])?)?),
         Kind::Generated => Arc::new(generated(location)?),
         Kind::Cifar10 => Arc::new(cifar::cifar10(location)?),
         Kind::Cifar100 => Arc::new(cifar::cifar100(location)?),
@@ -150,29 +147,34 @@ fn folder(path: &Path) -> Result<Kind, DataError> {
     if places::is_places(path) {
         return Ok(Kind::Places);
     }
-    if splits::is_imagenet(path) {
-        return Ok(Kind::Imagenet);
-    }
     if let Some(kind) = by_entries(path)? {
         return Ok(kind);
     }
-    let data = path.join("data");
-    if data.is_dir() && by_entries(&data)? == Some(Kind::Parquet) {
-        return Ok(Kind::Parquet);
+    for below in ["data", "train"].map(|below| path.join(below)) {
+        if below.is_dir()
+            && let Some(kind @ (Kind::Parquet | Kind::Tar)) = by_entries(&below)?
+        {
+            return Ok(kind);
+        }
+    }
+    if splits::is_imagenet(path) {
+        return Ok(Kind::Imagenet);
     }
     Ok(Kind::Folder)
 }
 
-/// Shards or IDX files directly in a folder, unless there are images too. Where images are, one of
-/// the first entries is one: a folder of a million of them is not listed for this.
+/// Shards or IDX files directly in a folder, unless there are images too; and no tar beside folders,
+/// which may be what it was unpacked to. Where images are, one of the first entries is one: a folder
+/// of a million of them is not listed for this.
 fn by_entries(path: &Path) -> Result<Option<Kind>, DataError> {
     let refused = |source| DataError::List {
         path: path.to_path_buf(),
         source,
     };
-    let mut found = None;
+    let (mut found, mut folders) = (None, false);
     for entry in std::fs::read_dir(path).map_err(refused)? {
-        let name = entry.map_err(refused)?.file_name();
+        let entry = entry.map_err(refused)?;
+        let name = entry.file_name();
         let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
             continue;
         };
@@ -183,7 +185,10 @@ fn by_entries(path: &Path) -> Result<Option<Kind>, DataError> {
             _ if name.ends_with(".parquet") => Kind::Parquet,
             _ if idx::is_images(name) => Kind::Idx,
             _ if TAR.iter().any(|ending| name.ends_with(ending)) => Kind::Tar,
-            _ => continue,
+            _ => {
+                folders |= entry.file_type().is_ok_and(|kind| kind.is_dir());
+                continue;
+            }
         };
         // Of several, always the same one.
         let rank = |kind: Kind| {
@@ -195,7 +200,7 @@ fn by_entries(path: &Path) -> Result<Option<Kind>, DataError> {
             found = Some(kind);
         }
     }
-    Ok(found)
+    Ok(found.filter(|kind| *kind != Kind::Tar || !folders))
 }
 
 /// A folder that holds nothing of what is known.
@@ -218,7 +223,7 @@ fn nothing(path: &Path) -> DataError {
 }
 
 /// Names of a folder's entries that are Unicode.
-pub(super) fn names(path: &Path) -> Result<Vec<String>, DataError> {
+pub(crate) fn names(path: &Path) -> Result<Vec<String>, DataError> {
     let refused = |source| DataError::List {
         path: path.to_path_buf(),
         source,
@@ -233,38 +238,29 @@ pub(super) fn names(path: &Path) -> Result<Vec<String>, DataError> {
     Ok(names)
 }
 
-/// The shards that a file, a folder or a pattern names.
-fn shards(path: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
-    if path.is_file() {
-        return Ok(vec![path.to_path_buf()]);
-    }
+/// The shards that a file, a folder or a pattern names. A folder may have splits.
+fn shards(
+    location: &Location,
+    endings: &[&str],
+    options: &[&str],
+) -> Result<Vec<PathBuf>, DataError> {
+    let path = &location.path;
     if path.is_dir() {
-        let names = names(path)?.into_iter();
-        let shard =
-            |name: &String| !name.starts_with('.') && endings.iter().any(|e| name.ends_with(e));
-        let shards: Vec<PathBuf> = names.filter(shard).map(|name| path.join(name)).collect();
-        if shards.is_empty() {
-            return Err(DataError::Unrecognised {
-                path: path.to_path_buf(),
-                looked_for: "shards in it (.tar, .tar.gz, .tgz)",
-                found: "none".into(),
-            });
-        }
-        return Ok(shards);
+        location.only(&[&["split"], options].concat())?;
+        return in_folder(location, endings);
+    }
+    location.only(options)?;
+    if path.is_file() {
+        return Ok(vec![path.clone()]);
     }
     if is_pattern(path) {
         return expand(path);
     }
-    Err(DataError::Missing(path.to_path_buf()))
+    Err(DataError::Missing(path.clone()))
 }
 
 fn parquet_of(location: &Location) -> Result<parquet::Parquet, DataError> {
-    location.only(&["split", "image", "label"])?;
-    let files = if location.path.is_dir() {
-        parquet::files_of(location)?
-    } else {
-        shards(&location.path, &[".parquet"])?
-    };
+    let files = shards(location, &[".parquet"], &["image", "label"])?;
     let asked = |option: &str| location.option(option).map(str::to_owned);
     let columns = Columns {
         image: asked("image"),

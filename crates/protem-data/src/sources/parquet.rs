@@ -9,7 +9,6 @@ use super::parquet_schema::{self, Columns};
 use crate::error::{DataError, ReadError};
 use crate::files::check_count;
 use crate::labels::Labels;
-use crate::location::Location;
 use crate::source::{Encoded, Source};
 use crate::storage::{IMAGE_BYTES, Storage};
 use image::RgbImage;
@@ -352,63 +351,6 @@ impl Kept {
 
 fn lock(kept: &Mutex<Kept>) -> std::sync::MutexGuard<'_, Kept> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Parquet files of a folder, at most three levels below it, of the split that is named.
-pub(crate) fn files_of(location: &Location) -> Result<Vec<PathBuf>, DataError> {
-    let mut files = Vec::new();
-    let mut level = vec![location.path.clone()];
-    for _ in 0..4 {
-        let mut below = Vec::new();
-        for folder in &level {
-            for name in super::open::names(folder)? {
-                let path = folder.join(&name);
-                if name.starts_with('.') {
-                } else if name.ends_with(".parquet") {
-                    files.push(path);
-                } else if path.is_dir() {
-                    below.push(path);
-                }
-            }
-        }
-        level = below;
-    }
-    files.sort();
-    let split = |file: &PathBuf| split_of(file.strip_prefix(&location.path).unwrap_or(file));
-    let mut splits: Vec<String> = Vec::new();
-    for split in files.iter().filter_map(split) {
-        if !splits.contains(&split) {
-            splits.push(split);
-        }
-    }
-    if files.is_empty() {
-        return Err(DataError::Missing(location.path.join("*.parquet")));
-    }
-    if splits.is_empty() && location.option("split").is_none() {
-        return Ok(files);
-    }
-    let wanted = location.split(&splits)?;
-    files.retain(|file| split(file).as_ref() == Some(&wanted));
-    Ok(files)
-}
-
-/// The split a file's path tells: a word of `data/train-00000-of-00002.parquet`, or of
-/// `default/test/0000.parquet`.
-fn split_of(path: &Path) -> Option<String> {
-    const SPLITS: [&str; 8] = [
-        "train",
-        "training",
-        "validation",
-        "valid",
-        "val",
-        "test",
-        "unlabeled",
-        "unsupervised",
-    ];
-    let parts = path.iter().rev().filter_map(|part| part.to_str());
-    let words = parts.filter_map(|part| part.split(['-', '.', '_']).next());
-    let mut splits = words.filter(|word| SPLITS.contains(word));
-    splits.next().map(str::to_owned)
 }
 
 impl Source for Parquet {
