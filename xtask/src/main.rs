@@ -1,6 +1,8 @@
-//! Repository chores: `cargo xtask tidy`, `cargo xtask compare torch`, `cargo xtask compare faiss`.
+//! Repository chores: `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask compare torch`,
+//! `cargo xtask compare faiss`.
 
 mod compare;
+mod fuzz;
 mod tidy;
 
 use std::process::ExitCode;
@@ -12,6 +14,8 @@ use clap::{Parser, Subcommand};
 enum Chore {
     /// Check dependency arrows, headers, sizes and names of files
     Tidy,
+    /// Look for inputs that break a reader, guided by coverage
+    Fuzz(fuzz::Options),
     /// Measure protem and a peer in turn and write down the ratios
     #[command(subcommand)]
     Compare(Peer),
@@ -26,15 +30,16 @@ enum Peer {
 }
 
 fn main() -> ExitCode {
-    let (peer, outcome) = match Chore::parse() {
+    let (chore, outcome) = match Chore::parse() {
         Chore::Tidy => return tidy::run(),
-        Chore::Compare(Peer::Torch(options)) => ("torch", compare::torch::run(&options)),
-        Chore::Compare(Peer::Faiss(options)) => ("faiss", compare::faiss::run(&options)),
+        Chore::Fuzz(options) => ("fuzz", fuzz::run(&options)),
+        Chore::Compare(Peer::Torch(options)) => ("compare torch", compare::torch::run(&options)),
+        Chore::Compare(Peer::Faiss(options)) => ("compare faiss", compare::faiss::run(&options)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("compare {peer}: {message}");
+            eprintln!("{chore}: {message}");
             ExitCode::FAILURE
         }
     }

@@ -1,0 +1,53 @@
+//! What the fuzzer drives: each reader of bytes from outside as a function of those bytes.
+//!
+//! `cargo xtask fuzz TARGET` looks for inputs that break one, `cargo test -p protem-fuzz` reads
+//! again the inputs it kept. A new reader is a function and a line of [`TARGETS`], files to start
+//! from in `seeds/TARGET` and, where the format has words, `dictionaries/TARGET.dict`.
+
+mod memory;
+mod readers;
+
+/// A reader, and what it may take.
+#[derive(Debug)]
+pub struct Target {
+    /// What `cargo xtask fuzz` calls it.
+    pub name: &'static str,
+    /// Reads everything that the bytes hold. A panic is a finding.
+    read: fn(&[u8]),
+    /// Bytes that reading may allocate, at the highest, whatever the input.
+    memory: usize,
+}
+
+/// Every reader.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "npy",
+        read: readers::npy,
+        memory: 1 << 20,
+    },
+    Target {
+        name: "image",
+        read: readers::image,
+        memory: readers::IMAGE_MEMORY,
+    },
+];
+
+impl Target {
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        TARGETS.iter().find(|target| target.name == name)
+    }
+
+    /// Reads `bytes`. The memory measured is the whole process's: nothing else should run.
+    ///
+    /// # Panics
+    /// Where the reader panics, breaks a property, or allocates more than it may.
+    pub fn check(&self, bytes: &[u8]) {
+        let peak = memory::peak(|| (self.read)(bytes));
+        let (name, allowed) = (self.name, self.memory);
+        assert!(
+            peak <= allowed,
+            "{name} allocated {peak} bytes, {allowed} are allowed"
+        );
+    }
+}
