@@ -1,7 +1,7 @@
 //! Random views: the recipes of PCL v1 and v2.
 
 use crate::draw::{jitter, random_crop};
-use crate::ops;
+use crate::ops::{self, Crop, Planes, Scratch};
 use image::RgbImage;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -81,27 +81,43 @@ impl Augment {
     /// # Panics
     /// If `size` is zero or `min_scale` lies outside 0 to 1.
     pub fn view(&self, image: &RgbImage, stream: Stream) -> RgbImage {
-        let rng = &mut stream.rng();
+        let mut view = RgbImage::new(self.config.size, self.config.size);
+        self.view_into(image, stream, &mut view);
+        view
+    }
+
+    /// The same, written as `size × size × 3` bytes.
+    ///
+    /// # Panics
+    /// As [`Self::view`], and if `out` has another length.
+    pub fn view_into(&self, image: &RgbImage, stream: Stream, out: &mut [u8]) {
         let size = self.config.size;
+        assert_eq!(out.len(), (size * size * 3) as usize, "bytes of a view");
+        Scratch::with(|scratch| self.view_in(image, &mut stream.rng(), scratch, out));
+    }
+
+    fn view_in(&self, image: &RgbImage, rng: &mut impl Rng, scratch: &mut Scratch, out: &mut [u8]) {
+        let size = self.config.size;
+        let Scratch { view, bytes } = scratch;
         let crop = random_crop(rng, image.width(), image.height(), self.config.min_scale);
-        let mut view = ops::resized_crop(image, crop, size, size);
+        ops::resize(image, crop, (size, size), Crop::square(size), view, bytes);
         match self.config.recipe {
             Recipe::V1 => {
-                maybe(rng, 0.2, |_| ops::grayscale(&mut view));
-                colour_jitter(rng, &mut view, 0.4);
+                maybe(rng, 0.2, |_| view.grayscale());
+                colour_jitter(rng, view, 0.4);
             }
             Recipe::V2 => {
-                maybe(rng, 0.8, |rng| colour_jitter(rng, &mut view, 0.1));
-                maybe(rng, 0.2, |_| ops::grayscale(&mut view));
+                maybe(rng, 0.8, |rng| colour_jitter(rng, view, 0.1));
+                maybe(rng, 0.2, |_| view.grayscale());
             }
         }
         if self.config.blur && self.config.recipe == Recipe::V2 {
             maybe(rng, 0.5, |rng| {
-                ops::gaussian_blur(&mut view, rng.random_range(0.1..=2.0))
+                view.gaussian_blur(rng.random_range(0.1..=2.0), bytes)
             });
         }
-        maybe(rng, 0.5, |_| ops::flip(&mut view));
-        view
+        maybe(rng, 0.5, |_| view.flip());
+        view.write(out);
     }
 }
 
@@ -111,14 +127,14 @@ fn maybe<R: Rng>(rng: &mut R, probability: f64, action: impl FnOnce(&mut R)) {
     }
 }
 
-fn colour_jitter(rng: &mut impl Rng, view: &mut RgbImage, hue: f32) {
+fn colour_jitter(rng: &mut impl Rng, view: &mut Planes, hue: f32) {
     let drawn = jitter(rng, 0.4, hue);
     for step in drawn.order {
         match step {
-            0 => ops::brightness(view, drawn.brightness),
-            1 => ops::contrast(view, drawn.contrast),
-            2 => ops::saturation(view, drawn.saturation),
-            _ => ops::hue(view, drawn.hue),
+            0 => view.brightness(drawn.brightness),
+            1 => view.contrast(drawn.contrast),
+            2 => view.saturation(drawn.saturation),
+            _ => view.hue(drawn.hue),
         }
     }
 }

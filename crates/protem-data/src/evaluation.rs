@@ -1,6 +1,6 @@
 //! The centre crop that features are taken of.
 
-use crate::ops::{Crop, resized_crop};
+use crate::ops::{self, Crop, Scratch};
 use image::RgbImage;
 
 /// Resize of the shorter side, then a central square.
@@ -27,6 +27,18 @@ impl Evaluation {
     /// # Panics
     /// If `crop` is zero or larger than `resize`.
     pub fn view(&self, image: &RgbImage) -> RgbImage {
+        let mut view = RgbImage::new(self.crop, self.crop);
+        self.view_into(image, &mut view);
+        view
+    }
+
+    /// The same, written as `crop × crop × 3` bytes.
+    ///
+    /// # Panics
+    /// As [`Self::view`], and if `out` has another length.
+    pub fn view_into(&self, image: &RgbImage, out: &mut [u8]) {
+        let bytes = (self.crop * self.crop * 3) as usize;
+        assert_eq!(out.len(), bytes, "bytes of a view");
         let (w, h) = image.dimensions();
         let long = |long: u32, short: u32| {
             (u64::from(self.resize) * u64::from(long) / u64::from(short)) as u32
@@ -36,13 +48,6 @@ impl Evaluation {
         } else {
             (long(w, h), self.resize)
         };
-        let whole = Crop {
-            left: 0,
-            top: 0,
-            width: w,
-            height: h,
-        };
-        let resized = resized_crop(image, whole, width, height);
         // Python's round: half to even, as torchvision's center_crop has it.
         let middle = |side: u32| (f64::from(side - self.crop) / 2.0).round_ties_even() as u32;
         let square = Crop {
@@ -51,6 +56,10 @@ impl Evaluation {
             width: self.crop,
             height: self.crop,
         };
-        resized_crop(&resized, square, self.crop, self.crop)
+        Scratch::with(|Scratch { view, bytes }| {
+            let whole = Crop::whole(image);
+            ops::resize(image, whole, (width, height), square, view, bytes);
+            view.write(out);
+        });
     }
 }

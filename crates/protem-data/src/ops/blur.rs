@@ -1,30 +1,50 @@
 //! Gaussian blur as Pillow approximates it: three box blurs each way, of a radius with fraction.
+//!
+//! A line of a box blur is a sum of lines beside each other, and all pixels of it are computed
+//! together. Along columns these lines are rows of the picture; along rows they are the same row,
+//! moved by a pixel or two. All three passes over a row are made while it is in the nearest cache.
 
-use super::lines::{Pixel, transposed};
-use image::RgbImage;
+use super::planes::Planes;
+use pulp::Arch;
 
-const PASSES: usize = 3;
+/// Largest σ: up to it, sums of a line of 8-bit pixels fit into 16 bits.
+pub(crate) const MOST: f32 = 100.0;
 
-/// Blurs with `sigma` pixels as Pillow does and PCL used it
-/// (`filter(ImageFilter.GaussianBlur(sigma))`), byte for byte.
-///
-/// # Panics
-/// If `sigma` is negative or not finite.
-pub fn gaussian_blur(image: &mut RgbImage, sigma: f32) {
-    assert!(sigma >= 0.0 && sigma.is_finite(), "σ {sigma} of a blur");
-    let radius = box_radius(sigma);
-    let (w, h) = (image.width() as usize, image.height() as usize);
-    let (pixels, _) = image.as_chunks_mut::<3>();
-    let mut columns = transposed(pixels, 0, w, w, h);
-    blur_lines(&mut columns, h, radius);
-    let mut rows = transposed(&columns, 0, h, h, w);
-    blur_lines(&mut rows, w, radius);
-    pixels.copy_from_slice(&rows);
+/// Box blurs each way.
+pub(super) const PASSES: usize = 3;
+
+impl Planes {
+    /// Blurs with `sigma` pixels.
+    pub fn gaussian_blur(&mut self, sigma: f32, scratch: &mut Vec<u8>) {
+        assert!((0.0..=MOST).contains(&sigma), "σ {sigma} of a blur");
+        let weights = Weights::new(box_radius(sigma));
+        let width = self.width;
+        for channel in &mut self.channels {
+            Arch::new().dispatch(AlongRows {
+                channel,
+                width,
+                weights: &weights,
+            });
+            scratch.resize(channel.len(), 0);
+            let (mut from, mut to) = (&mut channel[..], &mut scratch[..]);
+            for _ in 0..PASSES {
+                Arch::new().dispatch(AlongColumns {
+                    from,
+                    to,
+                    width,
+                    weights: &weights,
+                });
+                (from, to) = (to, from);
+            }
+            // An odd number of passes ends in the scratch.
+            std::mem::swap(channel, scratch);
+        }
+    }
 }
 
 /// Radius of the box whose variance, over three passes, is that of the Gaussian (Gwosdek et al.
 /// 2011, as in Pillow's `BoxBlur.c`).
-fn box_radius(sigma: f32) -> f32 {
+pub(super) fn box_radius(sigma: f32) -> f32 {
     let squared = sigma * sigma / PASSES as f32;
     let length = (12.0 * squared + 1.0).sqrt();
     let whole = ((length - 1.0) / 2.0).floor();
@@ -33,67 +53,120 @@ fn box_radius(sigma: f32) -> f32 {
     whole + fraction
 }
 
-/// Three box blurs across lines of `len` pixels; the first and last line are repeated outwards.
-fn blur_lines(lines: &mut Vec<Pixel>, len: usize, radius: f32) {
-    let whole = radius as usize;
-    // Pillow's fixed point: weights in 1/2²⁴.
-    let full = ((1u32 << 24) as f32 / (radius * 2.0 + 1.0)) as u32;
-    let edge = ((1u32 << 24) - (whole as u32 * 2 + 1) * full) / 2;
-    let mut out = vec![[0; 3]; lines.len()];
-    for _ in 0..PASSES {
-        pulp::Arch::new().dispatch(BoxBlur {
-            from: lines.as_flattened(),
-            to: out.as_flattened_mut(),
-            len: len * 3,
-            radius: whole,
-            full,
-            edge,
-        });
-        std::mem::swap(lines, &mut out);
-    }
-}
-
-/// Each line becomes `full` times the sum of those within `radius` of it and `edge` times the sum
-/// of the two next to them.
-struct BoxBlur<'a> {
-    from: &'a [u8],
-    to: &'a mut [u8],
-    len: usize,
-    radius: usize,
+/// A box: `full` times the sum of the lines up to `whole` away, `edge` times the two beyond.
+struct Weights {
+    whole: usize,
     full: u32,
     edge: u32,
 }
 
-impl pulp::NullaryFnOnce for BoxBlur<'_> {
+impl Weights {
+    /// Pillow's fixed point: weights in 1/2²⁴.
+    fn new(radius: f32) -> Self {
+        let whole = radius as usize;
+        let full = ((1u32 << 24) as f32 / (radius * 2.0 + 1.0)) as u32;
+        let edge = ((1u32 << 24) - (whole as u32 * 2 + 1) * full) / 2;
+        Self { whole, full, edge }
+    }
+
+    #[inline(always)]
+    fn byte(&self, inner: u32, outer: u32) -> u8 {
+        ((inner * self.full + outer * self.edge + (1 << 23)) >> 24) as u8
+    }
+}
+
+/// All passes over each row of a channel; the first and last pixel of a row are repeated outwards.
+struct AlongRows<'a> {
+    channel: &'a mut [u8],
+    width: usize,
+    weights: &'a Weights,
+}
+
+impl pulp::NullaryFnOnce for AlongRows<'_> {
     type Output = ();
 
-    #[inline(always)] // to be compiled for the processor's vectors
+    #[inline(always)] // to be compiled for the processor's vectors, as all below
+    fn call(self) {
+        let Self {
+            channel,
+            width,
+            weights,
+        } = self;
+        let reach = weights.whole + 1;
+        let mut padded = vec![0; width + 2 * reach];
+        let mut inner = vec![0; width];
+        for row in channel.chunks_exact_mut(width) {
+            for _ in 0..PASSES {
+                padded[..reach].fill(row[0]);
+                padded[reach..][..width].copy_from_slice(row);
+                padded[reach + width..].fill(row[width - 1]);
+                sum(row, &mut inner, weights, |by| &padded[by..][..width]);
+            }
+        }
+    }
+}
+
+/// One pass along columns of `width` lines; the first and last row are repeated outwards.
+struct AlongColumns<'a> {
+    from: &'a [u8],
+    to: &'a mut [u8],
+    width: usize,
+    weights: &'a Weights,
+}
+
+impl pulp::NullaryFnOnce for AlongColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
     fn call(self) {
         let Self {
             from,
             to,
-            len,
-            radius,
-            full,
-            edge,
+            width,
+            weights,
         } = self;
-        let last = from.len() / len - 1;
-        let line = |at: usize| &from[at.min(last) * len..][..len];
-        let mut sums = vec![0u32; len];
-        for at in 0..=2 * radius {
-            for (sum, byte) in sums.iter_mut().zip(line(at.saturating_sub(radius))) {
-                *sum += u32::from(*byte);
+        let mut inner = vec![0; width];
+        let (last, reach) = (from.len() / width - 1, weights.whole + 1);
+        for (at, out) in to.chunks_exact_mut(width).enumerate() {
+            sum(out, &mut inner, weights, |by| {
+                let line = (at + by).saturating_sub(reach).min(last);
+                &from[line * width..][..width]
+            });
+        }
+    }
+}
+
+/// The box over lines, of which `moved(0)` is the outermost on one side; all as long as `out`.
+/// `inner` has room for a line of sums.
+///
+/// In two loops: more lines in one, and the compiler no longer makes sure that they do not overlap.
+#[inline(always)]
+fn sum<'a>(
+    out: &mut [u8],
+    inner: &mut [u16],
+    weights: &Weights,
+    moved: impl Fn(usize) -> &'a [u8],
+) {
+    let outermost = 2 * weights.whole + 2;
+    let (first, rest) = (moved(1), 2..outermost);
+    for (sum, byte) in inner.iter_mut().zip(first) {
+        *sum = u16::from(*byte);
+    }
+    if weights.whole == 1 {
+        let (second, third) = (moved(2), moved(3));
+        for ((sum, second), third) in inner.iter_mut().zip(second).zip(third) {
+            *sum += u16::from(*second) + u16::from(*third);
+        }
+    } else {
+        for line in rest.map(&moved) {
+            for (sum, byte) in inner.iter_mut().zip(line) {
+                *sum += u16::from(*byte);
             }
         }
-        for (at, out) in to.chunks_exact_mut(len).enumerate() {
-            let before = line(at.saturating_sub(radius + 1));
-            let leaves = line(at.saturating_sub(radius));
-            let after = line(at + radius + 1);
-            for i in 0..len {
-                let [before, leaves, after] = [before[i], leaves[i], after[i]].map(u32::from);
-                out[i] = ((sums[i] * full + (before + after) * edge + (1 << 23)) >> 24) as u8;
-                sums[i] = sums[i] + after - leaves;
-            }
-        }
+    }
+    let ends = moved(0).iter().zip(moved(outermost));
+    for ((out, inner), (before, after)) in out.iter_mut().zip(inner).zip(ends) {
+        let outer = u32::from(*before) + u32::from(*after);
+        *out = weights.byte(u32::from(*inner), outer);
     }
 }

@@ -6,8 +6,15 @@
 //! where the height shrinks much more than the width, which moves a byte by one at most; here rows
 //! come first always, as in the Pillow that PCL was trained with.
 
-use super::lines::{Pixel, transposed};
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod lines;
+#[cfg(test)]
+pub(super) mod tests;
+
+use super::planes::Planes;
 use image::RgbImage;
+use std::ops::Range;
 
 /// A rectangle of whole pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,41 +29,116 @@ pub struct Crop {
     pub height: u32,
 }
 
+impl Crop {
+    /// All of an image.
+    pub fn whole(image: &RgbImage) -> Self {
+        Self {
+            left: 0,
+            top: 0,
+            width: image.width(),
+            height: image.height(),
+        }
+    }
+
+    /// All of `size × size` pixels.
+    pub(crate) fn square(size: u32) -> Self {
+        Self {
+            left: 0,
+            top: 0,
+            width: size,
+            height: size,
+        }
+    }
+
+    /// # Panics
+    /// If it reaches outside `width × height` pixels or is empty.
+    fn check(self, width: u32, height: u32) {
+        let inside = |first: u32, len: u32, side: u32| {
+            len > 0 && u64::from(first) + u64::from(len) <= u64::from(side)
+        };
+        assert!(
+            inside(self.left, self.width, width) && inside(self.top, self.height, height),
+            "{self:?} lies inside {width}×{height} pixels"
+        );
+    }
+
+    fn columns(self) -> Range<usize> {
+        self.left as usize..(self.left + self.width) as usize
+    }
+
+    fn rows(self) -> Range<usize> {
+        self.top as usize..(self.top + self.height) as usize
+    }
+}
+
 /// Cuts out a rectangle and scales it to `width × height`, bilinear with the support widened
 /// when shrinking: `image.crop(…).resize((width, height), BILINEAR)` of Pillow, byte for byte.
 ///
 /// # Panics
 /// If the rectangle reaches outside the image or a side is zero.
 pub fn resized_crop(image: &RgbImage, crop: Crop, width: u32, height: u32) -> RgbImage {
-    let inside = |first: u32, len: u32, side: u32| {
-        len > 0 && u64::from(first) + u64::from(len) <= u64::from(side)
+    let keep = Crop {
+        left: 0,
+        top: 0,
+        width,
+        height,
     };
-    assert!(
-        inside(crop.left, crop.width, image.width())
-            && inside(crop.top, crop.height, image.height()),
-        "{crop:?} lies inside {:?}",
-        image.dimensions()
+    let mut planes = Planes::default();
+    resize(
+        image,
+        crop,
+        (width, height),
+        keep,
+        &mut planes,
+        &mut Vec::new(),
     );
-    assert!(width > 0 && height > 0, "a picture has pixels");
-    let (w, h) = (crop.width as usize, crop.height as usize);
-    let (out_w, out_h) = (width as usize, height as usize);
-    let (pixels, _) = image.as_chunks::<3>();
-    let stride = image.width() as usize;
-    let first = crop.top as usize * stride + crop.left as usize;
-    let rows: Vec<Pixel> = if out_w == w {
-        let rows = pixels[first..].chunks(stride).take(h);
-        rows.flat_map(|row| &row[..w]).copied().collect()
-    } else {
-        let columns = transposed(pixels, first, stride, w, h);
-        let columns = scale_lines(&columns, h, &Taps::new(w, out_w));
-        transposed(&columns, 0, h, h, out_w)
-    };
-    let scaled = if out_h == h {
-        rows
-    } else {
-        scale_lines(&rows, out_w, &Taps::new(h, out_h))
-    };
-    RgbImage::from_raw(width, height, scaled.into_flattened()).expect("three bytes a pixel")
+    let mut scaled = RgbImage::new(width, height);
+    planes.write(&mut scaled);
+    scaled
+}
+
+/// Scales a part of a picture to `size` (width, height) and keeps the pixels `keep` of that; others
+/// are not computed.
+///
+/// # Panics
+/// If a rectangle reaches outside or is empty.
+pub(crate) fn resize(
+    image: &RgbImage,
+    crop: Crop,
+    size: (u32, u32),
+    keep: Crop,
+    out: &mut Planes,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables))] scratch: &mut Vec<u8>,
+) {
+    out.shape(keep.width as usize, keep.height as usize);
+    let job = job(image, crop, size, keep);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V3::try_new() {
+        return avx2::run(simd, &job, out, scratch);
+    }
+    lines::run(&job, out);
+}
+
+fn job(image: &RgbImage, crop: Crop, size: (u32, u32), keep: Crop) -> Job<'_> {
+    crop.check(image.width(), image.height());
+    keep.check(size.0, size.1);
+    Job {
+        pixels: image.as_raw(),
+        stride: image.width() as usize,
+        crop,
+        columns: Taps::new(crop.width as usize, size.0 as usize, keep.columns()),
+        rows: Taps::new(crop.height as usize, size.1 as usize, keep.rows()),
+    }
+}
+
+/// What is to be made: for each kept column and row, which of the part's make it.
+struct Job<'a> {
+    pixels: &'a [u8],
+    /// Pixels of a row of the picture.
+    stride: usize,
+    crop: Crop,
+    columns: Taps,
+    rows: Taps,
 }
 
 /// Bits of a weight after the point (Pillow's `PRECISION_BITS`).
@@ -65,21 +147,24 @@ const BITS: u32 = 22;
 /// Which lines make each new line, and with what weights.
 struct Taps {
     first: Vec<usize>,
-    /// `window` of each new line; those past the last line are left out.
+    /// `window` of each new line; those that are not needed are zero, and they may lie behind the
+    /// last line.
     weights: Vec<i32>,
     window: usize,
 }
 
 impl Taps {
-    /// Triangle filter, as wide as the scale when shrinking (`precompute_coeffs`).
-    fn new(lines: usize, out: usize) -> Self {
+    /// The `keep` of `out` new lines made of `lines`: triangle filter, as wide as the scale when
+    /// shrinking (`precompute_coeffs`).
+    fn new(lines: usize, out: usize, keep: Range<usize>) -> Self {
         let scale = lines as f64 / out as f64;
         let support = scale.max(1.0);
         let window = support.ceil() as usize * 2 + 1;
-        let mut first = Vec::with_capacity(out);
-        let mut weights = vec![0; out * window];
+        let mut first = Vec::with_capacity(keep.len());
+        let mut weights = vec![0; keep.len() * window];
         let mut exact = Vec::with_capacity(window);
-        for (at, weights) in weights.chunks_exact_mut(window).enumerate() {
+        let mut most = 0;
+        for (at, weights) in keep.zip(weights.chunks_exact_mut(window)) {
             let centre = (at as f64 + 0.5) * scale;
             let start = (centre - support + 0.5).max(0.0) as usize;
             let end = ((centre + support + 0.5) as usize).min(lines);
@@ -89,8 +174,11 @@ impl Taps {
                 (1.0 - distance.abs()).max(0.0)
             }));
             let sum: f64 = exact.iter().sum();
-            for (weight, exact) in weights.iter_mut().zip(&exact) {
+            for (i, (weight, exact)) in weights.iter_mut().zip(&exact).enumerate() {
                 *weight = (0.5 + exact / sum * f64::from(1 << BITS)) as i32;
+                if *weight > 0 {
+                    most = most.max(i + 1);
+                }
             }
             first.push(start);
         }
@@ -99,50 +187,24 @@ impl Taps {
             weights,
             window,
         }
+        .narrowed(most)
     }
-}
 
-/// New lines as weighted sums of `lines`, each of `len` pixels.
-fn scale_lines(lines: &[Pixel], len: usize, taps: &Taps) -> Vec<Pixel> {
-    let mut out = vec![[0; 3]; len * taps.first.len()];
-    pulp::Arch::new().dispatch(ScaleLines {
-        lines: lines.as_flattened(),
-        len: len * 3,
-        taps,
-        out: out.as_flattened_mut(),
-    });
-    out
-}
-
-struct ScaleLines<'a> {
-    lines: &'a [u8],
-    len: usize,
-    taps: &'a Taps,
-    out: &'a mut [u8],
-}
-
-impl pulp::NullaryFnOnce for ScaleLines<'_> {
-    type Output = ();
-
-    #[inline(always)] // to be compiled for the processor's vectors
-    fn call(self) {
-        let mut sums = vec![0; self.len];
-        let weights = self.taps.weights.chunks_exact(self.taps.window);
-        let new_lines = self.out.chunks_exact_mut(self.len);
-        for ((line, weights), first) in new_lines.zip(weights).zip(&self.taps.first) {
-            sums.fill(1 << (BITS - 1));
-            let sources = self.lines[first * self.len..].chunks_exact(self.len);
-            for (weight, source) in weights.iter().zip(sources) {
-                if *weight == 0 {
-                    continue;
-                }
-                for (sum, byte) in sums.iter_mut().zip(source) {
-                    *sum += weight * i32::from(*byte);
-                }
-            }
-            for (byte, sum) in line.iter_mut().zip(&sums) {
-                *byte = (sum >> BITS) as u8; // weights add to one: never above 255
-            }
+    /// With a window as wide as is needed.
+    fn narrowed(mut self, window: usize) -> Self {
+        let count = self.first.len();
+        for at in 0..count {
+            let wide = at * self.window;
+            self.weights.copy_within(wide..wide + window, at * window);
         }
+        self.weights.truncate(count * window);
+        self.window = window;
+        self
+    }
+
+    /// Of each new line: its first line, and its weights.
+    fn each(&self) -> impl Iterator<Item = (usize, &[i32])> {
+        let weights = self.weights.chunks_exact(self.window);
+        self.first.iter().copied().zip(weights)
     }
 }
