@@ -11,6 +11,7 @@ mod python;
 mod rounds;
 mod section;
 pub mod torch;
+pub mod torchvision;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

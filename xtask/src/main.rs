@@ -1,5 +1,5 @@
-//! Repository chores: `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask compare torch`,
-//! `cargo xtask compare faiss`.
+//! Repository chores: `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask compare` with torch, faiss
+//! or torchvision.
 
 mod compare;
 mod fuzz;
@@ -27,6 +27,8 @@ enum Peer {
     Torch(compare::Options),
     /// faiss on the CPU: iterations of k-means, and starts from earlier centroids
     Faiss(compare::faiss::Request),
+    /// torchvision and Pillow: random views and evaluation views of image files
+    Torchvision(compare::torchvision::Request),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +37,9 @@ fn main() -> ExitCode {
         Chore::Fuzz(options) => ("fuzz", fuzz::run(&options)),
         Chore::Compare(Peer::Torch(options)) => ("compare torch", compare::torch::run(&options)),
         Chore::Compare(Peer::Faiss(options)) => ("compare faiss", compare::faiss::run(&options)),
+        Chore::Compare(Peer::Torchvision(request)) => {
+            ("compare torchvision", compare::torchvision::run(&request))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

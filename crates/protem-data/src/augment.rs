@@ -1,9 +1,10 @@
 //! Random views: the recipes of PCL v1 and v2.
 
-use crate::draw::{jitter, random_crop};
-use crate::ops::{self, Crop, Planes, Scratch};
+use crate::draw::random_crop;
+use crate::ops::{self, Crop, Scratch};
+use crate::parts::{InvalidView, ViewConfig};
 use image::RgbImage;
-use rand::{Rng, RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,27 +60,42 @@ impl Stream {
 }
 
 /// Makes random views.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Augment {
-    config: AugmentConfig,
+    config: ViewConfig,
 }
 
 impl Augment {
-    /// With these settings.
+    /// Of one of PCL's recipes (the `transforms` of PCL's `main_pcl.py`, on Pillow images).
+    ///
+    /// # Panics
+    /// If `size` is zero or above 16384, or `min_scale` lies outside 0 to 1.
     pub fn new(config: AugmentConfig) -> Self {
-        Self { config }
+        let AugmentConfig {
+            recipe,
+            size,
+            min_scale,
+            blur,
+        } = config;
+        let config = ViewConfig::of(recipe, size, min_scale, blur);
+        Self::of_parts(config).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    /// Settings of the views.
-    pub fn config(&self) -> &AugmentConfig {
+    /// Of any parts.
+    ///
+    /// # Errors
+    /// The first parameter that cannot be, and what would do.
+    pub fn of_parts(config: ViewConfig) -> Result<Self, InvalidView> {
+        config.check()?;
+        Ok(Self { config })
+    }
+
+    /// What the views are made of.
+    pub fn config(&self) -> &ViewConfig {
         &self.config
     }
 
-    /// One random view of `size × size` pixels (the `transforms` of PCL's `main_pcl.py`, on Pillow
-    /// images).
-    ///
-    /// # Panics
-    /// If `size` is zero or `min_scale` lies outside 0 to 1.
+    /// One random view of `size × size` pixels.
     pub fn view(&self, image: &RgbImage, stream: Stream) -> RgbImage {
         let mut view = RgbImage::new(self.config.size, self.config.size);
         self.view_into(image, stream, &mut view);
@@ -89,52 +105,19 @@ impl Augment {
     /// The same, written as `size × size × 3` bytes.
     ///
     /// # Panics
-    /// As [`Self::view`], and if `out` has another length.
+    /// If `out` has another length.
     pub fn view_into(&self, image: &RgbImage, stream: Stream, out: &mut [u8]) {
-        let size = self.config.size;
+        let ViewConfig { size, crop, parts } = &self.config;
+        let size = *size;
         assert_eq!(out.len(), (size * size * 3) as usize, "bytes of a view");
-        Scratch::with(|scratch| self.view_in(image, &mut stream.rng(), scratch, out));
-    }
-
-    fn view_in(&self, image: &RgbImage, rng: &mut impl Rng, scratch: &mut Scratch, out: &mut [u8]) {
-        let size = self.config.size;
-        let Scratch { view, bytes } = scratch;
-        let crop = random_crop(rng, image.width(), image.height(), self.config.min_scale);
-        ops::resize(image, crop, (size, size), Crop::square(size), view, bytes);
-        match self.config.recipe {
-            Recipe::V1 => {
-                maybe(rng, 0.2, |_| view.grayscale());
-                colour_jitter(rng, view, 0.4);
+        let rng = &mut stream.rng();
+        let crop = random_crop(rng, image.width(), image.height(), crop);
+        Scratch::with(|Scratch { view, bytes }| {
+            ops::resize(image, crop, (size, size), Crop::square(size), view, bytes);
+            for part in parts {
+                part.apply(rng, view, bytes);
             }
-            Recipe::V2 => {
-                maybe(rng, 0.8, |rng| colour_jitter(rng, view, 0.1));
-                maybe(rng, 0.2, |_| view.grayscale());
-            }
-        }
-        if self.config.blur && self.config.recipe == Recipe::V2 {
-            maybe(rng, 0.5, |rng| {
-                view.gaussian_blur(rng.random_range(0.1..=2.0), bytes)
-            });
-        }
-        maybe(rng, 0.5, |_| view.flip());
-        view.write(out);
-    }
-}
-
-fn maybe<R: Rng>(rng: &mut R, probability: f64, action: impl FnOnce(&mut R)) {
-    if rng.random_bool(probability) {
-        action(rng);
-    }
-}
-
-fn colour_jitter(rng: &mut impl Rng, view: &mut Planes, hue: f32) {
-    let drawn = jitter(rng, 0.4, hue);
-    for step in drawn.order {
-        match step {
-            0 => view.brightness(drawn.brightness),
-            1 => view.contrast(drawn.contrast),
-            2 => view.saturation(drawn.saturation),
-            _ => view.hue(drawn.hue),
-        }
+            view.write(out);
+        });
     }
 }

@@ -1,54 +1,160 @@
 //! From bytes to RGB pixels.
 
+mod gif;
+mod jpeg;
+mod webp;
+
 use crate::error::ReadError;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use image::codecs::webp::WebPDecoder;
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use std::io::Cursor;
 
-/// Pixels above which an image is refused before it is decoded, for a small file can declare
-/// gigabytes; the same number as Pillow's.
-const PIXELS: u64 = 178_956_970;
+/// What [`decode_with`] allows and does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// Pixels above which an image is refused before it is decoded, for a small file can declare
+    /// gigabytes. By default 178 956 970, as Pillow's.
+    pub max_pixels: u64,
+    /// Encoded bytes above which it is refused. By default 1 GiB.
+    pub max_bytes: u64,
+    /// Whether an EXIF orientation is applied. By default not, as in torchvision.
+    pub orientation: bool,
+}
 
-/// Decodes an image file to RGB, the format told by its content. Gray is copied to all channels,
-/// transparency dropped, 16 bits cut to 8, the first frame of an animation taken (as Pillow's
-/// `convert("RGB")`, except that Pillow turns 16-bit gray above 255 to white); an EXIF orientation is not
-/// applied (as torchvision). Bytes of a JPEG come from another inverse transform and chroma
-/// upsampling than libjpeg-turbo's: over 60 photographs 0.2 off on average, 5 at most.
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self {
+            max_pixels: 178_956_970,
+            max_bytes: 1 << 30,
+            orientation: false,
+        }
+    }
+}
+
+/// Decodes an image file to RGB with the default options: see [`decode_with`].
 ///
 /// # Errors
-/// Bytes that are no whole image, or one of more than 178 956 970 pixels. A decoder that panics
-/// is an error too: one image must not end a run.
+/// As [`decode_with`].
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, ReadError> {
-    std::panic::catch_unwind(|| decode_unguarded(bytes)).unwrap_or(Err(ReadError::DecoderPanic))
+    decode_with(bytes, &DecodeOptions::default())
 }
 
-fn decode_unguarded(bytes: &[u8]) -> Result<RgbImage, ReadError> {
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
-    if reader.format() == Some(ImageFormat::Jpeg) && truncated(bytes) {
-        return Err(ReadError::Truncated);
-    }
-    let decoder = reader.into_decoder()?;
-    let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > PIXELS {
-        return Err(ReadError::TooLarge {
-            width,
-            height,
-            limit: PIXELS,
+/// Decodes an image file to RGB, the format told by its content, as Pillow's `convert("RGB")`:
+///
+/// - gray is copied to all channels, transparency dropped, a palette looked up;
+/// - of 16 bits the upper 8 are taken, except of gray, where all above 255 is white;
+/// - CMYK and YCCK of a JPEG are converted without a colour profile;
+/// - of an animation the first frame is taken, on the whole canvas.
+///
+/// Bytes of a JPEG come from another inverse transform and chroma upsampling than libjpeg-turbo's:
+/// over 60 photographs 0.2 off on average, 5 at most. JPEGs of arithmetic coding and AVIF are
+/// refused. At most 8 bytes a pixel are held besides the encoded bytes.
+///
+/// # Errors
+/// Bytes that are no whole image, or more of them or more pixels than allowed. A decoder that
+/// panics is an error too: one image must not end a run.
+pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ReadError> {
+    if bytes.len() as u64 > options.max_bytes {
+        return Err(ReadError::TooManyBytes {
+            bytes: bytes.len() as u64,
+            limit: options.max_bytes,
         });
     }
-    let image = DynamicImage::from_decoder(decoder)?;
-    let deep = image.color().bytes_per_pixel() > image.color().channel_count();
-    Ok(if deep {
-        let channels = image.into_rgb16();
-        let high_bytes = channels.iter().map(|c| (c >> 8) as u8).collect();
-        RgbImage::from_raw(width, height, high_bytes).expect("three bytes a pixel")
-    } else {
-        image.into_rgb8()
-    })
+    std::panic::catch_unwind(|| unguarded(bytes, options)).unwrap_or(Err(ReadError::DecoderPanic))
 }
 
-/// The decoder fills what is missing with gray. Inside a scan 0xFF is always followed by 0, so
-/// after the last start-of-scan marker there must be an end marker.
-fn truncated(jpeg: &[u8]) -> bool {
-    let mut from_the_end = jpeg.windows(2).rev();
-    from_the_end.find(|w| matches!(w, [0xff, 0xd9 | 0xda])) == Some(&[0xff, 0xda][..])
+fn unguarded(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ReadError> {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+    match reader.format() {
+        Some(ImageFormat::Jpeg) => jpeg::decode(bytes, options),
+        Some(ImageFormat::Gif) => gif::decode(bytes, options),
+        Some(ImageFormat::WebP) => match webp::first_frame(bytes) {
+            Some(still) => {
+                let canvas = WebPDecoder::new(Cursor::new(bytes))?.dimensions();
+                options.check(canvas.0, canvas.1)?;
+                let frame = WebPDecoder::new(Cursor::new(&still.file))?;
+                let frame = any(frame, &still.file, options)?;
+                let mut image = RgbImage::new(canvas.0, canvas.1);
+                let (left, top) = (still.left.into(), still.top.into());
+                image::imageops::replace(&mut image, &frame, left, top);
+                Ok(image)
+            }
+            None => any(reader.into_decoder()?, bytes, options),
+        },
+        _ => any(reader.into_decoder()?, bytes, options),
+    }
+}
+
+/// What any other decoder makes of `bytes`.
+fn any(
+    mut decoder: impl ImageDecoder,
+    bytes: &[u8],
+    options: &DecodeOptions,
+) -> Result<RgbImage, ReadError> {
+    let (width, height) = decoder.dimensions();
+    let pixels = options.check(width, height)?;
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(pixels * 8 + (1 << 20));
+    decoder.set_limits(limits)?;
+    // An orientation that cannot be read is none.
+    let turned = match options.orientation {
+        true => decoder.orientation().unwrap_or(Orientation::NoTransforms),
+        false => Orientation::NoTransforms,
+    };
+    let image = DynamicImage::from_decoder(decoder)?;
+    Ok(upright(to_rgb(image, bytes), turned))
+}
+
+impl DecodeOptions {
+    /// Pixels of an image of these sides, when they are allowed.
+    fn check(&self, width: u32, height: u32) -> Result<u64, ReadError> {
+        let pixels = u64::from(width) * u64::from(height);
+        if pixels > self.max_pixels {
+            return Err(ReadError::TooLarge {
+                width,
+                height,
+                limit: self.max_pixels,
+            });
+        }
+        Ok(pixels)
+    }
+}
+
+fn to_rgb(image: DynamicImage, bytes: &[u8]) -> RgbImage {
+    let (width, height) = (image.width(), image.height());
+    let color = image.color();
+    let deep = color.bytes_per_pixel() > color.channel_count();
+    let channels: Vec<u8> = match color {
+        // A gray PNG with a transparent shade has got an alpha channel from it.
+        ColorType::L16 => clipped(image.into_luma16().iter()),
+        ColorType::La16 if is_gray_png(bytes) => {
+            clipped(image.into_luma_alpha16().iter().step_by(2))
+        }
+        _ if deep => {
+            let channels = image.into_rgb16();
+            channels.iter().map(|c| (c >> 8) as u8).collect()
+        }
+        _ => return image.into_rgb8(),
+    };
+    RgbImage::from_raw(width, height, channels).expect("three bytes a pixel")
+}
+
+/// 16-bit gray as Pillow takes it: all above 255 is white.
+fn clipped<'a>(gray: impl Iterator<Item = &'a u16>) -> Vec<u8> {
+    gray.flat_map(|c| [(*c).min(255) as u8; 3]).collect()
+}
+
+/// By the colour type in the header.
+fn is_gray_png(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x89PNG") && bytes.get(25) == Some(&0)
+}
+
+fn upright(image: RgbImage, turned: Orientation) -> RgbImage {
+    if turned == Orientation::NoTransforms {
+        return image;
+    }
+    let mut image = DynamicImage::from(image);
+    image.apply_orientation(turned);
+    image.into_rgb8()
 }

@@ -1,15 +1,20 @@
 //! The random parameters of a view.
 
 use crate::ops::Crop;
+use crate::parts::CropConfig;
 use rand::{Rng, RngExt};
 
-/// torchvision's `RandomResizedCrop.get_params`: an area and an aspect ratio between 3/4 and 4/3,
-/// ten tries, then the largest central crop of an allowed ratio.
-pub(crate) fn random_crop(rng: &mut impl Rng, width: u32, height: u32, min_scale: f64) -> Crop {
+/// torchvision's `RandomResizedCrop.get_params`: an area and an aspect ratio, ten tries, then the largest central crop of an allowed ratio.
+pub(crate) fn random_crop(
+    rng: &mut impl Rng,
+    width: u32,
+    height: u32,
+    config: &CropConfig,
+) -> Crop {
     let area = f64::from(width) * f64::from(height);
-    let ratios = (3.0f64 / 4.0, 4.0f64 / 3.0);
+    let (scale, ratios) = (config.scale, (config.ratio[0], config.ratio[1]));
     for _ in 0..10 {
-        let target = area * rng.random_range(min_scale..=1.0);
+        let target = area * rng.random_range(scale[0]..=scale[1]);
         let ratio = rng.random_range(ratios.0.ln()..=ratios.1.ln()).exp();
         let w = (target * ratio).sqrt().round_ties_even() as u32; // as Python's round
         let h = (target / ratio).sqrt().round_ties_even() as u32;
@@ -57,12 +62,12 @@ pub(crate) struct Jitter {
     pub order: [u8; 4],
 }
 
-/// torchvision's `ColorJitter(strength, strength, strength, hue)`.
-pub(crate) fn jitter(rng: &mut impl Rng, strength: f32, hue: f32) -> Jitter {
+/// torchvision's `ColorJitter(brightness, contrast, saturation, hue)`.
+pub(crate) fn jitter(rng: &mut impl Rng, strengths: [f32; 3], hue: f32) -> Jitter {
     let mut order = [0, 1, 2, 3];
     rand::seq::SliceRandom::shuffle(&mut order[..], rng);
-    let mut factor = || rng.random_range(1.0 - strength..=1.0 + strength);
-    let (brightness, contrast, saturation) = (factor(), factor(), factor());
+    let factor = |s: f32| rng.random_range((1.0 - s).max(0.0)..=1.0 + s);
+    let [brightness, contrast, saturation] = strengths.map(factor);
     Jitter {
         brightness,
         contrast,
@@ -79,6 +84,11 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use std::collections::BTreeSet;
 
+    const A_FIFTH: CropConfig = CropConfig {
+        scale: [0.2, 1.0],
+        ratio: [3.0 / 4.0, 4.0 / 3.0],
+    };
+
     // torch.manual_seed(0)
     // crops = [RandomResizedCrop.get_params(Image.new("RGB", (64, 48)), (.2, 1), (3/4, 4/3))
     //          for _ in range(40000)]
@@ -90,7 +100,7 @@ mod tests {
         let rng = &mut ChaCha8Rng::seed_from_u64(0);
         let (mut sum, mut squares) = ([0.0; 4], [0.0; 4]);
         for _ in 0..DRAWS {
-            let crop = random_crop(rng, 64, 48, 0.2);
+            let crop = random_crop(rng, 64, 48, &A_FIFTH);
             assert!(crop.left + crop.width <= 64 && crop.top + crop.height <= 48);
             let sides = [crop.top, crop.left, crop.height, crop.width].map(f64::from);
             for (i, side) in sides.into_iter().enumerate() {
@@ -116,18 +126,18 @@ mod tests {
     #[test]
     fn where_no_crop_fits_the_middle_is_taken() {
         let rng = &mut ChaCha8Rng::seed_from_u64(0);
-        let wide = random_crop(rng, 2000, 3, 0.2);
-        let high = random_crop(rng, 3, 2000, 0.2);
+        let wide = random_crop(rng, 2000, 3, &A_FIFTH);
+        let high = random_crop(rng, 3, 2000, &A_FIFTH);
         let sides = |c: Crop| (c.top, c.left, c.height, c.width);
         assert_eq!(sides(wide), (0, 998, 3, 4));
         assert_eq!(sides(high), (998, 0, 4, 3));
-        assert_eq!(sides(random_crop(rng, 1, 1, 0.2)), (0, 0, 1, 1));
+        assert_eq!(sides(random_crop(rng, 1, 1, &A_FIFTH)), (0, 0, 1, 1));
     }
 
     #[test]
     fn jitter_fills_its_ranges_in_every_order() {
         let rng = &mut ChaCha8Rng::seed_from_u64(0);
-        let draws: Vec<Jitter> = (0..4000).map(|_| jitter(rng, 0.4, 0.1)).collect();
+        let draws: Vec<Jitter> = (0..4000).map(|_| jitter(rng, [0.4; 3], 0.1)).collect();
         let orders: BTreeSet<[u8; 4]> = draws.iter().map(|d| d.order).collect();
         assert_eq!(orders.len(), 24);
         for (factor, middle, reach) in [

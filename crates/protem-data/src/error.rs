@@ -28,10 +28,10 @@ pub enum ReadError {
         /// Pixels allowed.
         limit: u64,
     },
-    /// More bytes than the limit.
+    /// More encoded bytes than the limit.
     #[error("is {bytes} bytes long, the limit is {limit}")]
     TooManyBytes {
-        /// Bytes of the file or record.
+        /// Encoded bytes.
         bytes: u64,
         /// Bytes allowed.
         limit: u64,

@@ -12,6 +12,7 @@
 //! The crate knows nothing of tensors or encoders.
 
 mod augment;
+mod cached;
 mod decode;
 mod draw;
 mod error;
@@ -26,6 +27,7 @@ mod loader;
 mod location;
 mod order;
 mod pack;
+mod parts;
 mod paths;
 mod shards;
 mod sheet;
@@ -37,16 +39,19 @@ mod walk;
 pub mod ops;
 
 pub use augment::{Augment, AugmentConfig, Recipe, Stream};
-pub use decode::decode;
+pub use cached::Cached;
+pub use decode::{DecodeOptions, decode, decode_with};
 pub use error::{DataError, ReadError};
 pub use evaluation::Evaluation;
 pub use folder::Folder;
 pub use generated::{Generated, GeneratedSpec, Split};
+pub use image::RgbImage;
 pub use inspect::{ClassCount, Inspection, Range, inspect};
-pub use loader::{StillBatch, StillLoader, ViewBatch, ViewLoader, ViewPlan};
+pub use loader::{Share, StillBatch, StillLoader, ViewBatch, ViewLoader, ViewPlan};
 pub use location::{Kind, Location};
 pub use order::{epoch_order, split_held_out};
 pub use pack::{PackError, Packed, ShardLimits, pack, png};
+pub use parts::{CropConfig, InvalidView, Part, ViewConfig};
 pub use sheet::contact_sheet;
 pub use source::{Encoded, Labelling, Scan, Source, Subset, Unreadable, scan};
 pub use sources::open;

@@ -5,7 +5,6 @@ use crate::error::DataError;
 use crate::evaluation::Evaluation;
 use crate::order::epoch_order;
 use crate::source::{Source, Unreadable, unreadable};
-use image::RgbImage;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,6 +30,25 @@ pub struct ViewBatch {
     pub skipped: Vec<Unreadable>,
 }
 
+/// A rank's part of every epoch.
+///
+/// All ranks draw the same order and cut it into pieces of `world × batch` images, of which rank 0
+/// takes the first `batch`, and so on: over all ranks an image comes once an epoch. The images
+/// behind the last whole piece, fewer than `world × batch`, are left out of this epoch, others of
+/// the next; so all ranks have equally many batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// This rank, below `world`.
+    pub rank: usize,
+    /// How many ranks there are, at least one.
+    pub world: usize,
+}
+
+impl Share {
+    /// One rank that has everything.
+    pub const ALL: Self = Self { rank: 0, world: 1 };
+}
+
 /// What a [`ViewLoader`] loads.
 #[derive(Clone)]
 pub struct ViewPlan {
@@ -42,8 +60,10 @@ pub struct ViewPlan {
     pub seed: u64,
     /// Epoch, from 0.
     pub epoch: u64,
-    /// Images of a batch; a last partial batch is left out.
+    /// Images of a batch.
     pub batch: usize,
+    /// Which of the ranks that train together this is.
+    pub share: Share,
     /// First batch of the epoch to load.
     pub start: usize,
     /// Worker threads.
@@ -60,17 +80,23 @@ impl ViewLoader {
     /// Starts loading.
     ///
     /// # Errors
-    /// Fewer images than a batch.
+    /// Fewer images than a batch of every rank.
+    ///
+    /// # Panics
+    /// If the rank is not below the number of ranks.
     pub fn new(plan: ViewPlan) -> Result<Self, DataError> {
+        let Share { rank, world } = plan.share;
+        assert!(rank < world, "rank {rank} of {world}");
         let n = plan.source.len();
-        if plan.batch == 0 || n < plan.batch {
+        let piece = plan.batch.saturating_mul(world);
+        if piece == 0 || n < piece {
             return Err(DataError::FewerThanBatch {
                 images: n,
-                batch: plan.batch,
+                batch: piece,
             });
         }
         let order = epoch_order(plan.seed, plan.epoch, n);
-        let batches = plan.start..n / plan.batch;
+        let batches = plan.start..n / piece;
         Ok(Self(Prefetch::start(plan.workers, batches, move |batch| {
             view_batch(&plan, &order, batch)
         })))
@@ -85,13 +111,20 @@ impl Iterator for ViewLoader {
 }
 
 fn view_batch(plan: &ViewPlan, order: &[u32], batch: usize) -> Result<ViewBatch, DataError> {
-    let rows: Vec<Row> = (batch * plan.batch..(batch + 1) * plan.batch)
-        .into_par_iter()
-        .map(|slot| view_row(plan, order, slot))
+    let Share { rank, world } = plan.share;
+    let first = (batch * world + rank) * plan.batch;
+    let side = plan.augment.config().size as usize;
+    let bytes = side * side * 3;
+    let mut views = [0, 1].map(|_| vec![0; plan.batch * bytes]);
+    let [queries, keys] = views.each_mut().map(|v| v.par_chunks_exact_mut(bytes));
+    let rows: Vec<Row> = queries
+        .zip(keys)
+        .enumerate()
+        .map(|(row, (query, key))| view_row(plan, order, first + row, [query, key]))
         .collect::<Result<_, _>>()?;
     let mut out = ViewBatch {
         indices: Vec::new(),
-        views: [Vec::new(), Vec::new()],
+        views,
         skipped: Vec::new(),
     };
     for row in rows {
@@ -101,39 +134,36 @@ fn view_batch(plan: &ViewPlan, order: &[u32], batch: usize) -> Result<ViewBatch,
                 out.skipped.push(bad); // rows next to each other meet the same images
             }
         }
-        for (all, view) in out.views.iter_mut().zip(row.views) {
-            all.extend_from_slice(&view);
-        }
     }
     Ok(out)
 }
 
 struct Row {
     index: u32,
-    views: [RgbImage; 2],
     skipped: Vec<Unreadable>,
 }
 
-fn view_row(plan: &ViewPlan, order: &[u32], slot: usize) -> Result<Row, DataError> {
+fn view_row(
+    plan: &ViewPlan,
+    order: &[u32],
+    slot: usize,
+    views: [&mut [u8]; 2],
+) -> Result<Row, DataError> {
     let mut skipped = Vec::new();
     for step in 0..order.len().min(TRIES) {
         let index = order[(slot + step) % order.len()];
         match plan.source.read(index as usize) {
             Ok(image) => {
-                let view = |view| {
+                for (view, out) in (0..).zip(views) {
                     let stream = Stream {
                         seed: plan.seed,
                         epoch: plan.epoch,
                         index: u64::from(index),
                         view,
                     };
-                    plan.augment.view(&image, stream)
-                };
-                return Ok(Row {
-                    index,
-                    views: [view(0), view(1)],
-                    skipped,
-                });
+                    plan.augment.view_into(&image, stream, out);
+                }
+                return Ok(Row { index, skipped });
             }
             Err(error) => skipped.push(unreadable(&*plan.source, index, &error)),
         }
@@ -183,27 +213,25 @@ impl StillLoader {
 }
 
 fn still_batch(source: &dyn Source, evaluation: Evaluation, rows: Range<usize>) -> StillBatch {
-    let read = |i: usize| match source.read(i) {
-        Ok(image) => Ok(evaluation.view(&image)),
-        Err(error) => Err(unreadable(source, i as u32, &error)),
-    };
-    let views: Vec<Result<RgbImage, Unreadable>> = rows.clone().into_par_iter().map(read).collect();
-    let view_bytes = (evaluation.crop * evaluation.crop * 3) as usize;
-    let mut out = StillBatch {
-        indices: rows.map(|i| i as u32).collect(),
-        images: Vec::with_capacity(views.len() * view_bytes),
-        unreadable: Vec::new(),
-    };
-    for view in views {
-        match view {
-            Ok(view) => out.images.extend_from_slice(&view),
-            Err(bad) => {
-                out.images.resize(out.images.len() + view_bytes, 0);
-                out.unreadable.push(bad);
+    let bytes = (evaluation.crop * evaluation.crop * 3) as usize;
+    // Black, until there is something to see.
+    let mut images = vec![0; rows.len() * bytes];
+    let bad: Vec<Option<Unreadable>> = images
+        .par_chunks_exact_mut(bytes)
+        .zip(rows.clone())
+        .map(|(out, i)| match source.read(i) {
+            Ok(image) => {
+                evaluation.view_into(&image, out);
+                None
             }
-        }
+            Err(error) => Some(unreadable(source, i as u32, &error)),
+        })
+        .collect();
+    StillBatch {
+        indices: rows.map(|i| i as u32).collect(),
+        images,
+        unreadable: bad.into_iter().flatten().collect(),
     }
-    out
 }
 
 impl Iterator for StillLoader {

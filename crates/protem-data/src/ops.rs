@@ -12,6 +12,7 @@ mod slow;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use blur::MOST as MOST_SIGMA;
 pub(crate) use planes::Planes;
 pub(crate) use resize::resize;
 pub use resize::{Crop, resized_crop};

@@ -2,8 +2,9 @@
 
 use image::{Rgb, RgbImage};
 use protem_data::{
-    Augment, AugmentConfig, DataError, Evaluation, Folder, ReadError, Recipe, Source, StillBatch,
-    StillLoader, Subset, ViewBatch, ViewLoader, ViewPlan, epoch_order, split_held_out,
+    Augment, AugmentConfig, Cached, DataError, Evaluation, Folder, ReadError, Recipe, Share,
+    Source, StillBatch, StillLoader, Subset, ViewBatch, ViewLoader, ViewPlan, epoch_order,
+    split_held_out,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -70,6 +71,7 @@ fn plan(source: impl Source + 'static) -> ViewPlan {
         seed: 1,
         epoch: 2,
         batch: 4,
+        share: Share::ALL,
         start: 0,
         workers: 2,
     }
@@ -260,4 +262,68 @@ fn a_subset_reads_its_own_images() {
     assert_eq!((subset.len(), subset.label(0)), (2, Some(1)));
     assert_eq!(subset.name(1), "picture 2");
     assert_eq!(subset.read(1).expect("reads").get_pixel(0, 0).0[0], 2);
+}
+
+#[test]
+fn over_all_ranks_an_image_comes_once_an_epoch() {
+    let with = |rank, world| {
+        let share = Share { rank, world };
+        views(ViewPlan {
+            share,
+            ..plan(Pictures::new(50, []))
+        })
+    };
+    let alone = views(plan(Pictures::new(50, [])));
+    assert_eq!(with(0, 1), alone);
+    for world in [2, 3, 5] {
+        let ranks: Vec<Vec<ViewBatch>> = (0..world).map(|rank| with(rank, world)).collect();
+        let batches = 50 / (4 * world);
+        assert!(ranks.iter().all(|rank| rank.len() == batches));
+        // In turn they are the batches of one rank, so the order of one is that of all.
+        let in_turn = (0..batches).flat_map(|at| ranks.iter().map(move |rank| &rank[at]));
+        assert!(in_turn.eq(&alone[..batches * world]));
+    }
+    let share = Share { rank: 0, world: 13 };
+    let refused = ViewLoader::new(ViewPlan {
+        share,
+        ..plan(Pictures::new(50, []))
+    });
+    assert!(matches!(
+        refused.err(),
+        Some(DataError::FewerThanBatch {
+            images: 50,
+            batch: 52
+        })
+    ));
+}
+
+#[test]
+fn cached_images_are_the_same_and_stay_within_the_budget() {
+    const IMAGE: u64 = 8 * 8 * 3;
+    let plain = views(plan(Pictures::new(30, [3])));
+    for kept in [0, 1, 10, 30] {
+        let source = Arc::new(Pictures::new(30, [3]));
+        let budget = kept * IMAGE + IMAGE / 2;
+        let cached = Arc::new(Cached::new(source.clone(), budget));
+        for pass in 0..3 {
+            let plan = ViewPlan {
+                source: cached.clone(),
+                ..plan(Pictures::new(1, []))
+            };
+            assert_eq!(views(plan), plain, "{kept} kept, pass {pass}");
+            assert!(cached.bytes() <= budget);
+        }
+        let read: BTreeSet<u32> = plain.iter().flat_map(|b| b.indices.clone()).collect();
+        let expected = kept.min(read.len() as u64);
+        assert_eq!(cached.bytes(), expected * IMAGE, "{kept} kept");
+        if kept == 30 {
+            let reads = source.reads.load(Ordering::Relaxed);
+            for index in (0..30).filter(|i| *i != 3) {
+                let image = cached.read(index).expect("reads");
+                assert_eq!(image.get_pixel(0, 0).0[0], index as u8);
+            }
+            let again = source.reads.load(Ordering::Relaxed) - reads;
+            assert_eq!(again, 29 - read.len(), "only those not read yet");
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Random views follow from their stream alone, and each recipe does what it says.
 
 use protem_data::{
-    Augment, AugmentConfig, Generated, GeneratedSpec, Recipe, Source, Split, Stream,
+    Augment, AugmentConfig, CropConfig, Generated, GeneratedSpec, InvalidView, Part, Recipe,
+    Source, Split, Stream, ViewConfig,
 };
 
 const STREAM: Stream = Stream {
@@ -87,4 +88,132 @@ fn only_v2_blurs() {
     };
     assert_eq!(changed(Recipe::V1), 0);
     assert!((70..=130).contains(&changed(Recipe::V2)));
+}
+
+/// Runs that go on draw what they would have drawn: views of the crate's first recipes stay.
+#[test]
+fn views_of_known_streams_stay_as_they_were() {
+    let spec = GeneratedSpec {
+        seed: 0,
+        images: 10,
+        size: 48,
+        split: Split::Train,
+    };
+    let images = Generated::new(spec);
+    for (recipe, known) in [(Recipe::V1, 0xc50d_5117), (Recipe::V2, 0x1e74_722c)] {
+        let augment = Augment::new(AugmentConfig {
+            recipe,
+            size: 33,
+            min_scale: 0.2,
+            blur: true,
+        });
+        let mut hasher = crc32fast::Hasher::new();
+        for index in 0..10 {
+            let image = images.read(index as usize).expect("generated");
+            for view in 0..2 {
+                let stream = Stream {
+                    index,
+                    view,
+                    ..STREAM
+                };
+                let stream = Stream { epoch: 2, ..stream };
+                hasher.update(&augment.view(&image, stream));
+            }
+        }
+        assert_eq!(hasher.finalize(), known, "{recipe:?}");
+    }
+}
+
+/// The parts as a config file has them.
+#[test]
+fn parts_are_read_from_toml_and_checked() {
+    let text = r#"
+        size = 32
+        [[parts]]
+        part = "solarize"
+        threshold = 128
+        p = 0.2
+        [[parts]]
+        part = "colour-jitter"
+        hue = 0.1
+        [[parts]]
+        part = "gaussian-blur"
+        sigma = [0.1, 2.0]
+    "#;
+    let read: ViewConfig = toml::from_str(text).expect("parses");
+    let parts = [
+        Part::Solarize {
+            p: 0.2,
+            threshold: 128,
+        },
+        Part::ColourJitter {
+            p: 1.0,
+            brightness: 0.0,
+            contrast: 0.0,
+            saturation: 0.0,
+            hue: 0.1,
+        },
+        Part::GaussianBlur {
+            p: 1.0,
+            sigma: [0.1, 2.0],
+        },
+    ];
+    let expected = ViewConfig {
+        size: 32,
+        crop: CropConfig::default(),
+        parts: parts.to_vec(),
+    };
+    assert_eq!(read, expected);
+    assert!(Augment::of_parts(read).is_ok());
+    assert!(toml::from_str::<ViewConfig>("size = 32\nsides = 3").is_err());
+    let with = |part| {
+        Augment::of_parts(ViewConfig {
+            parts: vec![part],
+            ..expected.clone()
+        })
+    };
+    for (part, what) in [
+        (Part::Flip { p: 1.5 }, "p"),
+        (Part::Grayscale { p: f64::NAN }, "p"),
+        (
+            Part::GaussianBlur {
+                p: 1.0,
+                sigma: [2.0, 1.0],
+            },
+            "sigma",
+        ),
+        (
+            Part::ColourJitter {
+                p: 1.0,
+                brightness: -1.0,
+                contrast: 0.0,
+                saturation: 0.0,
+                hue: 0.0,
+            },
+            "brightness",
+        ),
+    ] {
+        let refused = with(part).expect_err("cannot be").to_string();
+        assert!(refused.starts_with(&format!("{what} = ")), "{refused}");
+    }
+    let nothing = ViewConfig {
+        size: 0,
+        ..expected
+    };
+    assert_eq!(Augment::of_parts(nothing), Err(InvalidView::Size(0)));
+}
+
+#[test]
+fn a_linear_probes_views_are_crops_and_half_of_them_mirrored() {
+    // A ramp from left to right: a view of it rises, or falls.
+    let image = image::RgbImage::from_fn(64, 64, |x, _| image::Rgb([x as u8 * 4; 3]));
+    let augment = Augment::of_parts(ViewConfig::linear(16)).expect("can be");
+    let mut falls = 0;
+    for index in 0..400 {
+        let view = augment.view(&image, Stream { index, ..STREAM });
+        let row: Vec<u8> = (0..16).map(|x| view.get_pixel(x, 8)[0]).collect();
+        assert!(row.is_sorted() || row.iter().rev().is_sorted());
+        falls += u32::from(row[0] > row[15]);
+    }
+    assert!((160..=240).contains(&falls), "{falls} of 400"); // four standard errors are 40
 }

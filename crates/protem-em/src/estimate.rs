@@ -11,7 +11,7 @@ use crate::m_step::{Batch, LossConfig, m_step};
 use crate::measure::RANK_ROWS;
 use crate::settings::Plan;
 use crate::state::{Clock, Position, State};
-use protem_data::{Augment, IMAGENET_MEAN, IMAGENET_STD, Source, ViewLoader, ViewPlan};
+use protem_data::{Augment, IMAGENET_MEAN, IMAGENET_STD, Share, Source, ViewLoader, ViewPlan};
 use protem_encoder::{Encoder, MomentumPair};
 use protem_loss::Queue;
 use protem_ops::Activation;
@@ -199,6 +199,7 @@ fn load_seconds(plan: &Plan, source: Arc<dyn Source>) -> Result<f64, EmError> {
         seed: plan.seed,
         epoch: 0,
         batch: plan.optim.batch,
+        share: Share::ALL,
         start: 0,
         workers: plan.workers(),
     })?;

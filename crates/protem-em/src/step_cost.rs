@@ -161,7 +161,7 @@ impl PlanStep {
 mod tests {
     use super::*;
     use crate::settings::Settings;
-    use protem_data::{Augment, ViewLoader, ViewPlan};
+    use protem_data::{Augment, Share, ViewLoader, ViewPlan};
     use std::sync::atomic::AtomicBool;
 
     fn small(mode: crate::settings::Mode) -> Plan {
@@ -219,6 +219,7 @@ mod tests {
                 seed: plan.seed,
                 epoch: 0,
                 batch: 16,
+                share: Share::ALL,
                 start: 0,
                 workers: 1,
             })

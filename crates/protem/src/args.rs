@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use protem_data::Recipe;
 use protem_em::{Arch, Precision, Stem};
 use std::path::PathBuf;
 
@@ -56,7 +57,7 @@ pub enum Command {
         after_help = "Examples:\n  protem data inspect ~/photos\n  protem data pack ~/photos --out shards\n  protem data show ~/photos --config configs/cifar10.toml --out sheet.png"
     )]
     Data(Data),
-    /// Time training steps and features on this machine, on random images.
+    /// Time training steps and features on this machine, on random images, and views of your own.
     #[command(
         subcommand,
         after_help = "Examples:\n  protem bench step --encoder resnet18 --stem cifar --batch 128 --precision bf16\n  protem bench features --encoder resnet50 --stem imagenet --batch 32"
@@ -348,6 +349,11 @@ pub enum Bench {
         #[command(flatten)]
         bench: BenchArgs,
     },
+    /// Views of the images of a folder, from encoded files in memory to what an encoder takes.
+    #[command(
+        after_help = "Examples:\n  protem bench augment --data ~/photos --recipe v2 --size 224 --views 2 --json\n  protem bench augment --data ~/photos --what evaluation --decoded"
+    )]
+    Augment(AugmentArgs),
     /// Features in evaluation mode, as an E-step and `embed` compute them.
     #[command(
         after_help = "Example:\n  protem bench features --encoder resnet50 --stem imagenet --batch 32 --json"
@@ -357,6 +363,57 @@ pub enum Bench {
         #[command(flatten)]
         bench: BenchArgs,
     },
+}
+
+/// Arguments of `bench augment`.
+#[derive(Debug, Args)]
+pub struct AugmentArgs {
+    /// Folder of images.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Which views.
+    #[arg(long, value_enum, default_value_t = ViewKind::Random)]
+    pub what: ViewKind,
+    /// Recipe of random views: v1 or v2.
+    #[arg(long, value_parser = parsed::<Recipe>, default_value = "v2")]
+    pub recipe: Recipe,
+    /// Whether recipe v2 blurs.
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    pub blur: Switch,
+    /// Least share of the picture's area that a random crop takes.
+    #[arg(long, default_value_t = 0.2)]
+    pub min_scale: f64,
+    /// Side of a view in pixels.
+    #[arg(long, default_value_t = 224)]
+    pub size: u32,
+    /// Random views of each image.
+    #[arg(long, default_value_t = 2)]
+    pub views: usize,
+    /// Begin with decoded images.
+    #[arg(long)]
+    pub decoded: bool,
+    /// Images to take, in the folder's order.
+    #[arg(long, default_value_t = 512)]
+    pub images: usize,
+    /// Worker threads. With one, processor time is measured, which a busy machine stretches less.
+    #[arg(long, default_value_t = 1)]
+    pub threads: usize,
+    /// Passes over the images to time, after one that is not.
+    #[arg(long, default_value_t = 5)]
+    pub iters: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which views are timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ViewKind {
+    /// Those of training.
+    Random,
+    /// The centre crop that features are taken of.
+    Evaluation,
 }
 
 /// What a step is.

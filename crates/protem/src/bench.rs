@@ -1,5 +1,9 @@
 //! `protem bench`: what a step costs on this machine.
 
+mod augment;
+
+pub use augment::augment;
+
 use crate::args::{BenchArgs, StepKind};
 use crate::console::say;
 use crate::failure::{Failure, explain};

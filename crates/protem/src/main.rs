@@ -52,6 +52,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Embed(args) => features::embed(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Bench(Bench::Step { what, bench }) => bench::step(what, &bench),
+        Command::Bench(Bench::Augment(args)) => bench::augment(&args),
         Command::Bench(Bench::Features { bench }) => bench::features(&bench),
         Command::Data(Data::Inspect(args)) => data::inspect(&args),
         Command::Data(Data::Pack(args)) => data::pack_shards(&args),

@@ -3,7 +3,7 @@
 mod cases;
 mod cuda_stubs;
 mod measure;
-mod peer;
+pub(super) mod peer;
 mod table;
 
 use super::{Options, Outcome, machine};

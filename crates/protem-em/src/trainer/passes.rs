@@ -8,7 +8,7 @@ use crate::events::{Event, Phase, Set};
 use crate::features::{Output, extract_readable, normalise_rows};
 use crate::m_step::{Batch, LossConfig, m_step};
 use crate::settings::Optimizer;
-use protem_data::{Augment, IMAGENET_MEAN, IMAGENET_STD, ViewBatch, ViewLoader, ViewPlan};
+use protem_data::{Augment, IMAGENET_MEAN, IMAGENET_STD, Share, ViewBatch, ViewLoader, ViewPlan};
 use protem_ops::optim::{Lars, Sgd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,6 +85,7 @@ impl Trainer {
             seed: self.plan.seed,
             epoch: self.state.position.epoch as u64,
             batch: self.plan.optim.batch,
+            share: Share::ALL,
             start: self.state.position.batch,
             workers: self.plan.workers(),
         })?;

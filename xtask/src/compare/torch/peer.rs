@@ -23,6 +23,25 @@ const NEEDS: [&str; 8] = [
     "typing-extensions",
 ];
 
+pub const TORCHVISION: Peer = Peer {
+    name: "torchvision",
+    module: "torchvision",
+    pinned: "0.29.2",
+};
+/// The Pillow that torchvision is measured with.
+pub const PILLOW: &str = "13.0.0";
+
+/// A Python with torchvision, in the environment of torch.
+pub fn set_up_torchvision(folder: &Path) -> Outcome<PathBuf> {
+    let python = set_up(folder)?;
+    if TORCHVISION.version(&python).is_err() {
+        TORCHVISION.pip(&python, &[&format!("pillow=={PILLOW}")])?;
+        let torchvision = format!("torchvision=={}", TORCHVISION.pinned);
+        TORCHVISION.pip(&python, &["--no-deps", &torchvision])?;
+    }
+    Ok(python)
+}
+
 /// A Python with torch in `folder`, put there unless it is there already.
 pub fn set_up(folder: &Path) -> Outcome<PathBuf> {
     TORCH.set_up(&folder.join("venv"), "about 1.5 GB", |python| {

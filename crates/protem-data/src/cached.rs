@@ -1,0 +1,92 @@
+//! Decoded images kept in memory.
+
+use crate::error::ReadError;
+use crate::source::{Encoded, Labelling, Source};
+use image::RgbImage;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Another source whose images, once decoded, are kept as long as there is room: the first ones to
+/// be read stay, and no pixel is another. An image that cannot be read is tried again each time.
+pub struct Cached {
+    of: Arc<dyn Source>,
+    budget: u64,
+    kept: RwLock<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    images: HashMap<usize, Arc<RgbImage>>,
+    bytes: u64,
+}
+
+impl Cached {
+    /// Keeps up to `budget` bytes of pixels.
+    pub fn new(of: Arc<dyn Source>, budget: u64) -> Self {
+        Self {
+            of,
+            budget,
+            kept: RwLock::default(),
+        }
+    }
+
+    /// Bytes of pixels that are kept now.
+    pub fn bytes(&self) -> u64 {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        kept.bytes
+    }
+
+    fn kept(&self, index: usize) -> Option<Arc<RgbImage>> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        kept.images.get(&index).cloned()
+    }
+
+    fn keep(&self, index: usize, image: &RgbImage) {
+        let bytes = image.as_raw().len() as u64;
+        let fits = |kept: &Kept| kept.bytes + bytes <= self.budget;
+        // Most of the time it is full; then nobody should wait for a copy.
+        if !fits(&self.kept.read().unwrap_or_else(PoisonError::into_inner)) {
+            return;
+        }
+        let copy = Arc::new(image.clone());
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        if fits(&kept) && kept.images.insert(index, copy).is_none() {
+            kept.bytes += bytes;
+        }
+    }
+}
+
+impl Source for Cached {
+    fn len(&self) -> usize {
+        self.of.len()
+    }
+    fn name(&self, index: usize) -> String {
+        self.of.name(index)
+    }
+    fn label(&self, index: usize) -> Option<u32> {
+        self.of.label(index)
+    }
+    fn labels(&self, index: usize) -> Vec<u32> {
+        self.of.labels(index)
+    }
+    fn labelling(&self) -> Labelling {
+        self.of.labelling()
+    }
+    fn classes(&self) -> &[String] {
+        self.of.classes()
+    }
+    fn read(&self, index: usize) -> Result<RgbImage, ReadError> {
+        if let Some(image) = self.kept(index) {
+            return Ok((*image).clone());
+        }
+        let image = self.of.read(index)?;
+        self.keep(index, &image);
+        Ok(image)
+    }
+    fn encoded(&self, index: usize) -> Result<Encoded, ReadError> {
+        self.of.encoded(index)
+    }
+    fn describe(&self) -> String {
+        self.of.describe()
+    }
+}
