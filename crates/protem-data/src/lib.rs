@@ -54,9 +54,9 @@ pub use pack::{PackError, Packed, ShardLimits, pack, png};
 pub use parts::{CropConfig, InvalidView, Part, ViewConfig};
 pub use sheet::contact_sheet;
 pub use source::{Encoded, Labelling, Scan, Source, Subset, Unreadable, scan};
-pub use sources::open;
 pub use sources::parquet::Parquet;
 pub use sources::tar::Tar;
+pub use sources::{open, open_memory};
 pub use storage::{Storage, StorageReader};
 
 /// Mean of ImageNet's channels, of values between 0 and 1.

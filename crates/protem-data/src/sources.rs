@@ -16,4 +16,4 @@ mod tar_index;
 mod voc;
 
 pub(crate) use open::names;
-pub use open::open;
+pub use open::{open, open_memory};

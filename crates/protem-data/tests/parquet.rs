@@ -119,34 +119,3 @@ fn a_damaged_file_is_named_and_a_damaged_page_is_its_images() {
     assert!(set.read(0).is_err());
     assert_eq!(set.read(6).unwrap(), picture(6, 6, 5));
 }
-
-#[test]
-fn whatever_the_bytes_there_is_no_end_of_the_process() {
-    std::panic::set_hook(Box::new(|_| ())); // the guarded ones would print
-    let mut state = 7u64;
-    let mut random = move || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize
-    };
-    for way in [
-        "gzip-dictionary-2",
-        "none-plain-1",
-        "snappy-dictionary-1",
-        "lz4-plain-2",
-    ] {
-        let whole = fs::read(fixture(&format!("parquet-ways/{way}.parquet"))).unwrap();
-        for _ in 0..1000 {
-            let mut bytes = whole.clone();
-            for _ in 0..1 + random() % 6 {
-                let at = random() % bytes.len();
-                bytes[at] = random() as u8;
-            }
-            if let Ok(set) = Parquet::of(vec![Storage::memory(bytes, Path::new("x"))]) {
-                (0..set.len().min(20)).for_each(|i| drop(set.encoded(i)));
-            }
-        }
-    }
-    let _ = std::panic::take_hook();
-}

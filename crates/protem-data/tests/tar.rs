@@ -202,35 +202,6 @@ fn a_damaged_image_is_one_image_and_a_damaged_shard_is_named() {
 }
 
 #[test]
-fn whatever_the_bytes_there_is_no_panic() {
-    let whole = tar(&[
-        ("a/1.png", &photo(0)),
-        ("a/1.cls", b"3"),
-        (&"long".repeat(40), b"x"),
-        ("b/2.json", b"{}"),
-        ("b/2.png", &photo(1)),
-    ]);
-    let mut state = 1u64;
-    let mut random = move || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize
-    };
-    for _ in 0..2000 {
-        let mut bytes = whole.clone();
-        for _ in 0..1 + random() % 8 {
-            let at = random() % bytes.len();
-            bytes[at] = random() as u8;
-        }
-        bytes.truncate(random() % (2 * bytes.len()));
-        if let Ok(set) = of(bytes) {
-            (0..set.len()).for_each(|i| drop(set.encoded(i)));
-        }
-    }
-}
-
-#[test]
 fn the_real_sets_are_their_folders() {
     let Some(test) = shared("cifar10/test.tar.gz") else {
         return;

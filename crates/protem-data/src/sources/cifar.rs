@@ -73,6 +73,17 @@ pub(crate) fn cifar100(location: &Location) -> Result<Pixels, DataError> {
     .with_labels_inside(at, names)
 }
 
+/// Records of CIFAR-10, with the published names.
+pub(super) fn records10(files: Vec<Storage>, what: String) -> Result<Pixels, DataError> {
+    pixels(files, 1, what)?.with_labels_inside(0, CIFAR10.map(str::to_owned).to_vec())
+}
+
+/// Records of CIFAR-100, with numbers for names of the fine labels.
+pub(super) fn records100(files: Vec<Storage>, what: String) -> Result<Pixels, DataError> {
+    let numbers = (0..100).map(|n: u32| n.to_string()).collect();
+    pixels(files, 2, what)?.with_labels_inside(1, numbers)
+}
+
 fn pixels(files: Vec<Storage>, before: u64, what: String) -> Result<Pixels, DataError> {
     let shape = Shape {
         width: 32,

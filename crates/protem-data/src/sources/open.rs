@@ -39,6 +39,32 @@ pub fn open(name: impl AsRef<OsStr>) -> Result<Arc<dyn Source>, DataError> {
     }
 }
 
+/// Opens one file that lies in memory as a kind: tar, Parquet, a list (paths relative to the current
+/// folder), IDX images, or records of CIFAR-10, CIFAR-100 or STL-10. `name` is what messages call it.
+///
+/// # Errors
+/// What the kind refuses; a kind that is not one file.
+pub fn open_memory(kind: Kind, bytes: Vec<u8>, name: &Path) -> Result<Arc<dyn Source>, DataError> {
+    let file = Storage::memory(bytes, name);
+    let what = format!("images of {}", name.display());
+    Ok(match kind {
+        Kind::Tar => Arc::new(tar::Tar::of(vec![file])?),
+        Kind::Parquet => Arc::new(parquet::Parquet::of(vec![file])?),
+        Kind::List => Arc::new(list::parse(&file, Path::new(""), list::Absolute::Itself)?),
+        Kind::Idx => Arc::new(idx::images(file, what)?),
+        Kind::Cifar10 => Arc::new(cifar::records10(vec![file], what)?),
+        Kind::Cifar100 => Arc::new(cifar::records100(vec![file], what)?),
+        Kind::Stl10 => Arc::new(stl10::pictures(vec![file], what)?),
+        Kind::Folder | Kind::Voc | Kind::Imagenet | Kind::Places | Kind::Generated => {
+            return Err(DataError::Unrecognised {
+                path: name.to_path_buf(),
+                looked_for: "a kind that is one file",
+                found: "one of folders, or of none".into(),
+            });
+        }
+    })
+}
+
 fn open_as(kind: Kind, location: &Location) -> Result<Arc<dyn Source>, DataError> {
     let path = &location.path;
     Ok(match kind {
@@ -271,6 +297,14 @@ fn parquet_of(location: &Location) -> Result<parquet::Parquet, DataError> {
 
 fn generated(location: &Location) -> Result<Generated, DataError> {
     location.only(&["images", "size", "seed", "split"])?;
+    if !location.path.as_os_str().is_empty() {
+        return Err(DataError::Option {
+            what: location.to_string(),
+            option: "generated".into(),
+            value: location.path.display().to_string(),
+            rule: "write generated:images=5000,size=32,seed=0,split=train, or some of it".into(),
+        });
+    }
     let number = |option: &str, or: u64, least: u64, most: u64| {
         let Some(value) = location.option(option) else {
             return Ok(or);

@@ -24,15 +24,8 @@ pub(crate) fn stl10(location: &Location) -> Result<Pixels, DataError> {
         ("unlabeled", file("unlabeled_X.bin")),
     ];
     let (files, split) = chosen(location, &folder, splits)?;
-    let shape = Shape {
-        width: 96,
-        height: 96,
-        layout: Layout::Columns,
-        before: 0,
-        header: 0,
-    };
     let what = format!("STL-10 ({split}) in {}", folder.display());
-    let pixels = Pixels::new(files, shape, what)?;
+    let pixels = pictures(files, what)?;
     if split == "unlabeled" {
         return Ok(pixels);
     }
@@ -47,4 +40,16 @@ pub(crate) fn stl10(location: &Location) -> Result<Pixels, DataError> {
     }
     let of = of.iter().map(|label| u32::from(*label) - 1).collect();
     pixels.with_labels(Labels { of, classes }, &file)
+}
+
+/// Pictures without labels.
+pub(super) fn pictures(files: Vec<Storage>, what: String) -> Result<Pixels, DataError> {
+    let shape = Shape {
+        width: 96,
+        height: 96,
+        layout: Layout::Columns,
+        before: 0,
+        header: 0,
+    };
+    Pixels::new(files, shape, what)
 }
