@@ -1,48 +1,166 @@
-//! Views per second: `cargo bench -p protem-data`.
+//! Decoding, parts of views, whole views and the loader: `cargo bench -p protem-data`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use image::{ImageFormat, RgbImage};
+use protem_data::ops::{self, Crop};
 use protem_data::{
-    Augment, AugmentConfig, Generated, GeneratedSpec, Recipe, Source, Split, Stream,
+    Augment, AugmentConfig, Evaluation, Generated, GeneratedSpec, Recipe, Share, Source, Split,
+    Stream, ViewLoader, ViewPlan, decode,
 };
+use std::hint::black_box;
+use std::io::Cursor;
+use std::sync::Arc;
+
+fn generated(size: u32, images: usize) -> Generated {
+    Generated::new(GeneratedSpec {
+        seed: 0,
+        images,
+        size,
+        split: Split::Train,
+    })
+}
+
+/// As large as a photograph of ImageNet.
+fn photograph() -> RgbImage {
+    let square = generated(500, 10).read(0).expect("generated");
+    let crop = Crop {
+        height: 375,
+        ..Crop::whole(&square)
+    };
+    ops::resized_crop(&square, crop, 500, 375)
+}
+
+fn decoding(c: &mut Criterion) {
+    let mut group = c.benchmark_group("decoding of 500×375");
+    group.throughput(Throughput::Elements(1));
+    for format in [ImageFormat::Jpeg, ImageFormat::Png] {
+        let mut bytes = Cursor::new(Vec::new());
+        photograph()
+            .write_to(&mut bytes, format)
+            .expect("encodes in memory");
+        let bytes = bytes.into_inner();
+        group.bench_function(format!("{format:?}"), |b| b.iter(|| decode(&bytes)));
+    }
+}
+
+fn parts(c: &mut Criterion) {
+    let photograph = photograph();
+    let crop = Crop {
+        left: 31,
+        top: 17,
+        width: 401,
+        height: 299,
+    };
+    let view = ops::resized_crop(&photograph, crop, 224, 224);
+    let mut group = c.benchmark_group("a part of a 224-pixel view");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("resized crop", |b| {
+        b.iter(|| ops::resized_crop(&photograph, crop, 224, 224));
+    });
+    type Part = fn(&mut RgbImage);
+    let parts: [(&str, Part); 8] = [
+        ("brightness", |i| ops::brightness(i, 1.1)),
+        ("contrast", |i| ops::contrast(i, 0.9)),
+        ("saturation", |i| ops::saturation(i, 0.9)),
+        ("hue", |i| ops::hue(i, 0.05)),
+        ("grayscale", ops::grayscale),
+        ("blur, σ 1", |i| ops::gaussian_blur(i, 1.0)),
+        ("blur, σ 2", |i| ops::gaussian_blur(i, 2.0)),
+        ("flip", ops::flip),
+    ];
+    for (name, part) in parts {
+        let mut image = view.clone();
+        group.bench_function(name, |b| b.iter(|| part(black_box(&mut image))));
+    }
+}
 
 fn views(c: &mut Criterion) {
-    let spec = GeneratedSpec {
-        seed: 0,
-        images: 10,
-        size: 32,
-        split: Split::Train,
-    };
-    let image = Generated::new(spec).read(0).expect("generated");
-    let mut group = c.benchmark_group("one 32-pixel view");
-    group.throughput(Throughput::Elements(1));
-    for (name, recipe, blur) in [
-        ("v1", Recipe::V1, false),
-        ("v2", Recipe::V2, false),
-        ("v2 with blur", Recipe::V2, true),
-    ] {
-        let augment = Augment::new(AugmentConfig {
-            recipe,
-            size: 32,
-            min_scale: 0.2,
-            blur,
+    let tiny = generated(32, 10).read(0).expect("generated");
+    let photograph = photograph();
+    for (image, size) in [(&tiny, 32), (&photograph, 224)] {
+        let mut group = c.benchmark_group(format!("one {size}-pixel view"));
+        group.throughput(Throughput::Elements(1));
+        for (name, recipe, blur) in [
+            ("v1", Recipe::V1, false),
+            ("v2 without blur", Recipe::V2, false),
+            ("v2", Recipe::V2, true),
+        ] {
+            let augment = Augment::new(AugmentConfig {
+                recipe,
+                size,
+                min_scale: 0.2,
+                blur,
+            });
+            let mut stream = Stream {
+                seed: 0,
+                epoch: 0,
+                index: 0,
+                view: 0,
+            };
+            group.bench_function(name, |b| {
+                b.iter(|| {
+                    stream.index += 1;
+                    augment.view(image, stream)
+                });
+            });
+        }
+        group.bench_function("evaluation", |b| {
+            b.iter(|| Evaluation::for_size(size).view(image));
         });
-        let mut index = 0;
-        group.bench_function(name, |b| {
+    }
+}
+
+/// Of images that cost next to nothing to read.
+fn loader(c: &mut Criterion) {
+    struct Same(RgbImage);
+    impl Source for Same {
+        fn len(&self) -> usize {
+            512
+        }
+        fn name(&self, index: usize) -> String {
+            index.to_string()
+        }
+        fn label(&self, _: usize) -> Option<u32> {
+            None
+        }
+        fn classes(&self) -> &[String] {
+            &[]
+        }
+        fn read(&self, _: usize) -> Result<RgbImage, protem_data::ReadError> {
+            Ok(self.0.clone())
+        }
+        fn describe(&self) -> String {
+            "one image".into()
+        }
+    }
+    let image = generated(32, 10).read(0).expect("generated");
+    let source: Arc<dyn Source> = Arc::new(Same(image));
+    let mut group = c.benchmark_group("an epoch of 512 images of 32 pixels");
+    group.throughput(Throughput::Elements(512));
+    for workers in [1, 2] {
+        let plan = ViewPlan {
+            source: source.clone(),
+            augment: Augment::new(AugmentConfig {
+                recipe: Recipe::V2,
+                size: 32,
+                min_scale: 0.2,
+                blur: false,
+            }),
+            seed: 0,
+            epoch: 0,
+            batch: 64,
+            share: Share::ALL,
+            start: 0,
+            workers,
+        };
+        group.bench_function(format!("{workers} workers"), |b| {
             b.iter(|| {
-                index += 1;
-                augment.view(
-                    &image,
-                    Stream {
-                        seed: 0,
-                        epoch: 0,
-                        index,
-                        view: 0,
-                    },
-                )
+                let loader = ViewLoader::new(plan.clone()).expect("enough images");
+                loader.for_each(|batch| drop(black_box(batch)));
             });
         });
     }
 }
 
-criterion_group!(benches, views);
+criterion_group!(benches, decoding, parts, views, loader);
 criterion_main!(benches);

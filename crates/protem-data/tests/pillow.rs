@@ -48,6 +48,21 @@ fn run(operation: &str, image: &mut RgbImage, parameters: &[f64]) {
         "hue" => ops::hue(image, parameters[0] as f32),
         "blur" => ops::gaussian_blur(image, parameters[0] as f32),
         "flip" => ops::flip(image),
+        "solarize" => ops::solarize(image, number(0) as u8),
+        "recipe" => {
+            let factor = |i: usize| parameters[i] as f32;
+            run(
+                "resized_crop",
+                image,
+                &[&parameters[..5], &parameters[4..5]].concat(),
+            );
+            ops::hue(image, factor(8));
+            ops::contrast(image, factor(6));
+            ops::brightness(image, factor(5));
+            ops::saturation(image, factor(7));
+            ops::gaussian_blur(image, factor(9));
+            ops::flip(image);
+        }
         "resized_crop" => {
             let [left, top, width, height] = std::array::from_fn(number);
             let crop = Crop {
@@ -155,6 +170,16 @@ fn gaussian_blur_is_pillows() {
 #[test]
 fn flip_is_pillows() {
     check("flip");
+}
+
+#[test]
+fn solarize_is_pillows() {
+    check("solarize");
+}
+
+#[test]
+fn a_whole_view_is_that_of_the_same_parameters() {
+    check("recipe");
 }
 
 #[test]
