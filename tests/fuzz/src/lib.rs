@@ -30,6 +30,41 @@ pub const TARGETS: &[Target] = &[
         read: readers::image,
         memory: readers::IMAGE_MEMORY,
     },
+    Target {
+        name: "tar",
+        read: readers::tar,
+        memory: 256 << 20,
+    },
+    Target {
+        name: "parquet",
+        read: readers::parquet,
+        memory: readers::PARQUET_MEMORY,
+    },
+    Target {
+        name: "list",
+        read: readers::list,
+        memory: 16 << 20,
+    },
+    Target {
+        name: "idx",
+        read: readers::idx,
+        memory: 256 << 20,
+    },
+    Target {
+        name: "cifar10",
+        read: readers::cifar10,
+        memory: 1 << 20,
+    },
+    Target {
+        name: "cifar100",
+        read: readers::cifar100,
+        memory: 1 << 20,
+    },
+    Target {
+        name: "stl10",
+        read: readers::stl10,
+        memory: 1 << 20,
+    },
 ];
 
 impl Target {

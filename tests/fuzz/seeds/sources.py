@@ -1,0 +1,62 @@
+"""Writes the files in tar/, list/, idx/, cifar10/, cifar100/ and stl10/, and copies those in parquet/."""
+
+import gzip
+import io
+import shutil
+import struct
+import tarfile
+from pathlib import Path
+
+seeds = Path(__file__).parent
+fixtures = seeds / "../../../crates/protem-data/tests/fixtures/sources"
+
+
+def save(target, name, data):
+    (seeds / target).mkdir(exist_ok=True)
+    (seeds / target / name).write_bytes(data)
+
+
+def archive(members, form=tarfile.USTAR_FORMAT, links=False):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=form) as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        if links:
+            for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE):
+                info = tarfile.TarInfo(f"other{kind.decode()}.png")
+                info.type, info.linkname = kind, "a/1.png"
+                tar.addfile(info)
+    return out.getvalue()
+
+
+image = (seeds / "image/1.png").read_bytes()
+folders = [("a/1.png", image), ("a/2.png", image), ("b/3.png", image)]
+web = [("0.png", image), ("0.cls", b"1\n"), ("1.png", image), ("1.json", b'{"label": "cat"}')]
+long = [("long/" * 40 + "1.png", image), ("ümlaut.png", image)]
+save("tar", "folders.tar", archive(folders))
+save("tar", "web.tar", archive(web))
+save("tar", "web.tar.gz", gzip.compress(archive(web), mtime=0))
+save("tar", "links.tar", archive(folders, links=True))
+save("tar", "gnu.tar", archive(long, tarfile.GNU_FORMAT))
+save("tar", "pax.tar", archive(long, tarfile.PAX_FORMAT))
+
+save("list", "plain.txt", b"a.png\nb/c d.jpg\n\n# remark\n/absolute.bmp\n")
+save("list", "numbers.txt", b"a.png 0\nb.png 3\n")
+save("list", "names.txt", "a.png\tcat\r\nb.png\tchien déjà vu\r\n".encode())
+
+images = struct.pack(">4I", 0x803, 3, 2, 2) + bytes(range(12))
+colours = struct.pack(">5I", 0x804, 1, 2, 2, 3) + bytes(range(12))
+save("idx", "gray.idx", images)
+save("idx", "colour.idx", colours)
+save("idx", "gray.idx.gz", gzip.compress(images, mtime=0))
+
+save("cifar10", "one.bin", bytes([7]) + bytes(3072))
+save("cifar100", "one.bin", bytes([19, 99]) + bytes(3072))
+save("stl10", "one.bin", bytes(96 * 96 * 3))
+
+for way in ("none-plain-1", "gzip-dictionary-2", "snappy-plain-2", "snappy-dictionary-1", "lz4-plain-2"):
+    (seeds / "parquet").mkdir(exist_ok=True)
+    shutil.copyfile(fixtures / f"parquet-ways/{way}.parquet", seeds / f"parquet/{way}.parquet")
+shutil.copyfile(fixtures / "parquet/test-00000-of-00001.parquet", seeds / "parquet/classes.parquet")
