@@ -216,6 +216,7 @@ pub fn timeless_metrics(out: &Path) -> Vec<Value> {
         for key in [
             "seconds",
             "e_step_seconds",
+            "waited_seconds",
             "images_per_second",
             "checkpoint",
         ] {

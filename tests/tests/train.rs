@@ -124,6 +124,7 @@ fn metrics_are_lines_of_the_documented_kinds() {
             "effective_rank",
             "images_per_second",
             "seconds",
+            "waited_seconds",
             "chance",
         ] {
             assert!(epoch[key].is_number(), "{key} in {epoch}");
@@ -276,4 +277,26 @@ fn the_generated_set_has_to_be_learned() {
         }
     }
     assert_eq!(metrics_of(&out, "eval").len(), 2);
+}
+
+#[test]
+fn kept_images_and_parts_of_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("images");
+    class_folders(&images, 2, 20);
+    let out = |name: &str| folder.path().join(name);
+    let parts =
+        "augment.parts=[{part = \"flip\", p = 0.5}, {part = \"solarize\", threshold = 128}]";
+    let plain = train(&images, &out("plain"), &["--set", parts]);
+    plain.expect(0);
+    let set = ["--set", parts, "--set", "data.cache_mib=1"];
+    train(&images, &out("cached"), &set).expect(0);
+    let metrics = timeless_metrics(&out("plain"));
+    // Not the first line, which tells the settings.
+    assert_eq!(metrics[1..], timeless_metrics(&out("cached"))[1..]);
+    train(&images, &out("recipe"), &[]).expect(0);
+    assert_ne!(metrics[1..], timeless_metrics(&out("recipe"))[1..]);
+    let set = ["--set", "data.max_pixels=100"];
+    let ended = train(&images, &out("limited"), &set).expect(1);
+    ended.says(&["pixels, the limit is 100", "data.max_unreadable"]);
 }

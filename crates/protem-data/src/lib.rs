@@ -14,6 +14,7 @@
 mod augment;
 mod cached;
 mod decode;
+mod decoded_with;
 mod draw;
 mod error;
 mod evaluation;
@@ -41,6 +42,7 @@ pub mod ops;
 pub use augment::{Augment, AugmentConfig, Recipe, Stream};
 pub use cached::Cached;
 pub use decode::{DecodeOptions, decode, decode_with};
+pub use decoded_with::DecodedWith;
 pub use error::{DataError, ReadError};
 pub use evaluation::Evaluation;
 pub use folder::Folder;

@@ -11,7 +11,7 @@ use crate::m_step::{Batch, LossConfig, m_step};
 use crate::measure::RANK_ROWS;
 use crate::settings::Plan;
 use crate::state::{Clock, Position, State};
-use protem_data::{Augment, IMAGENET_MEAN, IMAGENET_STD, Share, Source, ViewLoader, ViewPlan};
+use protem_data::{IMAGENET_MEAN, IMAGENET_STD, Share, Source, ViewLoader, ViewPlan};
 use protem_encoder::{Encoder, MomentumPair};
 use protem_loss::Queue;
 use protem_ops::Activation;
@@ -33,6 +33,8 @@ pub struct Sizes {
     pub e_step_bytes: u64,
     /// Features that kNN compares.
     pub evaluation_bytes: u64,
+    /// Decoded images, when all the room for them is filled.
+    pub cache_bytes: u64,
 }
 
 impl Sizes {
@@ -56,12 +58,13 @@ impl Sizes {
             evaluation_bytes: floats(
                 2 * measured_images(plan, test_images) * plan.encoder.feature_dim(),
             ),
+            cache_bytes: plan.settings.data.cache_mib << 20,
         }
     }
 
     /// What is held all the time.
     fn fixed(&self) -> u64 {
-        self.weights_bytes + self.optimizer_bytes + self.queue_bytes
+        self.weights_bytes + self.optimizer_bytes + self.queue_bytes + self.cache_bytes
     }
 
     /// At the highest: what is held all the time, and the larger of what E-step and evaluation
@@ -195,7 +198,7 @@ fn load_seconds(plan: &Plan, source: Arc<dyn Source>) -> Result<f64, EmError> {
     let begun = Instant::now();
     let mut loader = ViewLoader::new(ViewPlan {
         source,
-        augment: Augment::new(plan.augment),
+        augment: plan.augment.clone(),
         seed: plan.seed,
         epoch: 0,
         batch: plan.optim.batch,

@@ -111,6 +111,8 @@ pub enum Event {
         seconds: f64,
         /// Time of its E-step.
         e_step_seconds: f64,
+        /// Time of its M-steps in which training waited for images.
+        waited_seconds: f64,
     },
     /// An evaluation outside the epochs: of raw pixels, of the untrained encoder.
     Eval {

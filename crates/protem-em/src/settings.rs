@@ -14,7 +14,7 @@ pub use note::Note;
 pub use plan::{OptimPlan, Plan};
 pub use violation::Violation;
 
-use protem_data::Recipe;
+use protem_data::{DecodeOptions, Part, Recipe};
 use protem_encoder::{Arch, Head, Stem};
 use protem_ops::Precision;
 use schemars::JsonSchema;
@@ -167,6 +167,13 @@ pub struct DataSettings {
     /// Share of the images that may be unreadable: more refuse the run at its start, and end it
     /// where they become unreadable on the way.
     pub max_unreadable: f64,
+    /// Whether the orientation that a camera noted (EXIF) is applied; PCL and torchvision do not.
+    pub orientation: bool,
+    /// Pixels above which an image is unreadable: a small file can declare gigabytes.
+    pub max_pixels: u64,
+    /// MiB of memory for decoded training images: those kept are not decoded again. The pixels are
+    /// the same.
+    pub cache_mib: u64,
     /// Number of training images to generate when no folder is named; a fifth as many test images
     /// come on top.
     pub generated_images: usize,
@@ -181,7 +188,21 @@ impl Default for DataSettings {
             workers: None,
             held_out: 0.1,
             max_unreadable: 0.1,
+            orientation: false,
+            max_pixels: DecodeOptions::default().max_pixels,
+            cache_mib: 0,
             generated_images: 5000,
+        }
+    }
+}
+
+impl DataSettings {
+    /// How image files are decoded.
+    pub fn decode_options(&self) -> DecodeOptions {
+        DecodeOptions {
+            max_pixels: self.max_pixels,
+            orientation: self.orientation,
+            ..DecodeOptions::default()
         }
     }
 }
@@ -197,6 +218,8 @@ pub struct AugmentSettings {
     pub blur: Option<bool>,
     /// Least share of the image's area that a crop takes.
     pub min_scale: f64,
+    /// What is done to a crop, in this order, instead of a recipe.
+    pub parts: Option<Vec<Part>>,
 }
 
 impl Default for AugmentSettings {
@@ -205,6 +228,7 @@ impl Default for AugmentSettings {
             recipe: None,
             blur: None,
             min_scale: 0.2,
+            parts: None,
         }
     }
 }

@@ -45,6 +45,9 @@ pub struct Clock {
     pub e_step: f64,
     /// Its M-steps, with the wait for images and without saving.
     pub m_step: f64,
+    /// The wait for images in it.
+    #[serde(default)]
+    pub waited: f64,
 }
 
 /// Encoders, optimizer, queue, prototypes and position: what a checkpoint holds.

@@ -161,7 +161,7 @@ impl PlanStep {
 mod tests {
     use super::*;
     use crate::settings::Settings;
-    use protem_data::{Augment, Share, ViewLoader, ViewPlan};
+    use protem_data::{Share, ViewLoader, ViewPlan};
     use std::sync::atomic::AtomicBool;
 
     fn small(mode: crate::settings::Mode) -> Plan {
@@ -215,7 +215,7 @@ mod tests {
             }
             let batches = ViewLoader::new(ViewPlan {
                 source: images(),
-                augment: Augment::new(plan.augment),
+                augment: plan.augment.clone(),
                 seed: plan.seed,
                 epoch: 0,
                 batch: 16,

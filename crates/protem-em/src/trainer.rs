@@ -289,6 +289,7 @@ impl Trainer {
             images_per_second: (batches * self.plan.optim.batch) as f64 / clock.m_step,
             seconds: clock.epoch,
             e_step_seconds: clock.e_step,
+            waited_seconds: clock.waited,
         });
     }
 

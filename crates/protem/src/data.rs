@@ -4,11 +4,11 @@ use crate::args::{InspectArgs, PackArgs, ShowArgs};
 use crate::config;
 use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
-use crate::images::{list, open_images};
+use crate::images::{list, open_images, open_images_as};
 use crate::system::size;
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{
-    Augment, Inspection, PackError, Range, ShardLimits, Source, Stream, contact_sheet, pack, png,
+    Inspection, PackError, Range, ShardLimits, Source, Stream, contact_sheet, pack, png,
 };
 use protem_em::Plan;
 
@@ -153,8 +153,8 @@ pub fn show(args: &ShowArgs) -> Result<(), Failure> {
         let lines: Vec<String> = violations.iter().map(|v| format!("  {v}")).collect();
         Failure::usage(format!("these settings cannot work:\n{}", lines.join("\n")))
     })?;
-    let source = open_images(&args.data)?;
-    let augment = Augment::new(plan.augment);
+    let source = open_images_as(&args.data, &plan.settings.data)?;
+    let augment = &plan.augment;
     let mut rows = Vec::new();
     let count = args.images.min(source.len());
     for row in 0..count {

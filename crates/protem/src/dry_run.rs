@@ -74,14 +74,15 @@ fn takes(args: &TrainArgs, plan: &Plan, found: &Estimate) -> Vec<String> {
     vec![
         "Estimates, from two steps on this machine with random pixels:".into(),
         format!(
-            "memory {}{}: weights {}, optimizer {}, queue {}, a step {step}, E-step {}, kNN {}",
+            "memory {}{}: weights {}, optimizer {}, queue {}, a step {step}, E-step {}, kNN {}, decoded images {}",
             size(found.memory_bytes()),
             have(memory_bytes(), "there are"),
             size(found.sizes.weights_bytes),
             size(found.sizes.optimizer_bytes),
             size(found.sizes.queue_bytes),
             size(found.sizes.e_step_bytes),
-            size(found.sizes.evaluation_bytes)
+            size(found.sizes.evaluation_bytes),
+            size(found.sizes.cache_bytes)
         ),
         format!(
             "disk {}{}: {} checkpoints of {}, one of them while it is written",

@@ -5,7 +5,7 @@ use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
 use crate::images::open_images;
 use indicatif::{ProgressBar, ProgressStyle};
-use protem_data::{Labelling, Source};
+use protem_data::{DecodedWith, Labelling, Source};
 use protem_em::{Checkpoint, Output, extract_readable};
 use protem_eval::{ClusterConfig, Features, KnnConfig};
 use protem_report::RunFolder;
@@ -60,6 +60,8 @@ fn features_of(
     folder: Arc<dyn Source>,
     output: Output,
 ) -> Result<FolderFeatures, Failure> {
+    let decoding = checkpoint.origin().settings.data.decode_options();
+    let folder = Arc::new(DecodedWith::new(folder, decoding));
     let encoder = checkpoint
         .query_encoder()
         .map_err(|e| Failure::running(explain(&e)))?;

@@ -3,10 +3,10 @@
 use crate::failure::{Failure, explain};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{
-    DataError, Generated, GeneratedSpec, Labelling, Source, Split, Subset, Unreadable, scan,
-    split_held_out,
+    Cached, DataError, DecodedWith, Generated, GeneratedSpec, Labelling, Source, Split, Subset,
+    Unreadable, scan, split_held_out,
 };
-use protem_em::{Event, Set, Settings};
+use protem_em::{DataSettings, Event, Set, Settings};
 use protem_report::Listed;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +31,8 @@ impl Images {
         };
         let mut unreadable = Vec::new();
         let mut readable = |folder: &Path, set| {
-            let (source, bad) = readable(open_images(folder)?, set, known, data.max_unreadable)?;
+            let source = open_images_as(folder, data)?;
+            let (source, bad) = readable(source, set, known, data.max_unreadable)?;
             unreadable.extend(bad.into_iter().map(|bad| (set, bad)));
             Ok::<_, Failure>(source)
         };
@@ -56,7 +57,7 @@ impl Images {
         }
         if test.is_some() || all.labelling() != Labelling::One || data.held_out == 0.0 {
             return Ok(Self {
-                train: all,
+                train: cached(all, data),
                 test,
                 unreadable,
             });
@@ -64,7 +65,7 @@ impl Images {
         let (keep, held_out) = split_held_out(&*all, data.held_out, settings.seed);
         let part = |keep| Arc::new(Subset::new(all.clone(), keep)) as Arc<dyn Source>;
         Ok(Self {
-            train: part(keep),
+            train: cached(part(keep), data),
             test: (!held_out.is_empty()).then(|| part(held_out)),
             unreadable,
         })
@@ -97,6 +98,20 @@ impl Images {
             reason: bad.reason.clone(),
             at_start: true,
         })
+    }
+}
+
+/// Images by a name, decoded as the settings say.
+pub fn open_images_as(name: &Path, data: &DataSettings) -> Result<Arc<dyn Source>, Failure> {
+    let source = open_images(name)?;
+    Ok(Arc::new(DecodedWith::new(source, data.decode_options())))
+}
+
+/// Training images, kept decoded as far as the settings give room for them.
+fn cached(train: Arc<dyn Source>, data: &DataSettings) -> Arc<dyn Source> {
+    match data.cache_mib {
+        0 => train,
+        mib => Arc::new(Cached::new(train, mib << 20)),
     }
 }
 

@@ -34,6 +34,10 @@ pub(super) fn ranges(s: &Settings) -> Vec<Violation> {
 /// Settings with a rule of their own.
 fn special(s: &Settings) -> Vec<Violation> {
     let mut out = Vec::new();
+    let a = &s.augment;
+    if a.parts.is_some() && (a.recipe.is_some() || a.blur.is_some()) {
+        out.push(Violation::PartsAndRecipe);
+    }
     let (split_bn, m, o) = (s.encoder.split_bn, &s.method, &s.optim);
     for (key, value, works) in [
         ("method.temperature", m.temperature, 0.2),

@@ -5,7 +5,7 @@ use super::{
     CheckpointSettings, EStepSettings, EvalSettings, Mode, Note, Optimizer, Schedule, Settings,
     Violation,
 };
-use protem_data::{AugmentConfig, Recipe};
+use protem_data::{Augment, CropConfig, InvalidView, Recipe, ViewConfig};
 use protem_encoder::EncoderConfig;
 use protem_ops::Precision;
 
@@ -34,7 +34,7 @@ pub struct Plan {
     /// Encoder and projection head.
     pub encoder: EncoderConfig,
     /// Random views.
-    pub augment: AugmentConfig,
+    pub augment: Augment,
     /// τ.
     pub temperature: f64,
     /// Share of itself that the key encoder keeps at each step.
@@ -92,14 +92,20 @@ impl Plan {
     pub fn check(settings: &Settings, images: usize) -> Result<Self, Vec<Violation>> {
         let mut violations = ranges(settings);
         violations.extend(against_images(settings, images));
-        if violations.is_empty() {
-            Ok(Self::resolve(settings, images))
-        } else {
-            Err(violations)
+        match augment(settings) {
+            Ok(augment) if violations.is_empty() => Ok(Self::resolve(settings, images, augment)),
+            Ok(_) => Err(violations),
+            Err(invalid) => {
+                // Size and crop have rules of their own already.
+                if settings.augment.parts.is_some() || violations.is_empty() {
+                    violations.push(Violation::View(invalid));
+                }
+                Err(violations)
+            }
         }
     }
 
-    fn resolve(settings: &Settings, images: usize) -> Self {
+    fn resolve(settings: &Settings, images: usize, augment: Augment) -> Self {
         let mut notes = Vec::new();
         let (s, o, method) = (settings, &settings.optim, &settings.method);
         let queue = queue(method.queue, o.batch, images, &mut notes);
@@ -111,16 +117,16 @@ impl Plan {
                 epochs: o.epochs,
             });
         }
-        let recipe = s.augment.recipe.unwrap_or(s.mode.recipe());
-        let blur = recipe == Recipe::V2 && s.augment.blur.unwrap_or(true);
         let schedule = o.schedule.unwrap_or(s.mode.schedule());
         let lr = learning_rate(s, &mut notes);
         let mut resolved = s.clone();
         resolved.method.queue = Some(queue);
         resolved.method.clusters = s.mode.has_prototypes().then(|| clusters.clone());
         resolved.method.negatives = s.mode.has_prototypes().then_some(negatives);
-        resolved.augment.recipe = Some(recipe);
-        resolved.augment.blur = Some(blur);
+        if s.augment.parts.is_none() {
+            let (recipe, blur) = recipe(s);
+            (resolved.augment.recipe, resolved.augment.blur) = (Some(recipe), Some(blur));
+        }
         resolved.optim.schedule = Some(schedule);
         Self {
             images,
@@ -129,12 +135,7 @@ impl Plan {
             precision: s.precision,
             image_size: s.data.image_size,
             encoder: encoder_config(s),
-            augment: AugmentConfig {
-                recipe,
-                size: s.data.image_size,
-                min_scale: s.augment.min_scale,
-                blur,
-            },
+            augment,
             temperature: method.temperature,
             momentum: method.momentum,
             queue,
@@ -198,6 +199,35 @@ fn encoder_config(s: &Settings) -> EncoderConfig {
         dim: s.encoder.dim,
         split_bn: s.encoder.split_bn,
     }
+}
+
+/// The recipe, and whether it blurs.
+fn recipe(s: &Settings) -> (Recipe, bool) {
+    let recipe = s.augment.recipe.unwrap_or(s.mode.recipe());
+    (
+        recipe,
+        recipe == Recipe::V2 && s.augment.blur.unwrap_or(true),
+    )
+}
+
+/// What makes the views.
+fn augment(s: &Settings) -> Result<Augment, InvalidView> {
+    let (size, min_scale) = (s.data.image_size, s.augment.min_scale);
+    let config = match &s.augment.parts {
+        None => {
+            let (recipe, blur) = recipe(s);
+            ViewConfig::of(recipe, size, min_scale, blur)
+        }
+        Some(parts) => ViewConfig {
+            size,
+            crop: CropConfig {
+                scale: [min_scale, 1.0],
+                ..CropConfig::default()
+            },
+            parts: parts.clone(),
+        },
+    };
+    Augment::of_parts(config)
 }
 
 fn queue(asked: Option<usize>, batch: usize, images: usize, notes: &mut Vec<Note>) -> usize {

@@ -1,7 +1,7 @@
 //! The rules that settle what is not given, and every way settings can be wrong.
 
 use super::{Mode, Note, Plan, Schedule, Settings, Violation};
-use protem_data::Recipe;
+use protem_data::{Part, Recipe};
 use protem_encoder::Head;
 
 fn with(change: impl FnOnce(&mut Settings)) -> Settings {
@@ -37,15 +37,47 @@ fn what_is_not_given_follows_from_the_number_of_images() {
 fn a_mode_brings_its_head_recipe_and_schedule() {
     let v1 = Plan::check(&with(|s| s.mode = Mode::PclV1), 5000).unwrap();
     assert_eq!(
-        (v1.encoder.head, v1.augment.recipe, v1.optim.schedule),
-        (Head::V1, Recipe::V1, Schedule::Step)
+        (
+            v1.encoder.head,
+            v1.settings.augment.recipe,
+            v1.optim.schedule
+        ),
+        (Head::V1, Some(Recipe::V1), Schedule::Step)
     );
     let moco = Plan::check(&with(|s| s.mode = Mode::MocoV2), 5000).unwrap();
     assert_eq!(
-        (moco.encoder.head, moco.augment.recipe, moco.optim.schedule),
-        (Head::V2, Recipe::V2, Schedule::Cosine)
+        (
+            moco.encoder.head,
+            moco.settings.augment.recipe,
+            moco.optim.schedule
+        ),
+        (Head::V2, Some(Recipe::V2), Schedule::Cosine)
     );
-    assert!(moco.clusters.is_empty() && moco.augment.blur && !v1.augment.blur);
+    let blurs = |plan: &Plan| plan.settings.augment.blur == Some(true);
+    assert!(moco.clusters.is_empty() && blurs(&moco) && !blurs(&v1));
+}
+
+#[test]
+fn parts_stand_for_a_recipe() {
+    let parts = vec![Part::Flip { p: 0.5 }, Part::Grayscale { p: 0.2 }];
+    let own = with(|s| s.augment.parts = Some(parts.clone()));
+    let plan = Plan::check(&own, 5000).unwrap();
+    assert_eq!(plan.augment.config().parts, parts);
+    assert_eq!(plan.augment.config().crop.scale, [0.2, 1.0]);
+    let again = Plan::check(&plan.settings, 5000).unwrap();
+    assert_eq!(again.augment, plan.augment);
+    let both = with(|s| {
+        s.augment.parts = Some(parts.clone());
+        s.augment.blur = Some(false);
+    });
+    let violations = Plan::check(&both, 5000).unwrap_err();
+    assert_eq!(violations, [Violation::PartsAndRecipe]);
+    let never = with(|s| s.augment.parts = Some(vec![Part::Flip { p: 1.5 }]));
+    let violations = Plan::check(&never, 5000).unwrap_err();
+    assert!(
+        matches!(violations[..], [Violation::View(_)]),
+        "{violations:?}"
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What can be wrong with settings: the value, the rule, and what would work.
 
+use protem_data::InvalidView;
+
 /// A setting that cannot work.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Violation {
@@ -154,6 +156,14 @@ pub enum Violation {
         "augment.blur = true: recipe v1 does not blur; leave the key out, or set augment.recipe = \"v2\""
     )]
     BlurOfV1,
+    /// Parts and a recipe.
+    #[error(
+        "augment.parts stands for a recipe: leave out augment.recipe and augment.blur, or augment.parts"
+    )]
+    PartsAndRecipe,
+    /// Views that cannot be made.
+    #[error("augment: {0}")]
+    View(InvalidView),
     /// Any other number outside its range.
     #[error("{key} = {value}: must be {rule}; {works} would work")]
     OutOfRange {

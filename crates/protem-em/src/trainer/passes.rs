@@ -8,7 +8,7 @@ use crate::events::{Event, Phase, Set};
 use crate::features::{Output, extract_readable, normalise_rows};
 use crate::m_step::{Batch, LossConfig, m_step};
 use crate::settings::Optimizer;
-use protem_data::{Augment, IMAGENET_MEAN, IMAGENET_STD, Share, ViewBatch, ViewLoader, ViewPlan};
+use protem_data::{IMAGENET_MEAN, IMAGENET_STD, Share, ViewBatch, ViewLoader, ViewPlan};
 use protem_ops::optim::{Lars, Sgd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,9 +79,9 @@ impl Trainer {
         listener: &mut dyn FnMut(&Event),
         stop: &AtomicBool,
     ) -> Result<Option<PathBuf>, EmError> {
-        let batches = ViewLoader::new(ViewPlan {
+        let mut batches = ViewLoader::new(ViewPlan {
             source: self.train.clone(),
-            augment: Augment::new(self.plan.augment),
+            augment: self.plan.augment.clone(),
             seed: self.plan.seed,
             epoch: self.state.position.epoch as u64,
             batch: self.plan.optim.batch,
@@ -92,7 +92,8 @@ impl Trainer {
         let of = self.plan.batches_per_epoch();
         let mut accumulated = Accumulated::new(self.gradient.len());
         let mut lap = Instant::now();
-        for batch in batches {
+        while let Some(batch) = batches.next() {
+            self.state.clock.waited += lap.elapsed().as_secs_f64();
             let stepped = self.batch(batch?, &mut accumulated, listener)?;
             self.state.clock.m_step += lap.elapsed().as_secs_f64();
             let position = self.state.position;
