@@ -10,6 +10,9 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use std::io::Cursor;
 
+/// Bytes that a decoder may hold for what is no pixel: profiles, texts, tables.
+const ASIDE: u64 = 16 << 20;
+
 /// What [`decode_with`] allows and does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeOptions {
@@ -49,7 +52,7 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage, ReadError> {
 ///
 /// Bytes of a JPEG come from another inverse transform and chroma upsampling than libjpeg-turbo's:
 /// over 60 photographs 0.2 off on average, 5 at most. JPEGs of arithmetic coding and AVIF are
-/// refused. At most 8 bytes a pixel are held besides the encoded bytes.
+/// refused. Besides the encoded bytes about 8 bytes a pixel are held at most, and 16 MiB.
 ///
 /// # Errors
 /// Bytes that are no whole image, or more of them or more pixels than allowed. A decoder that
@@ -95,7 +98,7 @@ fn any(
     let (width, height) = decoder.dimensions();
     let pixels = options.check(width, height)?;
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(pixels * 8 + (1 << 20));
+    limits.max_alloc = Some(pixels * 8 + ASIDE);
     decoder.set_limits(limits)?;
     // An orientation that cannot be read is none.
     let turned = match options.orientation {

@@ -139,7 +139,8 @@ impl pulp::NullaryFnOnce for AlongColumns<'_> {
 /// The box over lines, of which `moved(0)` is the outermost on one side; all as long as `out`.
 /// `inner` has room for a line of sums.
 ///
-/// In two loops: more lines in one, and the compiler no longer makes sure that they do not overlap.
+/// A loop a line: with many lines in one, the compiler no longer makes sure that they do not overlap
+/// and takes one byte at a time.
 #[inline(always)]
 fn sum<'a>(
     out: &mut [u8],
@@ -148,20 +149,12 @@ fn sum<'a>(
     moved: impl Fn(usize) -> &'a [u8],
 ) {
     let outermost = 2 * weights.whole + 2;
-    let (first, rest) = (moved(1), 2..outermost);
-    for (sum, byte) in inner.iter_mut().zip(first) {
+    for (sum, byte) in inner.iter_mut().zip(moved(1)) {
         *sum = u16::from(*byte);
     }
-    if weights.whole == 1 {
-        let (second, third) = (moved(2), moved(3));
-        for ((sum, second), third) in inner.iter_mut().zip(second).zip(third) {
-            *sum += u16::from(*second) + u16::from(*third);
-        }
-    } else {
-        for line in rest.map(&moved) {
-            for (sum, byte) in inner.iter_mut().zip(line) {
-                *sum += u16::from(*byte);
-            }
+    for line in (2..outermost).map(&moved) {
+        for (sum, byte) in inner.iter_mut().zip(line) {
+            *sum += u16::from(*byte);
         }
     }
     let ends = moved(0).iter().zip(moved(outermost));
