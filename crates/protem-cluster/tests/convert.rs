@@ -84,3 +84,25 @@ fn faer_matrices_are_copied_row_by_row() {
     let centroids = fit.centroids_faer().unwrap();
     assert_eq!(centroids[(1, 2)], fit.centroids[5]);
 }
+
+#[cfg(feature = "candle")]
+#[test]
+fn candle_tensors_are_copied_and_converted() {
+    use candle_core::{DType, Device, Tensor};
+    use protem_cluster::{KMeans, Rows};
+
+    let tensor = Tensor::arange(0f32, 60.0, &Device::Cpu).unwrap();
+    let tensor = tensor.reshape((20, 3)).unwrap();
+    // Turned, the rows lie apart; in f64, values are converted.
+    let turned = tensor.t().unwrap().to_dtype(DType::F64).unwrap();
+    let rows = Rows::try_from(&turned).unwrap();
+    assert_eq!(rows.view().unwrap().row(1)[..3], [1.0, 4.0, 7.0]);
+    assert!(Rows::try_from(&tensor.flatten_all().unwrap()).is_err());
+    let rows = Rows::try_from(&tensor).unwrap();
+    let kmeans = KMeans::builder(2).build().unwrap();
+    let fit = kmeans.fit(rows.view().unwrap()).unwrap();
+    let centroids = fit.centroids_candle(&Device::Cpu).unwrap();
+    assert_eq!(centroids.dims(), [2, 3]);
+    let flat = centroids.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(flat, fit.centroids);
+}

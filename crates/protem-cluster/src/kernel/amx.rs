@@ -34,10 +34,13 @@ pub(crate) fn usable() -> bool {
     const AMX_TILE: u32 = 1 << 24;
     static USABLE: OnceLock<bool> = OnceLock::new();
     *USABLE.get_or_init(|| {
+        // SAFETY: every x86-64 processor has the instruction. Rust knows that from 1.94 on.
+        #[allow(unused_unsafe)]
+        let leaf = || unsafe { __cpuid_count(7, 0) };
         is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bf16")
             // A processor with AVX-512 has this leaf.
-            && __cpuid_count(7, 0).edx & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE
+            && leaf().edx & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE
             && permitted()
     })
 }
