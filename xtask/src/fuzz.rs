@@ -30,8 +30,8 @@ pub struct Options {
     /// Memory above which an input is a finding
     #[arg(long, default_value_t = 4096, value_name = "MIB")]
     memory: u32,
-    /// Seconds (on the clock) after which an input is a finding
-    #[arg(long, default_value_t = 25)]
+    /// Seconds of CPU time after which an input is a finding
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     timeout: u32,
 }
 
@@ -157,10 +157,12 @@ impl Engine<'_> {
         let mut command = Command::new(&self.program);
         command
             .env("PROTEM_FUZZ_TARGET", &options.target)
+            .env("PROTEM_FUZZ_INPUT_SECONDS", options.timeout.to_string())
             .env("TMPDIR", &self.scratch.0)
             .arg(format!("-max_len={}", options.longest))
             .arg(format!("-rss_limit_mb={}", options.memory))
-            .arg(format!("-timeout={}", options.timeout))
+            // The engine has limits of CPU time instead.
+            .args(["-timeout=0", "-report_slow_units=1000000000"])
             .arg(format!(
                 "-artifact_prefix={}/",
                 self.work.join("findings").display()
