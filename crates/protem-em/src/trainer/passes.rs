@@ -79,7 +79,7 @@ impl Trainer {
         listener: &mut dyn FnMut(&Event),
         stop: &AtomicBool,
     ) -> Result<Option<PathBuf>, EmError> {
-        let mut batches = ViewLoader::new(ViewPlan {
+        let batches = ViewLoader::new(ViewPlan {
             source: self.train.clone(),
             augment: self.plan.augment.clone(),
             seed: self.plan.seed,
@@ -92,7 +92,7 @@ impl Trainer {
         let of = self.plan.batches_per_epoch();
         let mut accumulated = Accumulated::new(self.gradient.len());
         let mut lap = Instant::now();
-        while let Some(batch) = batches.next() {
+        for batch in batches {
             self.state.clock.waited += lap.elapsed().as_secs_f64();
             let stepped = self.batch(batch?, &mut accumulated, listener)?;
             self.state.clock.m_step += lap.elapsed().as_secs_f64();
