@@ -9,7 +9,11 @@ fn kept_inputs_are_read_or_refused() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for target in TARGETS {
         for folder in ["seeds", "corpus"] {
+            let kept = folder == "corpus";
             let folder = root.join(folder).join(target.name);
+            if kept && !folder.exists() {
+                continue; // its fuzzer has kept nothing yet
+            }
             let entries =
                 std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
             let mut inputs = 0;
