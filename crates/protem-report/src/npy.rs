@@ -74,6 +74,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_mapped_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        // Bits of every kind: denormals, infinities, NaNs.
+        for (rows, columns) in [(0, 1), (1, 1), (1, 100_000), (7, 5), (12_345, 3)] {
+            let bits = (0..rows * columns).map(|i| (i as u32).wrapping_mul(0x9e37_79b9));
+            let values: Vec<f32> = bits.map(f32::from_bits).collect();
+            super::write_npy(&path, &values, columns).unwrap();
+            let npy = protem_cluster::Npy::open(&path).unwrap();
+            let points = npy.view().unwrap();
+            assert_eq!((points.rows(), points.cols()), (rows, columns));
+            for (row, written) in values.chunks_exact(columns).enumerate() {
+                let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
+                assert!(points.row(row).iter().zip(written).all(same), "row {row}");
+            }
+        }
+    }
+
+    #[test]
     fn vectors_equal_numpys() {
         // np.save("x.npy", np.array([7, 8], dtype="u4")); print(open("x.npy", "rb").read()[10:80])
         let folder = tempfile::tempdir().unwrap();
