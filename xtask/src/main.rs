@@ -1,8 +1,9 @@
-//! Repository chores: `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask compare` with torch, faiss
-//! or torchvision.
+//! Repository chores: `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask kernels`, `cargo xtask
+//! compare` with torch, faiss or torchvision.
 
 mod compare;
 mod fuzz;
+mod kernels;
 mod tidy;
 
 use std::process::ExitCode;
@@ -16,6 +17,8 @@ enum Chore {
     Tidy,
     /// Look for inputs that break a reader, guided by coverage
     Fuzz(fuzz::Options),
+    /// Compile the CUDA kernels and test them without a GPU
+    Kernels,
     /// Measure protem and a peer in turn and write down the ratios
     #[command(subcommand)]
     Compare(Peer),
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let (chore, outcome) = match Chore::parse() {
         Chore::Tidy => return tidy::run(),
         Chore::Fuzz(options) => ("fuzz", fuzz::run(&options)),
+        Chore::Kernels => ("kernels", kernels::run()),
         Chore::Compare(Peer::Torch(options)) => ("compare torch", compare::torch::run(&options)),
         Chore::Compare(Peer::Faiss(options)) => ("compare faiss", compare::faiss::run(&options)),
         Chore::Compare(Peer::Torchvision(request)) => {

@@ -29,7 +29,8 @@ pub(crate) trait Backend {
         distances: &mut [f32],
     ) -> Result<(), ClusterError>;
 
-    /// Means of the clusters into `centroids`.
+    /// Means of the clusters into `centroids`; of the labels that the last assignment gave, to these
+    /// centroids.
     fn update(
         &mut self,
         change: &Change<'_>,
@@ -82,22 +83,21 @@ impl<'a> Cpu<'a> {
             members: Members::default(),
         }
     }
+}
 
-    /// Which clusters need a new centroid: of settled ones, those with other members than before.
-    fn wanted(&self, change: &Change<'_>) -> Vec<bool> {
-        // A cluster of no weight, or one that fills an empty one, moves with the same members.
-        let keep = self.weights.is_none() && !self.members.any_empty();
-        let before = change.before.filter(|_| keep);
-        let mut wanted = vec![before.is_none(); self.k];
-        for (now, before) in change.labels.iter().zip(before.unwrap_or_default()) {
-            if now != before {
-                wanted[*now as usize] = true;
-                wanted[*before as usize] = true;
-            }
+/// Which of `k` clusters need a new centroid: of settled ones, those with other members than before,
+/// if what has the same members may be kept.
+pub(crate) fn changed(change: &Change<'_>, k: usize, keep: bool) -> Vec<bool> {
+    let before = change.before.filter(|_| keep);
+    let mut wanted = vec![before.is_none(); k];
+    for (now, before) in change.labels.iter().zip(before.unwrap_or_default()) {
+        if now != before {
+            wanted[*now as usize] = true;
+            wanted[*before as usize] = true;
         }
-        wanted[..change.frozen].fill(false);
-        wanted
     }
+    wanted[..change.frozen].fill(false);
+    wanted
 }
 
 impl Backend for Cpu<'_> {
@@ -134,7 +134,9 @@ impl Backend for Cpu<'_> {
         centroids: &mut [f32],
     ) -> Result<Update, ClusterError> {
         self.members.sort(change.labels, self.k);
-        let moved = self.wanted(change);
+        // A cluster of no weight, or one that fills an empty one, moves with the same members.
+        let keep = self.weights.is_none() && !self.members.any_empty();
+        let moved = changed(change, self.k, keep);
         let (points, members, weights) = (self.points, &self.members, self.weights);
         let means = || means(points.rows, points.isa, weights, members, &moved, centroids);
         Ok(Update {

@@ -147,4 +147,41 @@ pub enum ClusterError {
         /// Number of clusters.
         k: usize,
     },
+    /// No CUDA device to compute on.
+    #[cfg(feature = "cuda")]
+    #[error("no CUDA device can be used: {reason}")]
+    DeviceMissing {
+        /// What is not there.
+        reason: String,
+    },
+    /// The kernels could not be compiled for the device.
+    #[cfg(feature = "cuda")]
+    #[error("the CUDA kernels do not compile: {log}")]
+    DeviceCompile {
+        /// What the compiler said.
+        log: String,
+    },
+    /// Points that do not fit into the memory of the device.
+    #[cfg(feature = "cuda")]
+    #[error(
+        "{points} points need {needed} bytes of device memory and {free} are free: {fitting} \
+         points would fit"
+    )]
+    DeviceMemory {
+        /// Points there are.
+        points: usize,
+        /// Bytes that they need, with these clusters.
+        needed: usize,
+        /// Bytes that are free.
+        free: usize,
+        /// The most points that would fit.
+        fitting: usize,
+    },
+    /// A device that did not do what it was asked.
+    #[cfg(feature = "cuda")]
+    #[error("the CUDA device failed: {reason}")]
+    DeviceFailed {
+        /// What the driver said.
+        reason: String,
+    },
 }

@@ -1,7 +1,7 @@
 //! A clustering from beginning to end, as faiss's `Clustering` runs it.
 
 use crate::assign::nearest_in_blocks;
-use crate::backend::Cpu;
+use crate::backend::{Backend, Cpu};
 use crate::centroids::Centroids;
 use crate::empty::{Choice, refill};
 use crate::error::ClusterError;
@@ -122,7 +122,12 @@ impl KMeans {
         threads: &Threads,
     ) -> Result<Source<'a>, ClusterError> {
         self.check_sizes(points)?;
-        let isa = self.isa()?;
+        let isa = match self.device {
+            // Tiles would not be used.
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => self.isa()?.min(Isa::Avx512),
+            _ => self.isa()?,
+        };
         threads.run(|| points.check(isa))?;
         if let Init::Given(values) = &self.init {
             let rows = values.len() / points.cols();
@@ -170,6 +175,8 @@ impl KMeans {
         listener: &mut Listener<'_>,
     ) -> Result<Fit, ClusterError> {
         let rows = source.rows;
+        let limit = self.k.saturating_mul(self.max_points_per_centroid);
+        let device = self.chosen_device(rows, limit.min(rows.rows()));
         let mut iterations = Vec::new();
         let best = if self.k == rows.rows() && !self.frozen {
             let points = (0..self.k).flat_map(|i| rows.row(i)).copied().collect();
@@ -178,7 +185,7 @@ impl KMeans {
                 nearest: None,
             }
         } else {
-            self.best_of_restarts(source, threads, &mut iterations, listener)?
+            self.best_of_restarts(source, device, threads, &mut iterations, listener)?
         };
         let (n, cols) = (rows.rows(), rows.cols());
         let known = best.nearest.is_some();
@@ -192,7 +199,7 @@ impl KMeans {
             sizes: Vec::new(),
             objective: 0.0,
             iterations,
-            device: self.device,
+            device,
             warnings: self.warnings(n),
         };
         self.conclude(source, threads, &mut fit, known)?;
@@ -215,12 +222,21 @@ impl KMeans {
             let (labels, distances) = (&mut fit.labels, &mut fit.distances);
             if !std::mem::take(&mut known) {
                 threads.run(|| {
-                    let Some(points) = &source.packed else {
-                        return nearest_in_blocks(source.rows, view, source.isa, labels, distances);
-                    };
-                    groups.pack(view, points);
-                    nearest(points, view, &groups, labels, distances);
-                });
+                    let (rows, isa) = (source.rows, source.isa);
+                    match (fit.device, &source.packed) {
+                        #[cfg(feature = "cuda")]
+                        (Device::Cuda(ordinal), _) => {
+                            let nearest = crate::cuda::nearest_in_blocks;
+                            nearest(ordinal, rows, view, isa, labels, distances)?;
+                        }
+                        (_, None) => nearest_in_blocks(rows, view, isa, labels, distances),
+                        (_, Some(points)) => {
+                            groups.pack(view, points);
+                            nearest(points, view, &groups, labels, distances);
+                        }
+                    }
+                    Ok::<(), ClusterError>(())
+                })?;
             }
             fit.objective = objective(&fit.distances, weights);
             // Every centroid put on a point lowers the objective; normalised, it need not.
@@ -269,6 +285,7 @@ impl KMeans {
     fn best_of_restarts(
         &self,
         source: &mut Source<'_>,
+        device: Device,
         threads: &Threads,
         iterations: &mut Vec<IterationStats>,
         listener: &mut Listener<'_>,
@@ -277,11 +294,18 @@ impl KMeans {
         let Some((values, weights)) = self.subsample(source.rows) else {
             let points = source.packed(threads);
             let weights = self.weights.as_deref();
-            return self.restarts(points, weights, threads, iterations, listener);
+            return self.restarts(points, weights, device, threads, iterations, listener);
         };
         let rows = Matrix::new(&values, values.len() / cols, cols)?;
         let points = threads.run(|| Points::pack(rows, source.isa));
-        let best = self.restarts(&points, weights.as_deref(), threads, iterations, listener)?;
+        let best = self.restarts(
+            &points,
+            weights.as_deref(),
+            device,
+            threads,
+            iterations,
+            listener,
+        )?;
         // Those of the drawn points.
         Ok(Best {
             nearest: None,
@@ -293,6 +317,7 @@ impl KMeans {
         &self,
         points: &Points<'_>,
         weights: Option<&[f32]>,
+        device: Device,
         threads: &Threads,
         iterations: &mut Vec<IterationStats>,
         listener: &mut Listener<'_>,
@@ -301,10 +326,14 @@ impl KMeans {
             Init::Given(values) if values.len() == self.k * points.rows.cols() => 1,
             _ => self.restarts,
         };
-        let mut backend = match self.device {
-            Device::Cpu => Cpu::new(self, points, weights, threads),
+        let mut backend: Box<dyn Backend> = match device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(ordinal) => {
+                Box::new(crate::cuda::Cuda::new(ordinal, points, weights, self.k)?)
+            }
+            _ => Box::new(Cpu::new(self, points, weights, threads)),
         };
-        let mut lloyd = Lloyd::new(self, points.rows, weights, &mut backend);
+        let mut lloyd = Lloyd::new(self, points.rows, weights, backend.as_mut());
         let begin = |restart| threads.run(|| self.beginning(points, weights, restart));
         let mut best = lloyd.run(0, begin(0), iterations, listener)?;
         let mut last = true;

@@ -7,7 +7,8 @@
 //! eq. 12).
 //!
 //! A label is the lowest index among the centroids of least `Σ(x − c)²` in f64: the same bits on
-//! every level of instructions ([`Isa`]), with and without pruning, on any number of threads.
+//! every level of instructions ([`Isa`]), with and without pruning, on any number of threads, and (with
+//! the feature `cuda`) on a GPU.
 //!
 //! ```
 //! use protem_cluster::{KMeans, Matrix};
@@ -27,6 +28,8 @@ mod bf16;
 mod centroids;
 mod concentration;
 mod convert;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod empty;
 mod error;
 mod fit;

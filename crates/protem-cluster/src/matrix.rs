@@ -85,6 +85,12 @@ impl<'a> Matrix<'a> {
         &self.data[i * self.stride..][..self.cols]
     }
 
+    /// All values, if the rows lie side by side.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn side_by_side(&self) -> Option<&'a [f32]> {
+        (self.stride == self.cols).then(|| &self.data[..self.rows * self.cols])
+    }
+
     /// Rows `begin` to `end`.
     pub(crate) fn between(&self, begin: usize, end: usize) -> Self {
         assert!(begin < end && end <= self.rows, "rows {begin} to {end}");

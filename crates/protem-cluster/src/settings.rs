@@ -2,6 +2,7 @@
 
 use crate::error::ClusterError;
 use crate::isa::Isa;
+use crate::matrix::Matrix;
 
 /// Where centroids begin.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -43,6 +44,13 @@ pub enum Device {
     /// The processor, with the instructions of [`KMeans::isa`].
     #[default]
     Cpu,
+    /// With the feature `cuda`, the first CUDA device if it can be used, holds the points, and there
+    /// are enough points and clusters for it to be worth it (2²⁶ pairs of them); else the
+    /// processor. [`Fit::device`](crate::Fit::device) says which it was.
+    Auto,
+    /// The CUDA device of this number (0 is the first), of compute capability 8.0 or above.
+    #[cfg(feature = "cuda")]
+    Cuda(usize),
 }
 
 /// Settings of a clustering, not yet checked. Defaults are faiss's, but for the iterations, which
@@ -102,6 +110,21 @@ impl KMeans {
     /// Number of clusters.
     pub fn k(&self) -> usize {
         self.k
+    }
+
+    /// The device that `n` of the points, which iterate, are for.
+    pub(crate) fn chosen_device(&self, points: Matrix<'_>, n: usize) -> Device {
+        match self.device {
+            #[cfg(feature = "cuda")]
+            Device::Auto if crate::cuda::worth(points, n, self.k, self.weights.is_some()) => {
+                Device::Cuda(0)
+            }
+            Device::Auto => {
+                let _ = (points, n);
+                Device::Cpu
+            }
+            device => device,
+        }
     }
 
     /// The level of instructions it will use.
@@ -195,7 +218,8 @@ impl KMeansBuilder {
         self
     }
 
-    /// What computes ([`Device::Cpu`], so far the only one).
+    /// What computes iterations and final labels ([`Device::Cpu`]). Draws and the filling of empty
+    /// clusters stay on the processor, and [`Self::prune`] is for the processor only.
     pub fn device(mut self, device: Device) -> Self {
         self.kmeans.device = device;
         self

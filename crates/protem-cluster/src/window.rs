@@ -63,8 +63,22 @@ impl Window {
     /// Of sums in f32 of `x̃·c̃ − |c'|²/2`, `x̃` and `c̃` rounded to bf16: `norm` is `|x̃|`, `error`
     /// is `|x' − x̃|`, and `|x'·c' − x̃·c̃| ≤ |x' − x̃||c'| + |x̃||c' − c̃|`.
     pub fn of_bf16(columns: usize, extent: &Extent) -> Self {
+        Self::of_rounded(columns, columns + 8, extent)
+    }
+
+    /// As [`Self::of_bf16`], of sums in a GPU's tensor cores. Those add the products of a few columns
+    /// and the sum before at once, aligned to the largest and cut off, not rounded, at 24 bits
+    /// or more (Fasi et al. 2021, Numerical behavior of NVIDIA tensor cores, §4): with w columns
+    /// at once, w + 2 errors of `2u` of the largest term, which for w of 4 and more is no more than
+    /// 3 roundings a column.
+    #[cfg(feature = "cuda")]
+    pub fn of_tensor_cores(columns: usize, extent: &Extent) -> Self {
+        Self::of_rounded(columns, 3 * columns + 8, extent)
+    }
+
+    fn of_rounded(columns: usize, roundings: usize, extent: &Extent) -> Self {
         let (c, rounding) = (extent.norm, extent.rounding);
-        match gamma(columns + 8) {
+        match gamma(roundings) {
             Some(gamma) => Self::new(
                 c,
                 rounding + gamma * (c + rounding),
@@ -96,6 +110,12 @@ impl Window {
             c: upwards(of_f64),
             d: upwards(d + of_f64 * apart * apart + underflow),
         }
+    }
+
+    /// `a`, `b`, `c` and `d`, for who computes [`Self::of`] elsewhere.
+    #[cfg(feature = "cuda")]
+    pub fn coefficients(&self) -> [f32; 4] {
+        [self.a, self.b, self.c, self.d]
     }
 
     /// `2E` of a point.

@@ -1,0 +1,362 @@
+//! The device against the processor, on any device there is: a GPU, or `cargo xtask kernels`' driver
+//! that runs the kernels on the processor. Without either these tests say that they skip, or, where
+//! `PROTEM_CUDA` is `required`, fail.
+
+mod counts;
+
+use super::compile::{compile, compile_source, image_in};
+use super::driver::{NVRTC, present};
+use super::kernels::SLOTS;
+use super::*;
+use crate::update::{Members, means};
+use crate::{Empty, Fit, Init, KMeans, assign_on};
+use std::path::Path;
+
+const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_89", "sm_90a"];
+
+fn required() -> bool {
+    std::env::var_os("PROTEM_CUDA").is_some_and(|value| value == "required")
+}
+
+/// Whether there is a device to test on.
+fn device() -> bool {
+    match Card::open(0) {
+        Ok(_) => true,
+        Err(e) if required() => panic!("{e}"),
+        Err(e) => {
+            eprintln!("skipped: {e}");
+            false
+        }
+    }
+}
+
+fn compiler() -> bool {
+    let there = present(&NVRTC);
+    assert!(there || !required(), "NVRTC is not installed");
+    if !there {
+        eprintln!("skipped: NVRTC is not installed");
+    }
+    there
+}
+
+/// Numbers between −1 and 1, the same for the same seed.
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(next).collect()
+}
+
+/// Points of different kinds, each hard in its own way.
+fn kinds(n: usize, d: usize) -> Vec<(&'static str, Vec<f32>)> {
+    let random = numbers(n * d, 1);
+    let centres = numbers(5 * d, 2);
+    let clustered = random.iter().enumerate();
+    let clustered = clustered.map(|(at, x)| centres[at / d % 5 * d + at % d] + x / 64.0);
+    vec![
+        ("clustered", clustered.collect()),
+        // Ties of distances, and of rounding.
+        (
+            "on a grid",
+            random.iter().map(|x| (x * 2.0).round()).collect(),
+        ),
+        ("far off", random.iter().map(|x| x / 8.0 + 50.0).collect()),
+        ("tiny", random.iter().map(|x| x * 1e-30).collect()),
+        ("of many sizes", of_many_sizes(&random)),
+        ("random", random),
+    ]
+}
+
+/// Numbers whose sums depend on their order, in f64 too.
+fn of_many_sizes(values: &[f32]) -> Vec<f32> {
+    let sized = |(at, x): (usize, &f32)| x / (1u64 << (at * 11 % 53)) as f32;
+    values.iter().enumerate().map(sized).collect()
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Asserts that an assignment and an update are the processor's; returns the device.
+fn check(what: &str, values: &[f32], centroids: &[f32], d: usize, weights: Option<&[f32]>) -> Cuda {
+    let (n, k) = (values.len() / d, centroids.len() / d);
+    let what = format!("{what}, {n}×{d} points, {k} centroids");
+    let rows = Matrix::new(values, n, d).expect("the right length");
+    let centres = Matrix::new(centroids, k, d).expect("the right length");
+    let expected = assign_on(Isa::Portable, rows, centres, None).expect("an assignment");
+    let points = Points::pack(rows, Isa::Portable);
+    // Chunks of one block.
+    let mut cuda = Cuda::with_best(0, &points, weights, k, 1).expect("a device");
+    let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
+    let assigned = cuda.assign(centroids, 1, &mut labels, &mut distances);
+    assigned.expect("an assignment");
+    assert_eq!(labels, expected.labels, "{what}");
+    assert_eq!(bits(&distances), bits(&expected.distances), "{what}");
+    let mut members = Members::default();
+    members.sort(&labels, k);
+    let frozen = k / 3;
+    let change = Change {
+        labels: &labels,
+        before: None,
+        frozen,
+    };
+    let (mut found, mut wanted) = (centroids.to_vec(), centroids.to_vec());
+    let update = cuda.update(&change, &mut found).expect("an update");
+    let moved = &update.moved;
+    let sizes = means(rows, Isa::Portable, weights, &members, moved, &mut wanted);
+    assert_eq!(update.sizes, sizes, "{what}");
+    assert_eq!(bits(&found), bits(&wanted), "{what}");
+    assert!(moved.iter().skip(frozen).all(|moved| *moved), "{what}");
+    cuda
+}
+
+#[test]
+fn labels_and_means_have_the_bits_of_the_processor() {
+    if !device() {
+        return;
+    }
+    for (n, k, d) in [
+        (1, 1, 1),
+        (257, 3, 1),
+        (255, 33, 7),
+        (300, 64, 16),
+        (258, 97, 33),
+        (40, 300, 17),
+        (33, 31, 130),
+    ] {
+        for (what, values) in kinds(n, d) {
+            // Of the points, whole and halved: some coincide with a point, some with each other.
+            let rows = (0..k).map(|c| (c * 7 % n, if c % 2 == 0 { 1.0 } else { 0.5 }));
+            let rows: Vec<f32> = rows
+                .flat_map(|(i, by)| values[i * d..][..d].iter().map(move |x| x * by))
+                .collect();
+            check(what, &values, &rows, d, None);
+        }
+    }
+    // Labels of two digits, and more than one sorting block.
+    let values = numbers(4500 * 3, 3);
+    check("two digits", &values, &values[..600 * 3], 3, None);
+}
+
+#[test]
+fn weights_are_those_of_the_processor() {
+    if !device() {
+        return;
+    }
+    let (n, d) = (400, 5);
+    let values = of_many_sizes(&numbers(n * d, 4));
+    let weights: Vec<f32> = (0..n).map(|i| (i % 4) as f32 * 0.3).collect();
+    check("weighted", &values, &values[..37 * d], d, Some(&weights));
+}
+
+#[test]
+fn points_with_more_candidates_than_slots_are_compared_with_all() {
+    if !device() {
+        return;
+    }
+    let (n, k, d) = (64, 400, 9);
+    let values = numbers(n * d, 5);
+    // Alike but for what bf16 does not see: the nearest can lie in any group.
+    let noise = numbers(k * d, 7).into_iter().enumerate();
+    let centroids: Vec<f32> = noise.map(|(at, x)| values[at % d] + x * 1e-4).collect();
+    let cuda = check("much alike", &values, &centroids, d, None);
+    let found = cuda.card.stream.clone_dtoh(&cuda.on.found).expect("a copy");
+    let overflowed = |count: &&u32| **count as usize > SLOTS;
+    assert!(found[..n].iter().filter(overflowed).count() > n / 2);
+}
+
+#[test]
+fn scores_of_the_pass_lie_within_half_a_window() {
+    if !device() {
+        return;
+    }
+    for d in [1, 15, 16, 17, 40, 129] {
+        for (what, values) in kinds(70, d) {
+            let rows = Matrix::new(&values, 70, d).expect("the right length");
+            let points = Points::pack(rows, Isa::Portable);
+            let mut cuda = Cuda::with_best(0, &points, None, 1, BEST).expect("a device");
+            let centroid: Vec<f32> = numbers(d, 6)
+                .iter()
+                .zip(&values)
+                .map(|(c, x)| x + c * x.abs())
+                .collect();
+            let (pass, exact) = cuda.pack(&centroid).expect("packed centroids");
+            cuda.assign_chunk(0, &pass, &exact).expect("an assignment");
+            let copy = |values: &CudaSlice<f32>| cuda.card.stream.clone_dtoh(values);
+            let scores = copy(&cuda.on.best).expect("a copy");
+            let errors = copy(&cuda.on.errors).expect("a copy");
+            let norms = copy(&cuda.on.norms).expect("a copy");
+            for i in 0..70 {
+                let columns = rows.row(i).iter().zip(&centroid).zip(&points.origin);
+                let of = columns.map(|((x, c), o)| {
+                    let (c, o) = (f64::from(*c), f64::from(*o));
+                    (f64::from(*x) - o) * (c - o) - (c - o).powi(2) / 2.0
+                });
+                let off = (f64::from(scores[i]) - of.sum::<f64>()).abs();
+                let half = f64::from(pass.of(errors[i], norms[i])) / 2.0;
+                assert!(
+                    off <= half,
+                    "{what}, {d} columns: off by {off}, allowed {half}"
+                );
+            }
+        }
+    }
+}
+
+/// What two fits must share: all but the device and the time.
+fn without_time(mut fit: Fit) -> Fit {
+    fit.device = crate::Device::Cpu;
+    fit.iterations.iter_mut().for_each(|i| i.seconds = 0.0);
+    fit
+}
+
+#[test]
+fn fits_are_those_of_the_processor() {
+    if !device() {
+        return;
+    }
+    let (n, d) = (420, 6);
+    let values = numbers(n * d, 8);
+    // Rows apart from each other.
+    let rows = Matrix::with_stride(&values, n, d - 1, d).expect("the right length");
+    let base = || {
+        let builder = KMeans::builder(13).iterations(4).restarts(2);
+        builder.min_points_per_centroid(0)
+    };
+    let given = Init::Given(numbers(4 * (d - 1), 9));
+    let weights = (0..n).map(|i| (i % 3) as f32).collect();
+    for (what, builder) in [
+        ("plain", base()),
+        ("plus plus", base().init(Init::PlusPlus).seed(3)),
+        ("weights", base().weights(weights)),
+        ("spherical", base().spherical(true)),
+        ("subsample", base().max_points_per_centroid(9)),
+        ("frozen", base().init(given.clone()).frozen(true)),
+        ("warm", base().init(given).empty(Empty::Farthest)),
+    ] {
+        let on = |device| {
+            let kmeans = builder.clone().device(device).build().expect("settings");
+            kmeans.fit(rows).expect("a fit")
+        };
+        let (cpu, cuda) = (on(crate::Device::Cpu), on(crate::Device::Cuda(0)));
+        assert_eq!(cuda.device, crate::Device::Cuda(0));
+        assert_eq!(without_time(cpu), without_time(cuda), "{what}");
+    }
+    // Too little to be worth a device.
+    let auto = base().device(crate::Device::Auto).build();
+    let auto = auto.expect("settings").fit(rows).expect("a fit");
+    assert_eq!(auto.device, crate::Device::Cpu);
+}
+
+#[test]
+fn a_device_that_is_not_there_is_an_error() {
+    let values = numbers(64, 1);
+    let kmeans = KMeans::builder(2).device(crate::Device::Cuda(99));
+    let points = Matrix::new(&values, 32, 2).expect("the right length");
+    let error = kmeans.build().expect("settings").fit(points).unwrap_err();
+    let ClusterError::DeviceMissing { reason } = &error else {
+        panic!("{error}");
+    };
+    let known = ["no CUDA driver", "no device 99 among", "does not start"];
+    assert!(known.iter().any(|known| reason.contains(known)), "{reason}");
+}
+
+#[test]
+fn points_that_do_not_fit_are_an_error_that_says_how_many_would() {
+    if !device() {
+        return;
+    }
+    let free = Card::open(0).and_then(|card| card.free()).expect("memory");
+    if free > 1 << 30 {
+        eprintln!("skipped: {free} bytes of device memory are too many to exceed");
+        return;
+    }
+    let (n, d) = (free / 40, 8);
+    let values = vec![1.0; n * d];
+    let points = Matrix::new(&values, n, d).expect("the right length");
+    let packed = Points::pack(points, Isa::Portable);
+    let Err(error) = Cuda::new(0, &packed, None, 10) else {
+        panic!("{n} points of {d} columns fit into {free} bytes");
+    };
+    let ClusterError::DeviceMemory { fitting, .. } = error else {
+        panic!("{error}");
+    };
+    assert!(fitting > n / 8 && fitting < n, "{error}");
+    let shape = |n| Shape {
+        n,
+        k: 10,
+        columns: d,
+    };
+    let of = |n| bytes(shape(n), chunk(shape(n), BEST), false);
+    assert!(of(fitting) <= free && of(fitting + 1) > free);
+    // As many do fit.
+    let card = Card::open(0).expect("a device");
+    let chunk = chunk(shape(fitting), BEST);
+    Buffers::new(&card.stream, shape(fitting), chunk, false).expect("room");
+}
+
+#[test]
+fn points_in_blocks_get_the_labels_they_get_at_once() {
+    if !device() {
+        return;
+    }
+    let (n, k, d) = (230, 40, 11);
+    let values = numbers(n * d, 12);
+    let rows = Matrix::new(&values, n, d).expect("the right length");
+    let centroids = Matrix::new(&values[..k * d], k, d).expect("the right length");
+    let expected = assign_on(Isa::Portable, rows, centroids, None).expect("an assignment");
+    let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
+    let (places, isa) = ((&mut labels[..], &mut distances[..]), Isa::Portable);
+    nearest_by(100, 0, rows, centroids, isa, places).expect("an assignment");
+    assert_eq!(labels, expected.labels);
+    assert_eq!(bits(&distances), bits(&expected.distances));
+}
+
+#[test]
+fn kernels_compile_for_every_architecture_and_errors_keep_the_log() {
+    if !compiler() {
+        return;
+    }
+    for architecture in ARCHITECTURES {
+        let compiled = compile(architecture).expect("an image");
+        assert!(compiled.image.starts_with(b"\x7fELF"), "{architecture}");
+        if let Some(folder) = std::env::var_os("PROTEM_CUDA_LOGS") {
+            let file = Path::new(&folder).join(architecture);
+            std::fs::write(file, &compiled.log).expect("a log");
+        }
+    }
+    let error = compile_source("__global__ void broken() { absent(); }", "sm_80").unwrap_err();
+    let ClusterError::DeviceCompile { log } = &error else {
+        panic!("{error}");
+    };
+    assert!(log.contains("\"absent\" is undefined"), "{log}");
+    let error = compile("sm_12").unwrap_err();
+    assert!(error.to_string().contains("gpu-architecture"), "{error}");
+}
+
+#[test]
+fn images_are_kept_on_disk_and_what_is_none_is_made_again() {
+    if !compiler() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let within = folder.path().join("deep").join("down");
+    let image = image_in(Some(&within), "sm_80").expect("an image");
+    let files = || -> Vec<_> {
+        let files = std::fs::read_dir(&within).expect("a folder");
+        files.map(|file| file.expect("a file").path()).collect()
+    };
+    assert_eq!(files().len(), 1, "nothing is left beside it");
+    let file = files().remove(0);
+    assert_eq!(std::fs::read(&file).expect("a file"), image);
+    // What is there is taken as it is.
+    std::fs::write(&file, b"\x7fELF of another").expect("a file");
+    let kept = image_in(Some(&within), "sm_80").expect("an image");
+    assert_eq!(kept, b"\x7fELF of another");
+    std::fs::write(&file, b"half").expect("a file");
+    assert_eq!(image_in(Some(&within), "sm_80").expect("an image"), image);
+}

@@ -1,0 +1,173 @@
+// A CUDA driver that runs this project's kernels on the processor and counts what it is asked for.
+//
+// It has the functions of libcuda that protem-cluster comes to call, one device of compute
+// capability 9.0 and as little memory as PROTEM_DRIVER_MEMORY says (64 MiB). Device memory is the
+// host's. Module images are not looked at: the kernels were compiled in from the same sources. Each
+// launch, copy and allocation is a line in the file that PROTEM_DRIVER_LOG names.
+#include "processor.hpp"
+
+#include <map>
+#include <mutex>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "instructions.cu"
+#include "pack.cu"
+#include "pass.cu"
+#include "candidates.cu"
+#include "decide.cu"
+#include "sort.cu"
+#include "means.cu"
+
+namespace {
+enum Result { Success = 0, Invalid = 1, OutOfMemory = 2, NotFound = 500 };
+using Function = std::function<std::function<void()>(void**)>;
+
+std::mutex mutex;
+std::map<uint64_t, size_t> allocations;
+size_t live;
+
+// Arguments by the kernel's own types, copied as a driver copies them.
+template <class... A, size_t... I>
+Function bound(void (*kernel)(A...), std::index_sequence<I...>) {
+    return [kernel](void** arguments) -> std::function<void()> {
+        std::tuple<A...> values(*static_cast<A*>(arguments[I])...);
+        return [kernel, values] { std::apply(kernel, values); };
+    };
+}
+template <class... A>
+Function bound(void (*kernel)(A...)) {
+    return bound(kernel, std::index_sequence_for<A...>());
+}
+#define KERNEL(name) {#name, bound(name)}
+std::map<std::string, Function> kernels = {
+    KERNEL(pack_points),  KERNEL(pack_centroids), KERNEL(best_of_groups), KERNEL(take_candidates),
+    KERNEL(decide),       KERNEL(count_digits),   KERNEL(sum_counts),     KERNEL(move_by_digit),
+    KERNEL(find_begins),  KERNEL(mean_of_members)};
+
+size_t memory() {
+    const char* set = std::getenv("PROTEM_DRIVER_MEMORY");
+    return set ? std::strtoull(set, nullptr, 10) : size_t(64) << 20;
+}
+
+void note(const char* what, const char* name, unsigned long long amount) {
+    const char* path = std::getenv("PROTEM_DRIVER_LOG");
+    if (!path) return;
+    if (FILE* log = std::fopen(path, "a")) {
+        std::fprintf(log, "%s %s %llu\n", what, name, amount);
+        std::fclose(log);
+    }
+}
+
+Result allocate(uint64_t* at, size_t bytes) {
+    std::lock_guard guard(mutex);
+    if (live + bytes > memory()) return OutOfMemory;
+    // As the real one, it gives memory that holds anything.
+    void* got = std::aligned_alloc(256, (bytes + 511) / 256 * 256);
+    if (!got) return OutOfMemory;
+    std::memset(got, 0xa5, bytes);
+    *at = reinterpret_cast<uint64_t>(got);
+    allocations[*at] = bytes;
+    live += bytes;
+    note("alloc", "-", bytes);
+    note("live", "-", live);
+    return Success;
+}
+
+Result release(uint64_t at) {
+    std::lock_guard guard(mutex);
+    auto found = allocations.find(at);
+    if (found == allocations.end()) return Invalid;
+    live -= found->second;
+    allocations.erase(found);
+    std::free(reinterpret_cast<void*>(at));
+    return Success;
+}
+
+// Whether these bytes lie within one allocation.
+bool inside(uint64_t at, size_t bytes) {
+    auto after = allocations.upper_bound(at);
+    if (after == allocations.begin()) return false;
+    --after;
+    return at + bytes <= after->first + after->second;
+}
+
+Result copy(const char* what, void* to, const void* from, size_t bytes, uint64_t device) {
+    std::lock_guard guard(mutex);
+    if (!inside(device, bytes)) return Invalid;
+    std::memcpy(to, from, bytes);
+    note(what, "-", bytes);
+    return Success;
+}
+template <class T>
+T* pointer(uint64_t at) {
+    return reinterpret_cast<T*>(at);
+}
+} // namespace
+
+extern "C" {
+int cuInit(unsigned) { return Success; }
+// NVRTC asks a driver that is there for tables of its own; this one has none.
+int cuGetExportTable(const void** table, const void*) { return *table = nullptr, NotFound; }
+int cuDeviceGetCount(int* count) { return *count = 1, Success; }
+int cuDeviceGet(int* device, int ordinal) { return ordinal ? 101 : (*device = 0, Success); }
+int cuDeviceGetAttribute(int* value, int attribute, int) {
+    // Compute capability, its two parts; memory pools; else 1.
+    *value = attribute == 75 ? 9 : attribute == 76 ? 0 : 1;
+    return Success;
+}
+int cuDevicePrimaryCtxRetain(void** context, int) { return *context = &allocations, Success; }
+int cuDevicePrimaryCtxRelease_v2(int) { return Success; }
+int cuCtxGetCurrent(void** context) { return *context = &allocations, Success; }
+int cuCtxSetCurrent(void*) { return Success; }
+int cuCtxSynchronize() { return Success; }
+int cuStreamSynchronize(void*) { return Success; }
+int cuStreamWaitEvent(void*, void*, unsigned) { return Success; }
+int cuStreamIsCapturing(void*, int* status) { return *status = 0, Success; }
+int cuEventCreate(void** event, unsigned) { return *event = &live, Success; }
+int cuEventRecord(void*, void*) { return Success; }
+int cuEventDestroy_v2(void*) { return Success; }
+int cuMemGetInfo_v2(size_t* available, size_t* total) {
+    *total = memory();
+    *available = *total - live;
+    return Success;
+}
+int cuMemAlloc_v2(uint64_t* at, size_t bytes) { return allocate(at, bytes); }
+int cuMemAllocAsync(uint64_t* at, size_t bytes, void*) { return allocate(at, bytes); }
+int cuMemFree_v2(uint64_t at) { return release(at); }
+int cuMemFreeAsync(uint64_t at, void*) { return release(at); }
+int cuMemsetD8Async(uint64_t at, unsigned char value, size_t bytes, void*) {
+    std::lock_guard guard(mutex);
+    if (!inside(at, bytes)) return Invalid;
+    std::memset(pointer<void>(at), value, bytes);
+    note("set", "-", bytes);
+    return Success;
+}
+int cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t bytes, void*) {
+    return copy("in", pointer<void>(to), from, bytes, to);
+}
+int cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, void*) {
+    return copy("out", to, pointer<void>(from), bytes, from);
+}
+int cuModuleLoadData(void** module, const void*) { return *module = &kernels, Success; }
+int cuModuleUnload(void*) { return Success; }
+int cuModuleGetFunction(void** function, void*, const char* name) {
+    auto found = kernels.find(name);
+    if (found == kernels.end()) return NotFound;
+    *function = &*found;
+    return Success;
+}
+int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                   unsigned bz, unsigned, void*, void** arguments, void**) {
+    std::lock_guard guard(mutex);
+    bool fits = gx && gy && gx < 1u << 31 && gy < 1u << 16 && bx && bx <= 1024;
+    if (!fits || gz != 1 || by != 1 || bz != 1) return Invalid;
+    auto& [name, bind] = *static_cast<std::pair<const std::string, Function>*>(function);
+    processor::launch({gx, gy, gz}, {bx, by, bz}, bind(arguments));
+    note("launch", name.c_str(), (unsigned long long)gx * gy * bx);
+    return Success;
+}
+int cuGetErrorName(int, const char** name) { return *name = "error of the test driver", Success; }
+int cuGetErrorString(int, const char** name) { return *name = "error of the test driver", Success; }
+}

@@ -1,0 +1,117 @@
+//! `cargo xtask kernels`: the CUDA kernels without a GPU.
+//!
+//! NVRTC compiles them for every architecture, and fails the command where it cannot be had. A
+//! driver of our own (`xtask/kernels`) runs them on the processor, under the host code as it is, and
+//! counts what it is asked for; protem-cluster's tests compare the results with the processor's
+//! own. What the compiler says of registers and memory becomes `docs/kernels.md`.
+
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// NVIDIA's run-time compiler, as a Python package; of the CUDA that cudarc is bound for.
+const COMPILER: &str = "nvidia-cuda-nvrtc==13.0.88";
+const LIBRARIES: &str = "nvidia/cu13/lib";
+const DRIVER: &str = "libcuda.so.1";
+
+/// Compiles, compares, and writes the table.
+pub fn run() -> Result<(), String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root.canonicalize().map_err(|e| e.to_string())?;
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    let target = target.map_or_else(|| root.join("target"), |target| root.join(target));
+    let folder = target.join("kernels");
+    let compiler = compiler(&folder)?;
+    let driver = driver(&root, &folder)?;
+    let logs = folder.join("logs");
+    // Of an earlier run.
+    for left in [&logs, &folder.join("driver.log")] {
+        let removed = match left.is_dir() {
+            true => std::fs::remove_dir_all(left),
+            false => std::fs::remove_file(left),
+        };
+        match removed {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(format!("{}: {e}", left.display()));
+            }
+            _ => {}
+        }
+    }
+    std::fs::create_dir_all(&logs).map_err(|e| format!("{}: {e}", logs.display()))?;
+    tests(&root, &folder, &[driver, compiler])?;
+    let table = table::of(&logs)?;
+    let file = root.join("docs/kernels.md");
+    std::fs::write(&file, table).map_err(|e| format!("{}: {e}", file.display()))?;
+    println!("wrote {}", file.display());
+    Ok(())
+}
+
+/// The folder with NVRTC, which is put there unless it is there.
+fn compiler(folder: &Path) -> Result<PathBuf, String> {
+    let toolkit = folder.join("toolkit");
+    let libraries = toolkit.join(LIBRARIES);
+    if libraries.join("libnvrtc.so.13").exists() {
+        return Ok(libraries);
+    }
+    eprintln!("installing {COMPILER} in {} (200 MB)", toolkit.display());
+    let installed = Command::new("python3")
+        .args(["-m", "pip", "install", "--quiet", "--no-deps"])
+        .args(["--only-binary=:all:", "--no-compile", "--target"])
+        .arg(&toolkit)
+        .arg(COMPILER)
+        .status();
+    if installed.is_ok_and(|status| status.success()) && libraries.join("libnvrtc.so.13").exists() {
+        return Ok(libraries);
+    }
+    Err(format!(
+        "`python3 -m pip install {COMPILER}` failed (its words are above): NVRTC is needed to \
+         compile the kernels; see to Python 3, pip's settings, network and disk"
+    ))
+}
+
+/// The folder with the driver that runs the kernels on the processor, built anew.
+fn driver(root: &Path, folder: &Path) -> Result<PathBuf, String> {
+    let to = folder.join("driver");
+    std::fs::create_dir_all(&to).map_err(|e| format!("{}: {e}", to.display()))?;
+    let built = Command::new("g++")
+        // As the kernels are compiled for a GPU: no product is fused with a sum.
+        .args(["-std=c++20", "-O2", "-ffp-contract=off", "-Wall", "-Werror"])
+        .args(["-Wno-unknown-pragmas", "-shared", "-fPIC"])
+        .arg(format!("-Wl,-soname,{DRIVER}"))
+        .arg("-I")
+        .arg(root.join("crates/protem-cluster/kernels"))
+        .arg(root.join("xtask/kernels/driver.cpp"))
+        .arg("-o")
+        .arg(to.join(DRIVER))
+        .status();
+    match built {
+        Ok(status) if status.success() => Ok(to),
+        Ok(_) => Err("the kernels do not compile for the processor".into()),
+        Err(e) => Err(format!("g++: {e}; install a C++ compiler (g++ on Debian)")),
+    }
+}
+
+/// protem-cluster's tests of its CUDA backend, with these libraries.
+fn tests(root: &Path, folder: &Path, libraries: &[PathBuf]) -> Result<(), String> {
+    let mut paths = libraries.to_vec();
+    let before = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    paths.extend(std::env::split_paths(&before));
+    let paths = std::env::join_paths(paths).map_err(|e| e.to_string())?;
+    let tested = Command::new(env!("CARGO"))
+        .current_dir(root)
+        .args(["test", "-p", "protem-cluster", "--features", "cuda"])
+        // The driver's log is one for all tests.
+        .args(["--lib", "--", "cuda::", "--test-threads=1"])
+        .env("LD_LIBRARY_PATH", paths)
+        .env("PROTEM_CUDA", "required")
+        .env("PROTEM_CUDA_LOGS", folder.join("logs"))
+        .env("PROTEM_DRIVER_LOG", folder.join("driver.log"))
+        .env("XDG_CACHE_HOME", folder.join("cache"))
+        .status();
+    match tested {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err("the kernels fail their tests".into()),
+        Err(e) => Err(format!("cargo test does not start: {e}")),
+    }
+}
