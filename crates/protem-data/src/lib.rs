@@ -12,9 +12,8 @@
 //! The crate knows nothing of tensors or encoders.
 
 mod augment;
-mod cached;
 mod decode;
-mod decoded_with;
+mod decoded;
 mod draw;
 mod error;
 mod evaluation;
@@ -40,9 +39,8 @@ mod walk;
 pub mod ops;
 
 pub use augment::{Augment, AugmentConfig, Recipe, Stream};
-pub use cached::Cached;
 pub use decode::{DecodeOptions, decode, decode_with};
-pub use decoded_with::DecodedWith;
+pub use decoded::Decoded;
 pub use error::{DataError, ReadError};
 pub use evaluation::Evaluation;
 pub use folder::Folder;

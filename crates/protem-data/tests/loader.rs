@@ -2,9 +2,9 @@
 
 use image::{Rgb, RgbImage};
 use protem_data::{
-    Augment, AugmentConfig, Cached, DataError, Evaluation, Folder, ReadError, Recipe, Share,
-    Source, StillBatch, StillLoader, Subset, ViewBatch, ViewLoader, ViewPlan, epoch_order,
-    split_held_out,
+    Augment, AugmentConfig, DataError, DecodeOptions, Decoded, Evaluation, Folder, ReadError,
+    Recipe, Share, Source, StillBatch, StillLoader, Subset, ViewBatch, ViewLoader, ViewPlan,
+    epoch_order, split_held_out,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -304,7 +304,11 @@ fn cached_images_are_the_same_and_stay_within_the_budget() {
     for kept in [0, 1, 10, 30] {
         let source = Arc::new(Pictures::new(30, [3]));
         let budget = kept * IMAGE + IMAGE / 2;
-        let cached = Arc::new(Cached::new(source.clone(), budget));
+        let cached = Arc::new(Decoded::new(
+            source.clone(),
+            DecodeOptions::default(),
+            budget,
+        ));
         for pass in 0..3 {
             let plan = ViewPlan {
                 source: cached.clone(),

@@ -171,8 +171,8 @@ pub struct DataSettings {
     pub orientation: bool,
     /// Pixels above which an image is unreadable: a small file can declare gigabytes.
     pub max_pixels: u64,
-    /// MiB of memory for decoded training images: those kept are not decoded again. The pixels are
-    /// the same.
+    /// MiB of memory for decoded images of the training set, those held out of it among them: what is
+    /// kept is not decoded again. The pixels are the same.
     pub cache_mib: u64,
     /// Number of training images to generate when no folder is named; a fifth as many test images
     /// come on top.

@@ -4,11 +4,11 @@ use crate::args::{InspectArgs, PackArgs, ShowArgs};
 use crate::config;
 use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
-use crate::images::{list, open_images, open_images_as};
+use crate::images::{list, open_images};
 use crate::system::size;
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{
-    Inspection, PackError, Range, ShardLimits, Source, Stream, contact_sheet, pack, png,
+    Decoded, Inspection, PackError, Range, ShardLimits, Source, Stream, contact_sheet, pack, png,
 };
 use protem_em::Plan;
 
@@ -153,7 +153,8 @@ pub fn show(args: &ShowArgs) -> Result<(), Failure> {
         let lines: Vec<String> = violations.iter().map(|v| format!("  {v}")).collect();
         Failure::usage(format!("these settings cannot work:\n{}", lines.join("\n")))
     })?;
-    let source = open_images_as(&args.data, &plan.settings.data)?;
+    let decoding = plan.settings.data.decode_options();
+    let source = Decoded::new(open_images(&args.data)?, decoding, 0);
     let augment = &plan.augment;
     let mut rows = Vec::new();
     let count = args.images.min(source.len());

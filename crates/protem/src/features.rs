@@ -5,7 +5,7 @@ use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
 use crate::images::open_images;
 use indicatif::{ProgressBar, ProgressStyle};
-use protem_data::{DecodedWith, Labelling, Source};
+use protem_data::{Decoded, Labelling, Source};
 use protem_em::{Checkpoint, Output, extract_readable};
 use protem_eval::{ClusterConfig, Features, KnnConfig};
 use protem_report::RunFolder;
@@ -61,7 +61,7 @@ fn features_of(
     output: Output,
 ) -> Result<FolderFeatures, Failure> {
     let decoding = checkpoint.origin().settings.data.decode_options();
-    let folder = Arc::new(DecodedWith::new(folder, decoding));
+    let folder = Arc::new(Decoded::new(folder, decoding, 0));
     let encoder = checkpoint
         .query_encoder()
         .map_err(|e| Failure::running(explain(&e)))?;

@@ -3,10 +3,10 @@
 use crate::failure::{Failure, explain};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{
-    Cached, DataError, DecodedWith, Generated, GeneratedSpec, Labelling, Source, Split, Subset,
-    Unreadable, scan, split_held_out,
+    DataError, Decoded, Generated, GeneratedSpec, Labelling, Source, Split, Subset, Unreadable,
+    scan, split_held_out,
 };
-use protem_em::{DataSettings, Event, Set, Settings};
+use protem_em::{Event, Set, Settings};
 use protem_report::Listed;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +31,14 @@ impl Images {
         };
         let mut unreadable = Vec::new();
         let mut readable = |folder: &Path, set| {
-            let source = open_images_as(folder, data)?;
+            // What is measured on is read seldom.
+            let kept = if set == Set::Training {
+                data.cache_mib << 20
+            } else {
+                0
+            };
+            let source = Decoded::new(open_images(folder)?, data.decode_options(), kept);
+            let source = Arc::new(source);
             let (source, bad) = readable(source, set, known, data.max_unreadable)?;
             unreadable.extend(bad.into_iter().map(|bad| (set, bad)));
             Ok::<_, Failure>(source)
@@ -57,7 +64,7 @@ impl Images {
         }
         if test.is_some() || all.labelling() != Labelling::One || data.held_out == 0.0 {
             return Ok(Self {
-                train: cached(all, data),
+                train: all,
                 test,
                 unreadable,
             });
@@ -65,7 +72,7 @@ impl Images {
         let (keep, held_out) = split_held_out(&*all, data.held_out, settings.seed);
         let part = |keep| Arc::new(Subset::new(all.clone(), keep)) as Arc<dyn Source>;
         Ok(Self {
-            train: cached(part(keep), data),
+            train: part(keep),
             test: (!held_out.is_empty()).then(|| part(held_out)),
             unreadable,
         })
@@ -98,20 +105,6 @@ impl Images {
             reason: bad.reason.clone(),
             at_start: true,
         })
-    }
-}
-
-/// Images by a name, decoded as the settings say.
-pub fn open_images_as(name: &Path, data: &DataSettings) -> Result<Arc<dyn Source>, Failure> {
-    let source = open_images(name)?;
-    Ok(Arc::new(DecodedWith::new(source, data.decode_options())))
-}
-
-/// Training images, kept decoded as far as the settings give room for them.
-fn cached(train: Arc<dyn Source>, data: &DataSettings) -> Arc<dyn Source> {
-    match data.cache_mib {
-        0 => train,
-        mib => Arc::new(Cached::new(train, mib << 20)),
     }
 }
 

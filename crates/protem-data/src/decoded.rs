@@ -1,15 +1,18 @@
-//! Decoded images kept in memory.
+//! Images decoded with options of one's own, and kept.
 
+use crate::decode::{DecodeOptions, decode_with};
 use crate::error::ReadError;
 use crate::source::{Encoded, Labelling, Source};
 use image::RgbImage;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Another source whose images, once decoded, are kept as long as there is room: the first ones to
-/// be read stay, and no pixel is another. An image that cannot be read is tried again each time.
-pub struct Cached {
+/// Another source whose image files are decoded with these options; pixels that it has without files
+/// are as they are. Images, once decoded, are kept as long as there is room: the first ones to be
+/// read stay, and no pixel is another. One that cannot be read is tried again each time.
+pub struct Decoded {
     of: Arc<dyn Source>,
+    options: DecodeOptions,
     budget: u64,
     kept: RwLock<Kept>,
 }
@@ -20,11 +23,12 @@ struct Kept {
     bytes: u64,
 }
 
-impl Cached {
-    /// Keeps up to `budget` bytes of pixels.
-    pub fn new(of: Arc<dyn Source>, budget: u64) -> Self {
+impl Decoded {
+    /// The images of `of`, of which up to `budget` bytes of pixels are kept.
+    pub fn new(of: Arc<dyn Source>, options: DecodeOptions, budget: u64) -> Self {
         Self {
             of,
+            options,
             budget,
             kept: RwLock::default(),
         }
@@ -56,7 +60,7 @@ impl Cached {
     }
 }
 
-impl Source for Cached {
+impl Source for Decoded {
     fn len(&self) -> usize {
         self.of.len()
     }
@@ -79,7 +83,10 @@ impl Source for Cached {
         if let Some(image) = self.kept(index) {
             return Ok((*image).clone());
         }
-        let image = self.of.read(index)?;
+        let image = match self.of.encoded(index)? {
+            Encoded::File(bytes) => decode_with(&bytes, &self.options)?,
+            Encoded::Pixels(image) => image,
+        };
         self.keep(index, &image);
         Ok(image)
     }
