@@ -55,9 +55,18 @@ pub(crate) struct Update {
     pub moved: Vec<bool>,
 }
 
+/// What a group in question costs a point, in groups whose pass 8 bits make cheaper; measured.
+const CANDIDATE_COST: f64 = 90.0;
+/// Groups in question with bf16, about.
+const USUAL: f64 = 1.1;
+/// What packing a point anew costs, in the same.
+const REPACK_COST: f64 = 300.0;
+
 /// The processor.
-pub(crate) struct Cpu<'a> {
-    points: &'a Points<'a>,
+pub(crate) struct Cpu<'a, 'p> {
+    points: &'a mut Points<'p>,
+    /// Whether 8 bits were tried and given up.
+    given_up: bool,
     weights: Option<&'a [f32]>,
     threads: &'a Threads,
     k: usize,
@@ -66,21 +75,43 @@ pub(crate) struct Cpu<'a> {
     members: Members,
 }
 
-impl<'a> Cpu<'a> {
+impl<'a, 'p> Cpu<'a, 'p> {
     pub fn new(
         kmeans: &KMeans,
-        points: &'a Points<'a>,
+        points: &'a mut Points<'p>,
         weights: Option<&'a [f32]>,
         threads: &'a Threads,
     ) -> Self {
         Self {
             points,
+            given_up: false,
             weights,
             threads,
             k: kmeans.k,
             groups: Centroids::default(),
             pruner: kmeans.prune.then(Pruner::default),
             members: Members::default(),
+        }
+    }
+
+    /// Chooses what tiles hold from now on by what the last comparison found.
+    fn choose_width(&mut self, to_follow: usize) {
+        let tally = self.groups.scratches.tally();
+        let groups = self.groups.groups.len() as f64;
+        let of = |count: usize, points: usize| count as f64 / points as f64;
+        let candidates = of(tally.candidates, tally.points);
+        if self.points.narrow {
+            let costly = (candidates - USUAL) * CANDIDATE_COST > groups;
+            if costly && tally.points > 0 {
+                self.given_up = true;
+                self.threads.run(|| self.points.repack(false));
+            }
+        } else if tally.sampled > 0 && !self.given_up {
+            let more = of(tally.narrow_candidates, tally.sampled) - candidates;
+            let saved = groups - more * CANDIDATE_COST;
+            if saved * to_follow as f64 > REPACK_COST {
+                self.threads.run(|| self.points.repack(true));
+            }
         }
     }
 }
@@ -100,8 +131,12 @@ pub(crate) fn changed(change: &Change<'_>, k: usize, keep: bool) -> Vec<bool> {
     wanted
 }
 
-impl Backend for Cpu<'_> {
+impl Backend for Cpu<'_, '_> {
     fn begin(&mut self, warm: bool) {
+        if self.points.narrow && !warm {
+            // Points as first centroids leave too much in question.
+            self.threads.run(|| self.points.repack(false));
+        }
         if let Some(pruner) = &mut self.pruner {
             pruner.begin(warm);
         }
@@ -125,6 +160,7 @@ impl Backend for Cpu<'_> {
                 nearest(self.points, rows, &self.groups, labels, distances);
             }
         });
+        self.choose_width(to_follow);
         Ok(())
     }
 
@@ -137,11 +173,60 @@ impl Backend for Cpu<'_> {
         // A cluster of no weight, or one that fills an empty one, moves with the same members.
         let keep = self.weights.is_none() && !self.members.any_empty();
         let moved = changed(change, self.k, keep);
-        let (points, members, weights) = (self.points, &self.members, self.weights);
+        let (points, members, weights) = (&*self.points, &self.members, self.weights);
         let means = || means(points.rows, points.isa, weights, members, &moved, centroids);
         Ok(Update {
             sizes: self.threads.run(means),
             moved,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+    use crate::span::tests::{nearest_of, numbers};
+
+    /// Tiles become narrow where that leaves little in question, and wide again where it does not.
+    #[test]
+    fn width_follows_what_is_in_question() {
+        if !Isa::available().contains(&Isa::Amx) {
+            println!("no AMX here: tiles are not tested");
+            return;
+        }
+        let (n, k, d) = (4000, 2000, 128);
+        let (near, apart, noise) = (numbers(d, 1), numbers(k * d, 3), numbers(n * d, 5));
+        let of = |i: usize| apart[i % apart.len()] + 0.1 * noise[i];
+        let values: Vec<f32> = (0..n * d).map(of).collect();
+        let matrix = Matrix::new(&values, n, d).expect("the right length");
+        // All centroids within a thousandth of one place: nothing can be left out with 8 bits.
+        let close: Vec<f32> = (0..k * d).map(|i| near[i % d] + 1e-3 * apart[i]).collect();
+        let mut points = Points::pack(matrix, Isa::Amx);
+        let threads = Threads::new(Some(2)).expect("two threads");
+        let kmeans = KMeans::builder(k).prune(false).build().expect("settings");
+        let mut cpu = Cpu::new(&kmeans, &mut points, None, &threads);
+        let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
+        let mut widths = vec![];
+        for centroids in [&apart, &apart, &close, &close, &apart, &apart] {
+            cpu.assign(centroids, 10, &mut labels, &mut distances)
+                .expect("the right lengths");
+            let rows = Matrix::new(centroids, k, d).expect("the right length");
+            let wide = nearest_of(&Points::pack(matrix, Isa::Amx), rows);
+            assert_eq!((&labels, &distances), (&wide.0, &wide.1));
+            widths.push(cpu.points.narrow);
+        }
+        assert_eq!(widths, [true, true, false, false, false, false]);
+        let mut cpu = Cpu::new(&kmeans, &mut points, None, &threads);
+        cpu.assign(&apart, 1, &mut labels, &mut distances)
+            .expect("the right lengths");
+        assert!(!cpu.points.narrow, "with one iteration to come");
+        cpu.assign(&apart, 10, &mut labels, &mut distances)
+            .expect("the right lengths");
+        assert!(cpu.points.narrow);
+        cpu.begin(true);
+        assert!(cpu.points.narrow, "from centroids that are means");
+        cpu.begin(false);
+        assert!(!cpu.points.narrow, "from points");
     }
 }

@@ -1,9 +1,9 @@
 //! Centroids as the passes read them, prepared in each iteration.
 
 use crate::isa::Isa;
-use crate::kernel::{Halves, LANES, Lanes};
+use crate::kernel::{self, Halves, LANES, Lanes};
 use crate::matrix::Matrix;
-use crate::points::{Points, steps};
+use crate::points::{Points, Rounded};
 use crate::span::Scratches;
 use crate::window::{Extent, Window};
 use rayon::prelude::*;
@@ -18,8 +18,11 @@ pub(crate) struct Groups {
     pub first: Vec<Lanes>,
     /// With AMX: `steps` tiles per group, rows are centroids; groups are even in number.
     pub tiles: Vec<Halves>,
-    /// With AMX: a tile per group, row r holds `−|c'|²/2` of its centroid 16 times.
+    /// With AMX: a tile per group, row r holds `−|c'|²/2` of its centroid 16 times; with 8 bits,
+    /// integers in units of `unit`.
     pub first_tiles: Vec<Lanes>,
+    /// What 1 stands for in sums of 8-bit products.
+    pub unit: f32,
 }
 
 /// In the place of a centroid: there is none in this lane.
@@ -38,6 +41,8 @@ pub(crate) struct Centroids {
     pub pass: Option<Window>,
     /// Of scores in f32.
     pub exact: Option<Window>,
+    /// Of the pass if tiles held 8 bits, roughly, where they could and do not.
+    pub narrow: Option<Window>,
     /// For who compares with them.
     pub scratches: Scratches,
 }
@@ -71,10 +76,11 @@ impl Centroids {
             let k = rows.rows();
             self.arrange((0..k as u32).collect(), k, points.isa);
         }
+        let step = self.step(rows, points);
         let order = &self.order;
         let groups = order.len() / LANES;
         let of_tiles = match points.isa {
-            Isa::Amx => steps(columns) * LANES,
+            Isa::Amx => points.steps() * LANES,
             _ => 0,
         };
         self.groups.lines.resize(groups * columns, Lanes::ZERO);
@@ -102,23 +108,44 @@ impl Centroids {
             .into_par_iter()
             .enumerate()
             .map_init(
-                || vec![0u16; of_tiles * 2],
+                || points.rounded(),
                 |rounded, (group, place)| {
                     let members = &order[group * LANES..][..LANES];
-                    place.pack(rows, members, points, rounded)
+                    place.pack(rows, members, points, step, rounded)
                 },
             )
             .reduce(Extent::default, Extent::max);
-        self.windows(points.isa, columns, extent);
+        self.windows(points, &extent);
     }
 
-    fn windows(&mut self, isa: Isa, columns: usize, extent: Extent) {
-        let exact = Window::of_f32(columns, &extent);
+    /// The step to which centroids are rounded to 8 bits, if they are; notes the unit of scores.
+    fn step(&mut self, rows: Matrix<'_>, points: &Points<'_>) -> f32 {
+        let Some(turn) = points.turn() else {
+            return 1.0;
+        };
+        let square = |c| kernel::distance(points.isa, rows.row(c), &points.origin);
+        let squares = (0..rows.rows())
+            .into_par_iter()
+            .with_min_len(256)
+            .map(square);
+        let longest = squares.reduce(|| 0.0, f32::max);
+        let step = turn.step_of_centroids(f64::from(longest).sqrt());
+        self.groups.unit = turn.unit(step) as f32;
+        step
+    }
+
+    fn windows(&mut self, points: &Points<'_>, extent: &Extent) {
+        let columns = points.rows.cols();
+        let exact = Window::of_f32(columns, extent);
         self.exact = Some(exact);
-        self.pass = Some(match isa {
-            Isa::Amx => Window::of_bf16(steps(columns) * 2 * LANES, &extent),
+        self.pass = Some(match (points.isa, points.turn()) {
+            (Isa::Amx, None) => Window::of_bf16(points.steps() * 2 * LANES, extent),
+            (Isa::Amx, Some(_)) => Window::of_int8(columns, self.groups.unit, extent),
             _ => exact,
         });
+        let other = points.int8.as_ref().filter(|_| !points.narrow);
+        self.narrow =
+            other.map(|turn| Window::expected_of_int8(turn.error(), turn.longest, extent));
     }
 }
 
@@ -143,8 +170,17 @@ impl Group<'_> {
         rows: Matrix<'_>,
         members: &[u32],
         points: &Points<'_>,
-        rounded: &mut [u16],
+        step: f32,
+        rounded: &mut Rounded,
     ) -> Extent {
+        let first_of = |half_square: f64| match points.turn() {
+            None => -(half_square as f32),
+            Some(turn) => f32::from_bits((-half_square / turn.unit(step)).round() as i32 as u32),
+        };
+        let nobody = match points.turn() {
+            None => f32::NEG_INFINITY,
+            Some(_) => f32::from_bits(i32::MIN as u32),
+        };
         let mut extent = Extent {
             origin: points.origin_norm,
             ..Extent::default()
@@ -155,21 +191,24 @@ impl Group<'_> {
                 self.first_tile
                     .get_mut(lane)
                     .into_iter()
-                    .for_each(|l| *l = Lanes::all(f32::NEG_INFINITY));
+                    .for_each(|l| *l = Lanes::all(nobody));
+                self.tiles
+                    .chunks_exact_mut(LANES)
+                    .for_each(|tile| tile[lane] = Halves::ZERO);
                 continue;
             }
             let row = rows.row(*centroid as usize);
             for ((line, c), o) in self.lines.iter_mut().zip(row).zip(&points.origin) {
                 line.0[lane] = c - o;
             }
-            let sums = crate::kernel::moved_sums(points.isa, row, &points.origin);
+            let sums = kernel::moved_sums(points.isa, row, &points.origin);
             self.first.0[lane] = -((sums.square / 2.0 + sums.with_origin) as f32);
             extent.norm = extent.norm.max(sums.true_square.sqrt() * (1.0 + 1e-12));
             if let Some(first) = self.first_tile.get_mut(lane) {
-                *first = Lanes::all(-((sums.true_square / 2.0) as f32));
-                let (error, _) = crate::kernel::round_row(points.isa, row, &points.origin, rounded);
+                *first = Lanes::all(first_of(sums.true_square / 2.0));
+                let (error, _) = points.round(row, step, rounded);
                 extent.rounding = extent.rounding.max(error);
-                let lines = rounded.chunks_exact(2 * LANES);
+                let lines = rounded.values.chunks_exact(2 * LANES);
                 for (values, tile) in lines.zip(self.tiles.chunks_exact_mut(LANES)) {
                     tile[lane].0.copy_from_slice(values);
                 }

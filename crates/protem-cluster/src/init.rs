@@ -1,7 +1,8 @@
 //! Where centroids begin.
 
+use crate::isa::Isa;
 use crate::kernel;
-use crate::points::Points;
+use crate::matrix::Matrix;
 use crate::settings::{Init, KMeans};
 use crate::update::normalise;
 use rand::RngExt;
@@ -17,21 +18,22 @@ impl KMeans {
     /// The first centroids of a restart, `k × columns`.
     pub(crate) fn beginning(
         &self,
-        points: &Points<'_>,
+        points: Matrix<'_>,
+        isa: Isa,
         weights: Option<&[f32]>,
         restart: usize,
     ) -> Vec<f32> {
-        let cols = points.rows.cols();
+        let cols = points.cols();
         let mut centroids = match &self.init {
             Init::Given(values) => values.clone(),
             Init::Random => Vec::new(),
-            Init::PlusPlus => self.plus_plus(points, weights, restart),
+            Init::PlusPlus => self.plus_plus(points, isa, weights, restart),
         };
         let missing = self.k - centroids.len() / cols;
         if missing > 0 {
-            let drawn = self.permutation(points.rows.rows(), 2 * restart as u64);
+            let drawn = self.permutation(points.rows(), 2 * restart as u64);
             let rows = drawn.into_iter().take(missing);
-            centroids.extend(rows.flat_map(|i| points.rows.row(i)));
+            centroids.extend(rows.flat_map(|i| points.row(i)));
         }
         self.shaped(centroids, cols)
     }
@@ -54,10 +56,16 @@ impl KMeans {
         centroids
     }
 
-    fn plus_plus(&self, points: &Points<'_>, weights: Option<&[f32]>, restart: usize) -> Vec<f32> {
-        let n = points.rows.rows();
+    fn plus_plus(
+        &self,
+        points: Matrix<'_>,
+        isa: Isa,
+        weights: Option<&[f32]>,
+        restart: usize,
+    ) -> Vec<f32> {
+        let n = points.rows();
         let mut rng = self.rng(2 * restart as u64);
-        let mut centroids = Vec::with_capacity(self.k * points.rows.cols());
+        let mut centroids = Vec::with_capacity(self.k * points.cols());
         let weight = |i: usize| weights.map_or(1.0, |w| f64::from(w[i]));
         // Before the first draw every point is as far as any other.
         let mut distances = vec![1.0f32; n];
@@ -66,13 +74,13 @@ impl KMeans {
                 // Every point lies on a centroid: any will do.
                 (rng.random::<f64>() * n as f64) as usize % n
             });
-            let row = points.rows.row(at);
+            let row = points.row(at);
             centroids.extend_from_slice(row);
             let blocks = distances.par_chunks_mut(BLOCK).enumerate();
             blocks.for_each(|(block, distances)| {
                 for (i, nearest) in distances.iter_mut().enumerate() {
-                    let x = points.rows.row(block * BLOCK + i);
-                    let distance = kernel::distance(points.isa, x, row);
+                    let x = points.row(block * BLOCK + i);
+                    let distance = kernel::distance(isa, x, row);
                     if drawn == 0 || distance < *nearest {
                         *nearest = distance;
                     }

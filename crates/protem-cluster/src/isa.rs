@@ -14,7 +14,7 @@ pub enum Isa {
     Avx2,
     /// 512-bit vectors (AVX-512 F, BW, DQ and VL).
     Avx512,
-    /// Tiles of bf16 (AMX), beside all that the level below has, and AVX512-BF16.
+    /// Tiles of bf16 and of 8 bits (AMX), beside all that the level below has, and AVX512-BF16.
     Amx,
 }
 

@@ -30,7 +30,7 @@ struct Best {
 }
 
 impl<'a> Source<'a> {
-    fn packed(&mut self, threads: &Threads) -> &Points<'a> {
+    fn packed(&mut self, threads: &Threads) -> &mut Points<'a> {
         let (rows, isa) = (self.rows, self.isa);
         self.packed
             .get_or_insert_with(|| threads.run(|| Points::pack(rows, isa)))
@@ -297,9 +297,9 @@ impl KMeans {
             return self.restarts(points, weights, device, threads, iterations, listener);
         };
         let rows = Matrix::new(&values, values.len() / cols, cols)?;
-        let points = threads.run(|| Points::pack(rows, source.isa));
+        let mut points = threads.run(|| Points::pack(rows, source.isa));
         let best = self.restarts(
-            &points,
+            &mut points,
             weights.as_deref(),
             device,
             threads,
@@ -315,7 +315,7 @@ impl KMeans {
 
     fn restarts(
         &self,
-        points: &Points<'_>,
+        points: &mut Points<'_>,
         weights: Option<&[f32]>,
         device: Device,
         threads: &Threads,
@@ -326,6 +326,7 @@ impl KMeans {
             Init::Given(values) if values.len() == self.k * points.rows.cols() => 1,
             _ => self.restarts,
         };
+        let (rows, isa) = (points.rows, points.isa);
         let mut backend: Box<dyn Backend> = match device {
             #[cfg(feature = "cuda")]
             Device::Cuda(ordinal) => {
@@ -333,8 +334,8 @@ impl KMeans {
             }
             _ => Box::new(Cpu::new(self, points, weights, threads)),
         };
-        let mut lloyd = Lloyd::new(self, points.rows, weights, backend.as_mut());
-        let begin = |restart| threads.run(|| self.beginning(points, weights, restart));
+        let mut lloyd = Lloyd::new(self, rows, weights, backend.as_mut());
+        let begin = |restart| threads.run(|| self.beginning(rows, isa, weights, restart));
         let mut best = lloyd.run(0, begin(0), iterations, listener)?;
         let mut last = true;
         for restart in 1..restarts {

@@ -1,11 +1,13 @@
 //! Points as the passes read them, prepared once for all iterations and all numbers of clusters.
 
 use crate::bf16;
+use crate::int8::{self, Int8};
 use crate::isa::Isa;
 use crate::kernel::{self, Halves, LANES, Lanes, STRIP};
 use crate::matrix::Matrix;
 use crate::window::round_up;
 use rayon::prelude::*;
+use std::mem::take;
 
 /// bf16 values of a tile's row.
 const STEP: usize = 2 * LANES;
@@ -24,21 +26,20 @@ pub(crate) struct Points<'a> {
     /// Length of the origin, or more.
     pub origin_norm: f64,
     /// With AMX: strips of 32 points, each two blocks of 16, each `steps` tiles whose row r holds
-    /// columns 2r and 2r + 1 of 16 points.
+    /// columns 2r and 2r + 1 of 16 points, or 4r to 4r + 3 in 8 bits.
     pub tiles: Vec<Halves>,
-    /// With AMX: how far the moved point lies from its bf16, or more; else zero.
+    /// With AMX: how points would be rounded to 8 bits, if they are such that it may pay.
+    pub int8: Option<Int8>,
+    /// Whether tiles hold that.
+    pub narrow: bool,
+    /// With AMX: how far the moved point lies from what it was rounded to, or more; else zero.
     errors: Vec<f32>,
-    /// Length of what the pass multiplies, the point or its bf16, or more.
+    /// Length of what the pass multiplies, the point or what it was rounded to, or more.
     norms: Vec<f32>,
 }
 
-/// A tile's rows for `columns` values.
-pub(crate) fn steps(columns: usize) -> usize {
-    columns.div_ceil(STEP)
-}
-
 impl<'a> Points<'a> {
-    /// For the passes of `isa`.
+    /// For the passes of `isa`, in bf16 where those are of tiles.
     pub fn pack(rows: Matrix<'a>, isa: Isa) -> Self {
         let origin = mean(rows);
         let norm = |x: &[f32]| x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
@@ -48,11 +49,16 @@ impl<'a> Points<'a> {
             origin_norm: norm(&origin) * (1.0 + 1e-12),
             origin,
             tiles: Vec::new(),
+            int8: None,
+            narrow: false,
             errors: vec![0.0; rows.rows()],
             norms: vec![0.0; rows.rows()],
         };
         match isa {
-            Isa::Amx => points.pack_tiles(),
+            Isa::Amx => {
+                points.int8 = Int8::of(rows.cols(), &points.lengths());
+                points.pack_tiles();
+            }
             _ => {
                 let of_strips = points.norms.par_chunks_mut(STRIP * STRIPS).enumerate();
                 of_strips.for_each(|(at, norms)| {
@@ -66,30 +72,79 @@ impl<'a> Points<'a> {
         points
     }
 
+    /// Packs tiles anew, in 8 bits if they are to be `narrow` and can be, or in bf16.
+    pub fn repack(&mut self, narrow: bool) {
+        self.narrow = narrow && self.int8.is_some();
+        // Room for the new ones.
+        self.tiles = Vec::new();
+        self.pack_tiles();
+    }
+
+    /// What makes the tiles, if they hold 8 bits.
+    pub fn turn(&self) -> Option<&Int8> {
+        self.int8.as_ref().filter(|_| self.narrow)
+    }
+
+    /// The lengths of some of the points as they are moved, roughly.
+    fn lengths(&self) -> Vec<f64> {
+        let square = |i| kernel::distance(self.isa, self.rows.row(i), &self.origin);
+        let length = |i| f64::from(square(i)).sqrt();
+        sampled(self.rows).map(length).collect()
+    }
+
+    /// Tiles that a row of values fills.
+    pub fn steps(&self) -> usize {
+        let of_tile = if self.narrow { int8::STEP } else { STEP };
+        self.rows.cols().div_ceil(of_tile)
+    }
+
+    /// Rounds a point or a centroid, with 8 bits to this step. Returns the length of what was rounded
+    /// away and that of the result, or more.
+    pub fn round(&self, row: &[f32], step: f32, rounded: &mut Rounded) -> (f64, f64) {
+        let (values, turned) = (&mut rounded.values, &mut rounded.turned);
+        match self.turn() {
+            None => kernel::round_row(self.isa, row, &self.origin, values),
+            Some(turn) => kernel::turn_row(self.isa, row, &self.origin, turn, step, turned, values),
+        }
+    }
+
+    /// Room for [`Self::round`].
+    pub fn rounded(&self) -> Rounded {
+        let values = self.steps() * STEP;
+        let turned = if self.narrow { 2 * values } else { 0 };
+        Rounded {
+            values: vec![0; values],
+            turned: vec![0.0; turned],
+        }
+    }
+
     fn pack_tiles(&mut self) {
-        let (n, rows, isa) = (self.rows.rows(), self.rows, self.isa);
-        let of_block = steps(rows.cols()) * LANES;
-        let origin = &self.origin;
-        self.tiles = vec![Halves::ZERO; n.div_ceil(2 * LANES) * 2 * of_block];
-        let of_blocks = self.tiles.par_chunks_mut(of_block * STRIPS);
-        let errors = self.errors.par_chunks_mut(LANES * STRIPS);
-        let norms = self.norms.par_chunks_mut(LANES * STRIPS);
-        let all = of_blocks.zip(errors.zip(norms)).enumerate();
+        let (n, rows) = (self.rows.rows(), self.rows);
+        let of_block = self.steps() * LANES;
+        let step = self.turn().map_or(1.0, |turn| turn.step);
+        // While the others are written.
+        let (mut errors, mut norms) = (take(&mut self.errors), take(&mut self.norms));
+        let mut tiles = vec![Halves::ZERO; n.div_ceil(2 * LANES) * 2 * of_block];
+        let of_blocks = tiles.par_chunks_mut(of_block * STRIPS);
+        let of_points = errors.par_chunks_mut(LANES * STRIPS);
+        let of_points = of_points.zip(norms.par_chunks_mut(LANES * STRIPS));
+        let all = of_blocks.zip(of_points).enumerate();
         all.for_each_init(
-            || vec![0u16; of_block * 2],
+            || self.rounded(),
             |rounded, (at, (tiles, (errors, norms)))| {
                 let of_points = errors.iter_mut().zip(norms).enumerate();
                 for (i, (error, norm)) in of_points {
                     let row = rows.row(at * LANES * STRIPS + i);
-                    let (e, n) = kernel::round_row(isa, row, origin, rounded);
+                    let (e, n) = self.round(row, step, rounded);
                     (*error, *norm) = (round_up(e), round_up(n));
                     let tiles = &mut tiles[i / LANES * of_block..][..of_block];
-                    for (pair, line) in rounded.chunks_exact(2).zip(tiles) {
+                    for (pair, line) in rounded.values.chunks_exact(2).zip(tiles) {
                         line.0[2 * (i % LANES)..][..2].copy_from_slice(pair);
                     }
                 }
             },
         );
+        (self.tiles, self.errors, self.norms) = (tiles, errors, norms);
     }
 
     /// How far point `i` was rounded, and the length of what it was rounded to.
@@ -125,7 +180,7 @@ impl<'a> Points<'a> {
     /// Tiles of chosen points, in the form of `tiles`; lanes beyond the last are left as they are.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     pub fn gather(&self, chosen: impl Iterator<Item = usize>, tiles: &mut [Halves]) {
-        let of_block = steps(self.rows.cols()) * LANES;
+        let of_block = self.steps() * LANES;
         for (i, point) in chosen.enumerate() {
             let from = &self.tiles[point / LANES * of_block..][..of_block];
             let to = &mut tiles[i / LANES * of_block..][..of_block];
@@ -137,12 +192,24 @@ impl<'a> Points<'a> {
     }
 }
 
-/// The mean of up to a thousand rows, evenly spread: where the points lie, roughly.
+/// A row as the tiles hold it.
+pub(crate) struct Rounded {
+    /// bf16, or pairs of 8-bit integers.
+    pub values: Vec<u16>,
+    turned: Vec<f32>,
+}
+
+/// Up to a thousand rows, evenly spread.
+fn sampled(rows: Matrix<'_>) -> impl Iterator<Item = usize> {
+    let every = rows.rows().div_ceil(SAMPLED).max(1);
+    (0..rows.rows()).step_by(every)
+}
+
+/// The mean of some rows: where the points lie, roughly.
 fn mean(rows: Matrix<'_>) -> Vec<f32> {
     let mut sums = vec![0.0f64; rows.cols()];
-    let every = rows.rows().div_ceil(SAMPLED).max(1);
-    let taken = rows.rows().div_ceil(every).max(1);
-    for i in (0..rows.rows()).step_by(every) {
+    let taken = sampled(rows).count().max(1);
+    for i in sampled(rows) {
         for (s, x) in sums.iter_mut().zip(rows.row(i)) {
             *s += f64::from(*x);
         }

@@ -5,6 +5,7 @@ use crate::isa::Isa;
 use crate::kernel::{self, LANES, Lanes, Leaders, STRIP, TOGETHER};
 use crate::matrix::Matrix;
 use crate::points::Points;
+use crate::window::Window;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -20,6 +21,9 @@ const SHARING: usize = 32;
 const BEST: usize = 1 << 14;
 /// Strips whose best scores are kept at once, at least: the centroids are read once for them all.
 const TOGETHER_STRIPS: usize = 32;
+
+/// One in so many lines of points is looked at for what 8 bits would leave in question.
+const SAMPLED: usize = 16;
 
 /// Labels and distances of points that are checked and packed.
 pub(crate) fn nearest(
@@ -87,6 +91,27 @@ pub(crate) struct Scratch {
     pub before: Vec<u32>,
     /// Points of the span that ask for their own group.
     pub asked: Vec<bool>,
+    tally: Tally,
+}
+
+/// What comparisons of all points with all groups found.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Tally {
+    pub points: usize,
+    /// Groups that could hold the nearest centroid, over all points.
+    pub candidates: usize,
+    /// Points of which those were counted that there would be with 8 bits.
+    pub sampled: usize,
+    pub narrow_candidates: usize,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.points += other.points;
+        self.candidates += other.candidates;
+        self.sampled += other.sampled;
+        self.narrow_candidates += other.narrow_candidates;
+    }
 }
 
 /// Memory of threads between their tasks.
@@ -101,6 +126,15 @@ impl Scratches {
         let mut scratch = last.unwrap_or_default();
         task(&mut scratch);
         kept().push(scratch);
+    }
+
+    /// What was found since this was last asked.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let each = kept.iter_mut().map(|s| std::mem::take(&mut s.tally));
+        each.for_each(|one| tally += one);
+        tally
     }
 }
 
@@ -204,7 +238,7 @@ impl Span<'_, '_> {
 
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     fn tiles(&mut self, groups: Range<usize>, chosen: Option<&[u32]>, first: usize, end: usize) {
-        let steps = crate::points::steps(self.rows.cols());
+        let steps = self.points.steps();
         let of_strip = 2 * steps * LANES;
         let count = (end - first).div_ceil(self.points.strip());
         let tiles = match chosen {
@@ -221,7 +255,12 @@ impl Span<'_, '_> {
             }
         };
         let all = &self.centroids.groups;
+        let values = match self.points.turn() {
+            None => kernel::amx::Values::Bf16,
+            Some(_) => kernel::amx::Values::Int8 { unit: all.unit },
+        };
         kernel::amx::best_of_groups(
+            values,
             tiles,
             &all.tiles[groups.start * steps * LANES..groups.end * steps * LANES],
             &all.first_tiles[groups.start * LANES..groups.end * LANES],
@@ -262,20 +301,30 @@ impl Span<'_, '_> {
     /// Passes over all groups and takes up as candidates those that can hold the nearest centroids.
     pub fn compare(&mut self, chosen: Option<&[u32]>, visit: &mut impl FnMut(&Part<'_>)) {
         let window = self.centroids.pass.expect("packed centroids");
+        let narrow = self.centroids.narrow.filter(|_| chosen.is_none());
         let (points, begin) = (self.points, self.begin);
         let mut candidates = std::mem::take(&mut self.scratch.candidates);
+        let before = candidates.len();
+        let mut tally = Tally::default();
         self.pass(0..self.centroids.groups.len(), chosen, &mut |part| {
             visit(part);
-            // Lanes beyond the last point reach for nothing.
-            let mut threshold = Lanes::all(f32::INFINITY);
-            for lane in 0..part.count {
-                let (error, norm) = points.rounding(begin + part.point(lane));
-                threshold.0[lane] = part.highest.0[lane] - window.of(error, norm);
-            }
+            let threshold = part.threshold(points, begin, &window);
             part.reaching(&threshold, |group, lane| {
                 candidates.push((group as u32, part.point(lane) as u32));
             });
+            if let Some(window) = &narrow
+                && ((begin + part.first) / LANES).is_multiple_of(SAMPLED)
+            {
+                let threshold = part.threshold(points, begin, window);
+                part.reaching(&threshold, |_, _| tally.narrow_candidates += 1);
+                tally.sampled += part.count;
+            }
         });
+        if chosen.is_none() {
+            tally.points = self.labels.len();
+            tally.candidates = candidates.len() - before;
+        }
+        self.scratch.tally += tally;
         self.scratch.candidates = candidates;
     }
 
@@ -420,6 +469,17 @@ impl Part<'_> {
         kernel::top(self.isa, best, self.parts, self.part)
     }
 
+    /// The scores that are within a window of each point's highest; lanes beyond the last point reach
+    /// for nothing.
+    fn threshold(&self, points: &Points<'_>, begin: usize, window: &Window) -> Lanes {
+        let mut threshold = Lanes::all(f32::INFINITY);
+        for lane in 0..self.count {
+            let (error, norm) = points.rounding(begin + self.point(lane));
+            threshold.0[lane] = self.highest.0[lane] - window.of(error, norm);
+        }
+        threshold
+    }
+
     /// Calls `found(group, lane)` wherever a best score reaches the lane's threshold.
     #[inline]
     pub fn reaching(&self, threshold: &Lanes, mut found: impl FnMut(usize, usize)) {
@@ -476,4 +536,32 @@ fn distance64(x: &[f32], c: &[f32]) -> f64 {
         .zip(c)
         .map(|(x, c)| (f64::from(*x) - f64::from(*c)).powi(2));
     squares.sum()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Numbers from −1 to 1, of an odd seed.
+    pub(crate) fn numbers(len: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed | 1;
+        (0..len)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    /// Labels and distances of packed points.
+    pub(crate) fn nearest_of(points: &Points<'_>, rows: Matrix<'_>) -> (Vec<u32>, Vec<f32>) {
+        let n = points.rows.rows();
+        let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
+        let mut centroids = Centroids::default();
+        centroids.pack(rows, points);
+        nearest(points, rows, &centroids, &mut labels, &mut distances);
+        (labels, distances)
+    }
 }

@@ -66,6 +66,27 @@ impl Window {
         Self::of_rounded(columns, columns + 8, extent)
     }
 
+    /// As [`Self::of_bf16`], of exact sums of 8-bit products and a first value, in units of `unit`;
+    /// the first value is rounded, to half a unit and by what its f64 lacks, and the sum when it
+    /// becomes an f32, twice, as is the unit.
+    pub fn of_int8(columns: usize, unit: f32, extent: &Extent) -> Self {
+        let mut window = Self::of_rounded(columns, 8, extent);
+        window.d = round_up(f64::from(window.d) + f64::from(unit) * SPARE);
+        window
+    }
+
+    /// About what [`Self::of_int8`] will be where rounding takes that share of the longest point's and
+    /// of the longest centroid's length.
+    pub fn expected_of_int8(share: f64, longest: f64, extent: &Extent) -> Self {
+        let of_length = (2.0 * share * extent.norm) as f32;
+        Self {
+            a: 0.0,
+            b: of_length,
+            c: 0.0,
+            d: of_length * longest as f32,
+        }
+    }
+
     /// As [`Self::of_bf16`], of sums in a GPU's tensor cores. Those add the products of a few columns
     /// and the sum before at once, aligned to the largest and cut off, not rounded, at 24 bits
     /// or more (Fasi et al. 2021, Numerical behavior of NVIDIA tensor cores, §4): with w columns
@@ -164,8 +185,15 @@ mod tests {
         if matrix.check(Isa::Portable).is_err() || rows.check(Isa::Portable).is_err() {
             return; // longer than anything that gets this far
         }
-        for isa in Isa::available() {
-            let points = Points::pack(matrix, *isa);
+        let narrow = Isa::available()
+            .contains(&Isa::Amx)
+            .then_some((Isa::Amx, true));
+        let wide = Isa::available().iter().map(|isa| (*isa, false));
+        for (isa, narrow) in wide.chain(narrow) {
+            let mut points = Points::pack(matrix, isa);
+            if narrow {
+                points.repack(true);
+            }
             let mut centroids = Centroids::default();
             centroids.pack(rows, &points);
             let window = centroids.pass.expect("packed centroids");

@@ -1,19 +1,22 @@
 //! Scores in AMX tiles: 32 centroids by 32 points at a time, of which only the best of each 16
 //! centroids is kept.
 //!
-//! A tile holds 16 rows of 64 bytes. Centroids are the rows of the left tiles, 32 bf16 along the
-//! columns of the data each; points are the columns of the right tiles, whose rows hold *pairs* of
-//! values; so a row of the result is one centroid against 16 points, and the best of 16 centroids
-//! is a maximum over whole rows. The first value of each sum, `−|c|²/2`, is loaded as a tile.
-//! (Intel SDM, TDPBF16PS: products are exact, sums round to nearest, denormals count as zero.)
+//! A tile holds 16 rows of 64 bytes. Centroids are the rows of the left tiles, 32 bf16 or 64 bytes
+//! along the columns of the data each; points are the columns of the right tiles, whose rows hold
+//! *pairs* of values, or fours of bytes; so a row of the result is one centroid against 16 points,
+//! and the best of 16 centroids is a maximum over whole rows. The first value of each sum,
+//! `−|c|²/2`, is loaded as a tile. (Intel SDM, TDPBF16PS: products are exact, sums round to nearest,
+//! denormals count as zero. TDPBSSD: signed bytes, sums in i32, which wrap.)
 //!
-//! Four products of 16 cycles need four tiles loaded, and leave the vector units idle: the maxima
+//! Four products of 16 cycles, with either kind of values, need four tiles loaded, and leave the vector units idle: the maxima
 //! over the block before are taken between them, in the same block of assembly.
 
 use super::{Halves, LANES, Lanes};
 use std::arch::asm;
 use std::arch::x86_64::{
-    __cpuid_count, __m512, _mm512_load_ps, _mm512_max_ps, _mm512_set1_ps, _mm512_store_ps,
+    __cpuid_count, __m512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps,
+    _mm512_load_ps, _mm512_max_epi32, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_store_ps,
 };
 use std::sync::OnceLock;
 
@@ -30,8 +33,8 @@ const PREFETCHED: usize = 64;
 /// Whether this process may use AMX and the vector instructions of this file: the processor has
 /// them, and the system grants the tiles.
 pub(crate) fn usable() -> bool {
-    const AMX_BF16: u32 = 1 << 22;
-    const AMX_TILE: u32 = 1 << 24;
+    /// Tiles, products of bf16, products of bytes.
+    const AMX: u32 = 1 << 24 | 1 << 22 | 1 << 25;
     static USABLE: OnceLock<bool> = OnceLock::new();
     *USABLE.get_or_init(|| {
         // SAFETY: every x86-64 processor has the instruction. Rust knows that from 1.94 on.
@@ -40,7 +43,7 @@ pub(crate) fn usable() -> bool {
         is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bf16")
             // A processor with AVX-512 has this leaf.
-            && leaf().edx & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE
+            && leaf().edx & AMX == AMX
             && permitted()
     })
 }
@@ -110,6 +113,16 @@ struct Block {
 #[repr(C, align(64))]
 struct Results([Lanes; 4 * ROWS]);
 
+/// What tiles hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Values {
+    Bf16,
+    /// Bytes, and first values in i32; a result of 1 stands for `unit`.
+    Int8 {
+        unit: f32,
+    },
+}
+
 /// For every strip of 32 points and every group of 16 centroids the best score of each point:
 /// `best[(strip · groups + group) · 2 + half]`. Points are strips of two blocks, centroids an even
 /// number of groups, of `steps` tiles each; `first` holds a tile per group. And the best of each
@@ -118,6 +131,7 @@ struct Results([Lanes; 4 * ROWS]);
 /// # Panics
 /// Where AMX is not usable, or if a slice has not the size that the others make it.
 pub(crate) fn best_of_groups(
+    values: Values,
     points: &[Halves],
     centroids: &[Halves],
     first: &[Lanes],
@@ -139,22 +153,45 @@ pub(crate) fn best_of_groups(
         return;
     }
     let tiles = Tiles::new();
+    let operands = Operands {
+        points,
+        centroids,
+        first,
+        steps,
+    };
     // SAFETY: AMX is usable, which includes AVX-512 F; the asserts are what `sweep` asks for.
-    unsafe { sweep(&tiles, points, centroids, first, steps, best, highest) };
+    unsafe {
+        match values {
+            Values::Bf16 => sweep::<false>(&tiles, &operands, 1.0, best, highest),
+            Values::Int8 { unit } => sweep::<true>(&tiles, &operands, unit, best, highest),
+        }
+    }
+}
+
+/// As [`best_of_groups`] has them.
+struct Operands<'a> {
+    points: &'a [Halves],
+    centroids: &'a [Halves],
+    first: &'a [Lanes],
+    steps: usize,
 }
 
 /// # Safety
 /// AVX-512 F, and the sizes that [`best_of_groups`] asserts, none of them zero.
 #[target_feature(enable = "avx512f")]
-unsafe fn sweep(
+unsafe fn sweep<const INT8: bool>(
     tiles: &Tiles,
-    points: &[Halves],
-    centroids: &[Halves],
-    first: &[Lanes],
-    steps: usize,
+    operands: &Operands<'_>,
+    unit: f32,
     best: &mut [Lanes],
     highest: &mut [Lanes],
 ) {
+    let Operands {
+        points,
+        centroids,
+        first,
+        steps,
+    } = *operands;
     let of_block = steps * ROWS;
     let groups = first.len() / ROWS;
     let strips = points.len() / (2 * of_block);
@@ -189,9 +226,13 @@ unsafe fn sweep(
                 let (now, before) = if turn == 0 { (even, odd) } else { (odd, even) };
                 turn ^= 1;
                 // SAFETY: the block holds what `multiply` reads, AVX-512 F is the caller's word.
-                let maxima = unsafe { multiply(tiles, &block, steps, now, before) };
+                let maxima = unsafe { multiply::<INT8>(tiles, &block, steps, now, before) };
                 if let Some((of_groups, of_strip)) = pending.map(places) {
-                    store(&maxima, &mut best[of_groups], &mut highest[of_strip]);
+                    store(
+                        &scores::<INT8>(maxima, unit),
+                        &mut best[of_groups],
+                        &mut highest[of_strip],
+                    );
                 }
                 pending = Some((strip, group));
             }
@@ -199,14 +240,55 @@ unsafe fn sweep(
     }
     if let Some((of_groups, of_strip)) = pending.map(places) {
         let last = &results[turn ^ 1].0;
-        let mut maxima = [_mm512_set1_ps(f32::NEG_INFINITY); 4];
+        let mut maxima = [least::<INT8>(); 4];
         for (tile, maximum) in last.chunks_exact(ROWS).zip(&mut maxima) {
             for row in tile {
-                *maximum = _mm512_max_ps(*maximum, load(row));
+                *maximum = larger::<INT8>(*maximum, load(row));
             }
         }
-        store(&maxima, &mut best[of_groups], &mut highest[of_strip]);
+        store(
+            &scores::<INT8>(maxima, unit),
+            &mut best[of_groups],
+            &mut highest[of_strip],
+        );
     }
+}
+
+/// What every result is at least: f32, or the bits of i32.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn least<const INT8: bool>() -> __m512 {
+    if INT8 {
+        _mm512_castsi512_ps(_mm512_set1_epi32(i32::MIN))
+    } else {
+        _mm512_set1_ps(f32::NEG_INFINITY)
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn larger<const INT8: bool>(a: __m512, b: __m512) -> __m512 {
+    if INT8 {
+        let (a, b) = (_mm512_castps_si512(a), _mm512_castps_si512(b));
+        _mm512_castsi512_ps(_mm512_max_epi32(a, b))
+    } else {
+        _mm512_max_ps(a, b)
+    }
+}
+
+/// Results as scores.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn scores<const INT8: bool>(results: [__m512; 4], unit: f32) -> [__m512; 4] {
+    if !INT8 {
+        return results;
+    }
+    let unit = _mm512_set1_ps(unit);
+    let mut scores = results;
+    for score in &mut scores {
+        *score = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_castps_si512(*score)), unit);
+    }
+    scores
 }
 
 #[target_feature(enable = "avx512f")]
@@ -236,7 +318,7 @@ fn store(maxima: &[__m512; 4], best: &mut [Lanes], highest: &mut [Lanes]) {
 /// One row of each tile of the block before, into the four maxima; and four lines of the points
 /// that come next are asked for.
 macro_rules! row {
-    ($row:literal) => {
+    ($larger:literal, $row:literal) => {
         concat!(
             "prefetcht0 [{next} + 256*",
             $row,
@@ -250,16 +332,20 @@ macro_rules! row {
             "prefetcht0 [{next} + 256*",
             $row,
             " + 192]\n",
-            "vmaxps {m0}, {m0}, [{before} + 64*",
+            $larger,
+            " {m0}, {m0}, [{before} + 64*",
             $row,
             "]\n",
-            "vmaxps {m1}, {m1}, [{before} + 64*",
+            $larger,
+            " {m1}, {m1}, [{before} + 64*",
             $row,
             " + 1024]\n",
-            "vmaxps {m2}, {m2}, [{before} + 64*",
+            $larger,
+            " {m2}, {m2}, [{before} + 64*",
             $row,
             " + 2048]\n",
-            "vmaxps {m3}, {m3}, [{before} + 64*",
+            $larger,
+            " {m3}, {m3}, [{before} + 64*",
             $row,
             " + 3072]\n",
         )
@@ -273,17 +359,16 @@ macro_rules! row {
 /// two tiles of first values; `steps` is at least 1.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn multiply(
+unsafe fn multiply<const INT8: bool>(
     _configured: &Tiles,
     block: &Block,
     steps: usize,
     now: &mut Results,
     before: &Results,
 ) -> [__m512; 4] {
-    let least = _mm512_set1_ps(f32::NEG_INFINITY);
-    let mut m = [least; 4];
+    let mut m = [least::<INT8>(); 4];
     macro_rules! tiles {
-        ($each:literal, [$($q0:literal),*], [$($q1:literal),*], [$($q2:literal),*], [$($q3:literal),*]) => {
+        ($product:literal, $larger:tt, $each:literal, [$($q0:literal),*], [$($q1:literal),*], [$($q2:literal),*], [$($q3:literal),*]) => {
             asm!(
                 "tileloadd tmm0, [{first} + {line}*1]",
                 "tileloadd tmm1, [{first} + {line}*1]",
@@ -293,16 +378,16 @@ unsafe fn multiply(
                 "2:",
                 "tileloadd tmm4, [{c} + {line}*1]",
                 "tileloadd tmm6, [{p} + {line}*1]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                $(row!($q0),)*
+                concat!($product, " tmm0, tmm4, tmm6"),
+                $(row!($larger, $q0),)*
                 "tileloadd tmm7, [{p2} + {line}*1]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                $(row!($q1),)*
+                concat!($product, " tmm1, tmm4, tmm7"),
+                $(row!($larger, $q1),)*
                 "tileloadd tmm5, [{c2} + {line}*1]",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                $(row!($q2),)*
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                $(row!($q3),)*
+                concat!($product, " tmm2, tmm5, tmm6"),
+                $(row!($larger, $q2),)*
+                concat!($product, " tmm3, tmm5, tmm7"),
+                $(row!($larger, $q3),)*
                 "add {c}, 1024",
                 "add {p}, 1024",
                 "add {c2}, 1024",
@@ -317,12 +402,12 @@ unsafe fn multiply(
                 "3:",
                 "tileloadd tmm4, [{c} + {line}*1]",
                 "tileloadd tmm6, [{p} + {line}*1]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
+                concat!($product, " tmm0, tmm4, tmm6"),
                 "tileloadd tmm7, [{p2} + {line}*1]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
+                concat!($product, " tmm1, tmm4, tmm7"),
                 "tileloadd tmm5, [{c2} + {line}*1]",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
+                concat!($product, " tmm2, tmm5, tmm6"),
+                concat!($product, " tmm3, tmm5, tmm7"),
                 "add {c}, 1024",
                 "add {p}, 1024",
                 "add {c2}, 1024",
@@ -355,21 +440,42 @@ unsafe fn multiply(
             )
         };
     }
-    // SAFETY: the tiles are configured, and the caller vouches for `steps` tiles behind each of
-    // the four operands and two of first values. `before` is read and `now` written in whole, 64
-    // rows; the steps with maxima are 16 rows in all and not more than `steps`. Tiles are loaded,
-    // used and stored within the one block.
-    unsafe {
-        match steps {
-            1 => tiles!(
+    // The rows of the block before that go with each product of a step.
+    macro_rules! whole {
+        ($product:literal, $larger:literal) => {
+            tiles!(
+                $product,
+                $larger,
                 16,
                 [0, 1, 2, 3],
                 [4, 5, 6, 7],
                 [8, 9, 10, 11],
                 [12, 13, 14, 15]
-            ),
-            2 | 3 => tiles!(8, [0, 1], [2, 3], [4, 5], [6, 7]),
-            _ => tiles!(4, [0], [1], [2], [3]),
+            )
+        };
+    }
+    macro_rules! halves {
+        ($product:literal, $larger:literal) => {
+            tiles!($product, $larger, 8, [0, 1], [2, 3], [4, 5], [6, 7])
+        };
+    }
+    macro_rules! quarters {
+        ($product:literal, $larger:literal) => {
+            tiles!($product, $larger, 4, [0], [1], [2], [3])
+        };
+    }
+    // SAFETY: the tiles are configured, and the caller vouches for `steps` tiles behind each of
+    // the four operands and two of first values. `before` is read and `now` written in whole, 64
+    // rows; the steps with maxima are 16 rows in all and not more than `steps`. Tiles are loaded,
+    // used and stored within the one block.
+    unsafe {
+        match (INT8, steps) {
+            (false, 1) => whole!("tdpbf16ps", "vmaxps"),
+            (false, 2 | 3) => halves!("tdpbf16ps", "vmaxps"),
+            (false, _) => quarters!("tdpbf16ps", "vmaxps"),
+            (true, 1) => whole!("tdpbssd", "vpmaxsd"),
+            (true, 2 | 3) => halves!("tdpbssd", "vpmaxsd"),
+            (true, _) => quarters!("tdpbssd", "vpmaxsd"),
         }
     }
     m

@@ -138,28 +138,37 @@ fn tiles_stay_inside() {
         return;
     }
     let one = crate::bf16::round(1.0);
-    for steps in [1, 2, 3, 4, 5, 9] {
-        for (strips, groups) in [(1, 2), (3, 6), (2, 10)] {
-            let rows = |tiles: usize| vec![Halves([one; 32]); tiles * steps * LANES];
-            let (points, centroids) =
-                (Guarded::new(&rows(2 * strips)), Guarded::new(&rows(groups)));
-            let first = Guarded::new(&vec![Lanes::all(-0.5); groups * LANES]);
-            let mut best = Guarded::new(&vec![Lanes::ZERO; strips * groups * 2]);
-            let mut highest = Guarded::new(&vec![Lanes::ZERO; strips * 2]);
-            amx::best_of_groups(
-                points.get(),
-                centroids.get(),
-                first.get(),
-                steps,
-                best.get_mut(),
-                highest.get_mut(),
-            );
-            let expected = Lanes::all(32.0 * steps as f32 - 0.5);
-            let all = best.get().iter().chain(highest.get());
-            assert!(
-                all.into_iter().all(|b| *b == expected),
-                "{steps} {strips} {groups}"
-            );
+    let int8 = amx::Values::Int8 { unit: 0.5 };
+    // Scores of 64 products of 1 each, from −1 on, are half as long.
+    let kinds = [
+        (amx::Values::Bf16, one, -0.5f32, 32.0),
+        (int8, 0x0101, f32::from_bits(-1i32 as u32), 32.0),
+    ];
+    for (values, one, begin, of_step) in kinds {
+        for steps in [1, 2, 3, 4, 5, 9] {
+            for (strips, groups) in [(1, 2), (3, 6), (2, 10)] {
+                let rows = |tiles: usize| vec![Halves([one; 32]); tiles * steps * LANES];
+                let (points, centroids) =
+                    (Guarded::new(&rows(2 * strips)), Guarded::new(&rows(groups)));
+                let first = Guarded::new(&vec![Lanes::all(begin); groups * LANES]);
+                let mut best = Guarded::new(&vec![Lanes::ZERO; strips * groups * 2]);
+                let mut highest = Guarded::new(&vec![Lanes::ZERO; strips * 2]);
+                amx::best_of_groups(
+                    values,
+                    points.get(),
+                    centroids.get(),
+                    first.get(),
+                    steps,
+                    best.get_mut(),
+                    highest.get_mut(),
+                );
+                let expected = Lanes::all(of_step * steps as f32 - 0.5);
+                let all = best.get().iter().chain(highest.get());
+                assert!(
+                    all.into_iter().all(|b| *b == expected),
+                    "{values:?} {steps} {strips} {groups}"
+                );
+            }
         }
     }
 }

@@ -20,7 +20,9 @@ mod guarded;
 mod portable;
 mod vectors;
 
-pub(crate) use vectors::{add_rows, distance, dot, moved_sums, round_row, squares, squares64};
+pub(crate) use vectors::{
+    add_rows, distance, dot, moved_sums, round_row, squares, squares64, turn_row,
+};
 
 use crate::isa::Isa;
 
