@@ -4,7 +4,7 @@ use crate::isa::Isa;
 use crate::kernel::{self, Halves, LANES, Lanes};
 use crate::matrix::Matrix;
 use crate::points::{Points, Rounded};
-use crate::span::Scratches;
+use crate::scratch::Scratches;
 use crate::window::{Extent, Window};
 use rayon::prelude::*;
 

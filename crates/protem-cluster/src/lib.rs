@@ -43,8 +43,10 @@ mod matrix;
 #[cfg(feature = "npy")]
 mod npy;
 mod order;
+mod part;
 mod points;
 mod prune;
+mod scratch;
 mod settings;
 mod span;
 mod threads;

@@ -4,11 +4,11 @@ use crate::centroids::{Centroids, NOBODY};
 use crate::isa::Isa;
 use crate::kernel::{self, LANES, Lanes, Leaders, STRIP, TOGETHER};
 use crate::matrix::Matrix;
+use crate::part::Part;
 use crate::points::Points;
-use crate::window::Window;
+use crate::scratch::{Scratch, Tally};
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 /// A multiple of the strips of every level, 32 and 48.
 pub(crate) const STRIPS: usize = 96;
@@ -66,78 +66,6 @@ pub(crate) fn length(points: &Points<'_>, centroids: &Centroids, n: usize) -> us
     span.max(1).next_multiple_of(STRIPS)
 }
 
-/// A thread's memory.
-#[derive(Default)]
-pub(crate) struct Scratch {
-    /// Best scores, `[strip][group][part]`.
-    best: Vec<Lanes>,
-    /// The best of these over the groups, `[strip][part]`.
-    highest: Vec<Lanes>,
-    /// A transposed strip.
-    strip: Vec<Lanes>,
-    /// Tiles of chosen points.
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    tiles: Vec<kernel::Halves>,
-    /// Groups that can hold the nearest centroid of a point of the span, and the point.
-    pub candidates: Vec<(u32, u32)>,
-    /// The points of `candidates`, sorted by group; those of group g end at `ends[g]`.
-    sorted: Vec<u32>,
-    ends: Vec<u32>,
-    /// For each point of the span.
-    pub leads: Vec<Lead>,
-    /// Points of the span that need a comparison with all groups.
-    pub chosen: Vec<u32>,
-    /// Labels before this iteration.
-    pub before: Vec<u32>,
-    /// Points of the span that ask for their own group.
-    pub asked: Vec<bool>,
-    tally: Tally,
-}
-
-/// What comparisons of all points with all groups found.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Tally {
-    pub points: usize,
-    /// Groups that could hold the nearest centroid, over all points.
-    pub candidates: usize,
-    /// Points of which those were counted that there would be with 8 bits.
-    pub sampled: usize,
-    pub narrow_candidates: usize,
-}
-
-impl std::ops::AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.points += other.points;
-        self.candidates += other.candidates;
-        self.sampled += other.sampled;
-        self.narrow_candidates += other.narrow_candidates;
-    }
-}
-
-/// Memory of threads between their tasks.
-#[derive(Default)]
-pub(crate) struct Scratches(Mutex<Vec<Scratch>>);
-
-impl Scratches {
-    /// Does a task with memory of one before, if there is some.
-    pub fn with(&self, task: impl FnOnce(&mut Scratch)) {
-        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = kept().pop();
-        let mut scratch = last.unwrap_or_default();
-        task(&mut scratch);
-        kept().push(scratch);
-    }
-
-    /// What was found since this was last asked.
-    pub fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let each = kept.iter_mut().map(|s| std::mem::take(&mut s.tally));
-        each.for_each(|one| tally += one);
-        tally
-    }
-}
-
 /// The best centroid of a point so far, in f32.
 #[derive(Clone, Copy)]
 pub(crate) struct Lead {
@@ -161,31 +89,6 @@ pub(crate) struct Span<'a, 'b> {
     pub begin: usize,
     pub labels: &'b mut [u32],
     pub scratch: &'b mut Scratch,
-}
-
-/// The best scores of up to 16 points in each group.
-pub(crate) struct Part<'p> {
-    pub isa: Isa,
-    /// `best[group · parts + part]`.
-    pub best: &'p [Lanes],
-    /// The best of a point in all groups.
-    pub highest: &'p Lanes,
-    pub parts: usize,
-    pub part: usize,
-    /// How many lanes are points.
-    pub count: usize,
-    /// The first point within the span, or the places of the points within it.
-    first: usize,
-    chosen: Option<&'p [u32]>,
-}
-
-impl Part<'_> {
-    /// The point in a lane, within the span.
-    #[inline]
-    pub fn point(&self, lane: usize) -> usize {
-        self.chosen
-            .map_or(self.first + lane, |c| c[self.first + lane] as usize)
-    }
 }
 
 impl Span<'_, '_> {
@@ -459,45 +362,6 @@ impl Span<'_, '_> {
             );
             *distance = kernel::distance(self.points.isa, x, c);
         }
-    }
-}
-
-impl Part<'_> {
-    /// The best scores of the first `groups` groups.
-    pub fn top(&self, groups: usize) -> kernel::Top {
-        let best = &self.best[..groups * self.parts];
-        kernel::top(self.isa, best, self.parts, self.part)
-    }
-
-    /// The scores that are within a window of each point's highest; lanes beyond the last point reach
-    /// for nothing.
-    fn threshold(&self, points: &Points<'_>, begin: usize, window: &Window) -> Lanes {
-        let mut threshold = Lanes::all(f32::INFINITY);
-        for lane in 0..self.count {
-            let (error, norm) = points.rounding(begin + self.point(lane));
-            threshold.0[lane] = self.highest.0[lane] - window.of(error, norm);
-        }
-        threshold
-    }
-
-    /// Calls `found(group, lane)` wherever a best score reaches the lane's threshold.
-    #[inline]
-    pub fn reaching(&self, threshold: &Lanes, mut found: impl FnMut(usize, usize)) {
-        let (best, parts, part) = (self.best, self.parts, self.part);
-        kernel::reaching(
-            self.isa,
-            best,
-            parts,
-            part,
-            threshold,
-            &mut |group, mask| {
-                let mut left = mask;
-                while left != 0 {
-                    found(group, left.trailing_zeros() as usize);
-                    left &= left - 1;
-                }
-            },
-        );
     }
 }
 

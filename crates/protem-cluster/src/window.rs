@@ -164,7 +164,8 @@ mod tests {
     use crate::isa::Isa;
     use crate::matrix::Matrix;
     use crate::points::Points;
-    use crate::span::{Scratch, Span};
+    use crate::scratch::Scratch;
+    use crate::span::Span;
     use proptest::prelude::*;
 
     /// The score of a point and a centroid around an origin, in f64.

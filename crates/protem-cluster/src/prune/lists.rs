@@ -2,8 +2,9 @@
 
 use crate::centroids::Centroids;
 use crate::kernel::{self, LANES, Lanes, TOP};
+use crate::part::Part;
 use crate::points::Points;
-use crate::span::{Lead, Part, Span};
+use crate::span::{Lead, Span};
 use crate::window::Window;
 use rayon::prelude::*;
 

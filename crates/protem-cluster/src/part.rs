@@ -1,0 +1,68 @@
+//! The best scores of a line of points, as a pass leaves them.
+
+use crate::isa::Isa;
+use crate::kernel::{self, Lanes};
+use crate::points::Points;
+use crate::window::Window;
+
+/// The best scores of up to 16 points in each group.
+pub(crate) struct Part<'p> {
+    pub isa: Isa,
+    /// `best[group · parts + part]`.
+    pub best: &'p [Lanes],
+    /// The best of a point in all groups.
+    pub highest: &'p Lanes,
+    pub parts: usize,
+    pub part: usize,
+    /// How many lanes are points.
+    pub count: usize,
+    /// The first point within the span, or the places of the points within it.
+    pub first: usize,
+    pub chosen: Option<&'p [u32]>,
+}
+
+impl Part<'_> {
+    /// The point in a lane, within the span.
+    #[inline]
+    pub fn point(&self, lane: usize) -> usize {
+        self.chosen
+            .map_or(self.first + lane, |c| c[self.first + lane] as usize)
+    }
+
+    /// The best scores of the first `groups` groups.
+    pub fn top(&self, groups: usize) -> kernel::Top {
+        let best = &self.best[..groups * self.parts];
+        kernel::top(self.isa, best, self.parts, self.part)
+    }
+
+    /// The scores that are within a window of each point's highest; lanes beyond the last point reach
+    /// for nothing.
+    pub fn threshold(&self, points: &Points<'_>, begin: usize, window: &Window) -> Lanes {
+        let mut threshold = Lanes::all(f32::INFINITY);
+        for lane in 0..self.count {
+            let (error, norm) = points.rounding(begin + self.point(lane));
+            threshold.0[lane] = self.highest.0[lane] - window.of(error, norm);
+        }
+        threshold
+    }
+
+    /// Calls `found(group, lane)` wherever a best score reaches the lane's threshold.
+    #[inline]
+    pub fn reaching(&self, threshold: &Lanes, mut found: impl FnMut(usize, usize)) {
+        let (best, parts, part) = (self.best, self.parts, self.part);
+        kernel::reaching(
+            self.isa,
+            best,
+            parts,
+            part,
+            threshold,
+            &mut |group, mask| {
+                let mut left = mask;
+                while left != 0 {
+                    found(group, left.trailing_zeros() as usize);
+                    left &= left - 1;
+                }
+            },
+        );
+    }
+}
