@@ -17,6 +17,7 @@
 #include "pass.cu"
 #include "candidates.cu"
 #include "decide.cu"
+#include "rows.cu"
 #include "sort.cu"
 #include "means.cu"
 
@@ -44,7 +45,8 @@ Function bound(void (*kernel)(A...)) {
 std::map<std::string, Function> kernels = {
     KERNEL(pack_points),  KERNEL(pack_centroids), KERNEL(best_of_groups), KERNEL(take_candidates),
     KERNEL(decide),       KERNEL(count_digits),   KERNEL(sum_counts),     KERNEL(move_by_digit),
-    KERNEL(find_begins),  KERNEL(mean_of_members)};
+    KERNEL(find_begins),  KERNEL(mean_of_members), KERNEL(check_rows),    KERNEL(mean_of_rows),
+    KERNEL(take_rows),    KERNEL(distances_to_row), KERNEL(add_members),  KERNEL(divide_sums)};
 
 size_t memory() {
     const char* set = std::getenv("PROTEM_DRIVER_MEMORY");

@@ -169,6 +169,12 @@ T atomicMax(T* at, T value) {
     if (value > before) *at = value;
     return before;
 }
+template <class T>
+T atomicMin(T* at, T value) {
+    T before = *at;
+    if (value < before) *at = value;
+    return before;
+}
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(unsigned x) { return __builtin_ffs(x); }
 inline unsigned __float_as_uint(float x) { return processor::bits<unsigned>(x); }

@@ -23,7 +23,7 @@ static __device__ __forceinline__ double distance64(const float* x, const float*
 }
 
 // Σ(x − c)² in f32 in the order of src/kernel/vectors.rs: sixteen sums of every sixteenth column,
-// the columns beyond the last whole sixteen by themselves, then all in turn.
+// the columns beyond the last whole sixteen by themselves, then all in turn. Without c, Σx².
 static __device__ __forceinline__ float distance_of(
     const float* x, const float* c, u32 columns, u32 lane) {
     u32 whole = columns / 16 * 16;
@@ -31,7 +31,7 @@ static __device__ __forceinline__ float distance_of(
     u32 begin = lane < 16 ? lane : whole, end = lane < 16 ? whole : columns;
     u32 apart = lane < 16 ? 16 : 1;
     for (u32 i = begin; i < end; i += apart) {
-        float difference = x[i] - c[i];
+        float difference = c ? x[i] - c[i] : x[i];
         sum += difference * difference;
     }
     float total = 0.0f;

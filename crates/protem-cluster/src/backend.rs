@@ -5,6 +5,7 @@
 
 use crate::centroids::Centroids;
 use crate::error::ClusterError;
+use crate::fit::Warning;
 use crate::matrix::Matrix;
 use crate::points::Points;
 use crate::prune::Pruner;
@@ -12,6 +13,7 @@ use crate::settings::KMeans;
 use crate::span::nearest;
 use crate::threads::Threads;
 use crate::update::{Members, means};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Computes iterations.
 pub(crate) trait Backend {
@@ -36,6 +38,11 @@ pub(crate) trait Backend {
         change: &Change<'_>,
         centroids: &mut [f32],
     ) -> Result<Update, ClusterError>;
+
+    /// What is unusual about it.
+    fn warning(&self) -> Option<Warning> {
+        None
+    }
 }
 
 /// What centroids are to follow.
@@ -62,9 +69,16 @@ const USUAL: f64 = 1.1;
 /// What packing a point anew costs, in the same.
 const REPACK_COST: f64 = 300.0;
 
+/// Points that backends share in turn, each of which may pack them anew.
+pub(crate) type SharedPoints<'a> = Arc<Mutex<Points<'a>>>;
+
+pub(crate) fn lock<'l, 'a>(points: &'l SharedPoints<'a>) -> MutexGuard<'l, Points<'a>> {
+    points.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The processor.
-pub(crate) struct Cpu<'a, 'p> {
-    points: &'a mut Points<'p>,
+pub(crate) struct Cpu<'a> {
+    points: SharedPoints<'a>,
     /// Whether 8 bits were tried and given up.
     given_up: bool,
     weights: Option<&'a [f32]>,
@@ -75,10 +89,10 @@ pub(crate) struct Cpu<'a, 'p> {
     members: Members,
 }
 
-impl<'a, 'p> Cpu<'a, 'p> {
+impl<'a> Cpu<'a> {
     pub fn new(
         kmeans: &KMeans,
-        points: &'a mut Points<'p>,
+        points: SharedPoints<'a>,
         weights: Option<&'a [f32]>,
         threads: &'a Threads,
     ) -> Self {
@@ -94,25 +108,21 @@ impl<'a, 'p> Cpu<'a, 'p> {
         }
     }
 
-    /// Chooses what tiles hold from now on by what the last comparison found.
-    fn choose_width(&mut self, to_follow: usize) {
+    /// Whether tiles are better packed anew for the assignments to follow, and if so whether in 8
+    /// bits, by what the last one found.
+    fn better_width(&mut self, narrow: bool, to_follow: usize) -> Option<bool> {
         let tally = self.groups.scratches.tally();
         let groups = self.groups.groups.len() as f64;
         let of = |count: usize, points: usize| count as f64 / points as f64;
         let candidates = of(tally.candidates, tally.points);
-        if self.points.narrow {
+        if narrow {
             let costly = (candidates - USUAL) * CANDIDATE_COST > groups;
-            if costly && tally.points > 0 {
-                self.given_up = true;
-                self.threads.run(|| self.points.repack(false));
-            }
-        } else if tally.sampled > 0 && !self.given_up {
-            let more = of(tally.narrow_candidates, tally.sampled) - candidates;
-            let saved = groups - more * CANDIDATE_COST;
-            if saved * to_follow as f64 > REPACK_COST {
-                self.threads.run(|| self.points.repack(true));
-            }
+            self.given_up |= costly && tally.points > 0;
+            return self.given_up.then_some(false);
         }
+        let more = of(tally.narrow_candidates, tally.sampled) - candidates;
+        let saved = (groups - more * CANDIDATE_COST) * to_follow as f64;
+        (tally.sampled > 0 && !self.given_up && saved > REPACK_COST).then_some(true)
     }
 }
 
@@ -131,11 +141,12 @@ pub(crate) fn changed(change: &Change<'_>, k: usize, keep: bool) -> Vec<bool> {
     wanted
 }
 
-impl Backend for Cpu<'_, '_> {
+impl Backend for Cpu<'_> {
     fn begin(&mut self, warm: bool) {
-        if self.points.narrow && !warm {
+        let points = &mut *lock(&self.points);
+        if points.narrow && !warm {
             // Points as first centroids leave too much in question.
-            self.threads.run(|| self.points.repack(false));
+            self.threads.run(|| points.repack(false));
         }
         if let Some(pruner) = &mut self.pruner {
             pruner.begin(warm);
@@ -149,18 +160,22 @@ impl Backend for Cpu<'_, '_> {
         labels: &mut [u32],
         distances: &mut [f32],
     ) -> Result<(), ClusterError> {
-        let rows = Matrix::new(centroids, self.k, self.points.rows.cols())?;
+        let shared = self.points.clone();
+        let points = &mut *lock(&shared);
+        let rows = Matrix::new(centroids, self.k, points.rows.cols())?;
         self.threads.run(|| match &mut self.pruner {
             Some(pruner) => {
                 let groups = &mut self.groups;
-                pruner.assign(self.points, rows, to_follow, groups, labels, distances);
+                pruner.assign(points, rows, to_follow, groups, labels, distances);
             }
             None => {
-                self.groups.pack(rows, self.points);
-                nearest(self.points, rows, &self.groups, labels, distances);
+                self.groups.pack(rows, points);
+                nearest(points, rows, &self.groups, labels, distances);
             }
         });
-        self.choose_width(to_follow);
+        if let Some(narrow) = self.better_width(points.narrow, to_follow) {
+            self.threads.run(|| points.repack(narrow));
+        }
         Ok(())
     }
 
@@ -173,7 +188,7 @@ impl Backend for Cpu<'_, '_> {
         // A cluster of no weight, or one that fills an empty one, moves with the same members.
         let keep = self.weights.is_none() && !self.members.any_empty();
         let moved = changed(change, self.k, keep);
-        let (points, members, weights) = (&*self.points, &self.members, self.weights);
+        let (points, members, weights) = (&*lock(&self.points), &self.members, self.weights);
         let means = || means(points.rows, points.isa, weights, members, &moved, centroids);
         Ok(Update {
             sizes: self.threads.run(means),
@@ -202,10 +217,10 @@ mod tests {
         let matrix = Matrix::new(&values, n, d).expect("the right length");
         // All centroids within a thousandth of one place: nothing can be left out with 8 bits.
         let close: Vec<f32> = (0..k * d).map(|i| near[i % d] + 1e-3 * apart[i]).collect();
-        let mut points = Points::pack(matrix, Isa::Amx);
+        let points = Arc::new(Mutex::new(Points::pack(matrix, Isa::Amx)));
         let threads = Threads::new(Some(2)).expect("two threads");
         let kmeans = KMeans::builder(k).prune(false).build().expect("settings");
-        let mut cpu = Cpu::new(&kmeans, &mut points, None, &threads);
+        let mut cpu = Cpu::new(&kmeans, points.clone(), None, &threads);
         let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
         let mut widths = vec![];
         for centroids in [&apart, &apart, &close, &close, &apart, &apart] {
@@ -214,19 +229,19 @@ mod tests {
             let rows = Matrix::new(centroids, k, d).expect("the right length");
             let wide = nearest_of(&Points::pack(matrix, Isa::Amx), rows);
             assert_eq!((&labels, &distances), (&wide.0, &wide.1));
-            widths.push(cpu.points.narrow);
+            widths.push(lock(&points).narrow);
         }
         assert_eq!(widths, [true, true, false, false, false, false]);
-        let mut cpu = Cpu::new(&kmeans, &mut points, None, &threads);
+        let mut cpu = Cpu::new(&kmeans, points.clone(), None, &threads);
         cpu.assign(&apart, 1, &mut labels, &mut distances)
             .expect("the right lengths");
-        assert!(!cpu.points.narrow, "with one iteration to come");
+        assert!(!lock(&points).narrow, "with one iteration to come");
         cpu.assign(&apart, 10, &mut labels, &mut distances)
             .expect("the right lengths");
-        assert!(cpu.points.narrow);
+        assert!(lock(&points).narrow);
         cpu.begin(true);
-        assert!(cpu.points.narrow, "from centroids that are means");
+        assert!(lock(&points).narrow, "from centroids that are means");
         cpu.begin(false);
-        assert!(!cpu.points.narrow, "from points");
+        assert!(!lock(&points).narrow, "from points");
     }
 }

@@ -1,6 +1,7 @@
 //! What becomes of clusters without points.
 
-use crate::matrix::Matrix;
+use crate::error::ClusterError;
+use crate::source::Source;
 use rand::{Rng, RngExt};
 
 /// Gives every empty cluster half of another one, as faiss's `split_clusters`: walking round the
@@ -50,12 +51,11 @@ pub(crate) fn split(
 }
 
 /// What [`refill`] chooses from.
-pub(crate) struct Choice<'a> {
-    pub points: Matrix<'a>,
+pub(crate) struct Choice<'a, 'p> {
+    pub points: &'a Source<'p>,
     pub labels: &'a [u32],
     /// Of each point to its centroid.
     pub distances: &'a [f32],
-    pub weights: Option<&'a [f32]>,
 }
 
 /// Puts the centroid of every empty cluster on the point farthest from its own centroid, of those
@@ -63,16 +63,16 @@ pub(crate) struct Choice<'a> {
 /// and none that is alone in its cluster. `sizes` are the weights of all clusters, the first
 /// `frozen` keep their centroids. Returns how many were refilled.
 pub(crate) fn refill(
-    choice: &Choice<'_>,
+    choice: &Choice<'_, '_>,
     frozen: usize,
     centroids: &mut [f32],
     sizes: &mut [f64],
-) -> usize {
+) -> Result<usize, ClusterError> {
     let empty: Vec<usize> = (frozen..sizes.len()).filter(|c| sizes[*c] == 0.0).collect();
     if empty.is_empty() {
-        return 0;
+        return Ok(0);
     }
-    let weight = |i: usize| choice.weights.map_or(1.0, |w| f64::from(w[i]));
+    let weight = |i: usize| choice.points.weights.map_or(1.0, |w| f64::from(w[i]));
     let far = |i: &usize| choice.distances[*i] > 0.0 && weight(*i) > 0.0;
     let mut farthest: Vec<usize> = (0..choice.labels.len()).filter(far).collect();
     farthest.sort_by(|a, b| {
@@ -83,32 +83,40 @@ pub(crate) fn refill(
     let mut counts = vec![0u32; sizes.len()];
     let weighing = (0..choice.labels.len()).filter(|i| weight(*i) > 0.0);
     weighing.for_each(|i| counts[choice.labels[i] as usize] += 1);
-    let mut taken: Vec<usize> = Vec::new();
-    let mut candidates = farthest.into_iter();
-    for cluster in empty {
-        let usable = |i: &usize| {
-            // Equal points have equal distances, and so lie side by side.
-            let row = choice.points.row(*i);
-            let same = |t: &&usize| choice.distances[**t] == choice.distances[*i];
-            let mut equals = taken.iter().rev().take_while(same);
-            counts[choice.labels[*i] as usize] > 1 && !equals.any(|t| choice.points.row(*t) == row)
-        };
-        let Some(i) = candidates.find(usable) else {
-            break;
-        };
-        centroids[cluster * cols..][..cols].copy_from_slice(choice.points.row(i));
+    // Points that were taken, and for which cluster.
+    let mut taken: Vec<(usize, usize)> = Vec::new();
+    let mut empty = empty.into_iter();
+    let mut cluster = empty.next();
+    for i in farthest {
+        let Some(to) = cluster else { break };
+        if counts[choice.labels[i] as usize] < 2 {
+            continue;
+        }
+        let row = choice.points.take(&[i])?;
+        // Equal points have equal distances, and so lie side by side.
+        let same = |t: &&(usize, usize)| choice.distances[t.0] == choice.distances[i];
+        let mut equals = taken.iter().rev().take_while(same);
+        if equals.any(|(_, of)| centroids[of * cols..][..cols] == row) {
+            continue;
+        }
+        centroids[to * cols..][..cols].copy_from_slice(&row);
         let from = choice.labels[i] as usize;
         counts[from] -= 1;
         sizes[from] -= weight(i);
-        sizes[cluster] = weight(i);
-        taken.push(i);
+        sizes[to] = weight(i);
+        taken.push((i, to));
+        cluster = empty.next();
     }
-    taken.len()
+    Ok(taken.len())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::Isa;
+    use crate::matrix::Matrix;
+    use crate::source::Place;
+    use crate::threads::Threads;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
@@ -152,15 +160,17 @@ mod tests {
     #[test]
     fn the_farthest_points_fill_up() {
         let values = [0.0, 5.0, 5.0, 4.0, 9.0];
+        let points = Matrix::new(&values, 5, 1).expect("the right length");
+        let threads = Threads::new(None).expect("threads");
         let choice = Choice {
-            points: Matrix::new(&values, 5, 1).expect("the right length"),
+            points: &Source::new(Place::Host(points), None, Isa::Portable, &threads),
             labels: &[0, 0, 0, 0, 1],
             distances: &[9.0, 4.0, 4.0, 1.0, 100.0],
-            weights: None,
         };
         let (mut centroids, mut sizes) = ([3.0, -1.0, 7.0, 7.0, 7.0], [4.0, 1.0, 0.0, 0.0, 0.0]);
         // Not the last point, which is alone; one of the two equal ones.
-        assert_eq!(refill(&choice, 0, &mut centroids, &mut sizes), 3);
+        let filled = refill(&choice, 0, &mut centroids, &mut sizes);
+        assert_eq!(filled, Ok(3));
         assert_eq!(centroids, [3.0, -1.0, 0.0, 5.0, 4.0]);
         assert_eq!(sizes, [1.0, 1.0, 1.0, 1.0, 1.0]);
     }

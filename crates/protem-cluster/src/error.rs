@@ -161,20 +161,22 @@ pub enum ClusterError {
         /// What the compiler said.
         log: String,
     },
-    /// Points that do not fit into the memory of the device.
+    /// Clusters that do not fit into the memory of the device, however small the blocks of points.
     #[cfg(feature = "cuda")]
     #[error(
-        "{points} points need {needed} bytes of device memory and {free} are free: {fitting} \
-         points would fit"
+        "{clusters} clusters and a block of {points} points need {needed} bytes of device memory \
+         and {free} are free: {fitting} clusters would fit"
     )]
     DeviceMemory {
-        /// Points there are.
+        /// Clusters asked for.
+        clusters: usize,
+        /// Points of the smallest block.
         points: usize,
-        /// Bytes that they need, with these clusters.
+        /// Bytes that they need.
         needed: usize,
         /// Bytes that are free.
         free: usize,
-        /// The most points that would fit.
+        /// The most clusters that would fit.
         fitting: usize,
     },
     /// A device that did not do what it was asked.

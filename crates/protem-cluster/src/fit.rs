@@ -44,6 +44,15 @@ pub enum Warning {
         /// Least number of points per centroid.
         minimum: usize,
     },
+    /// Points that the device cannot hold, so that it reads them anew in each iteration.
+    #[cfg(feature = "cuda")]
+    #[error("{points} points do not fit into the device's memory: it takes {block} at a time")]
+    InBlocks {
+        /// Points that iterate.
+        points: usize,
+        /// Points of a block.
+        block: usize,
+    },
 }
 
 /// The result of a clustering.

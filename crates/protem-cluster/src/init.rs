@@ -1,41 +1,34 @@
 //! Where centroids begin.
 
-use crate::isa::Isa;
-use crate::kernel;
-use crate::matrix::Matrix;
+use crate::error::ClusterError;
 use crate::settings::{Init, KMeans};
+use crate::source::Source;
 use crate::update::normalise;
 use rand::RngExt;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
-
-/// Points measured by one task.
-const BLOCK: usize = 1024;
 
 impl KMeans {
     /// The first centroids of a restart, `k × columns`.
     pub(crate) fn beginning(
         &self,
-        points: Matrix<'_>,
-        isa: Isa,
-        weights: Option<&[f32]>,
+        points: &Source<'_>,
         restart: usize,
-    ) -> Vec<f32> {
+    ) -> Result<Vec<f32>, ClusterError> {
         let cols = points.cols();
         let mut centroids = match &self.init {
             Init::Given(values) => values.clone(),
             Init::Random => Vec::new(),
-            Init::PlusPlus => self.plus_plus(points, isa, weights, restart),
+            Init::PlusPlus => self.plus_plus(points, restart)?,
         };
         let missing = self.k - centroids.len() / cols;
         if missing > 0 {
-            let drawn = self.permutation(points.rows(), 2 * restart as u64);
-            let rows = drawn.into_iter().take(missing);
-            centroids.extend(rows.flat_map(|i| points.row(i)));
+            let mut drawn = self.permutation(points.rows(), 2 * restart as u64);
+            drawn.truncate(missing);
+            centroids.extend(points.take(&drawn)?);
         }
-        self.shaped(centroids, cols)
+        Ok(self.shaped(centroids, cols))
     }
 
     /// As many rows as are never moved.
@@ -56,17 +49,11 @@ impl KMeans {
         centroids
     }
 
-    fn plus_plus(
-        &self,
-        points: Matrix<'_>,
-        isa: Isa,
-        weights: Option<&[f32]>,
-        restart: usize,
-    ) -> Vec<f32> {
+    fn plus_plus(&self, points: &Source<'_>, restart: usize) -> Result<Vec<f32>, ClusterError> {
         let n = points.rows();
         let mut rng = self.rng(2 * restart as u64);
         let mut centroids = Vec::with_capacity(self.k * points.cols());
-        let weight = |i: usize| weights.map_or(1.0, |w| f64::from(w[i]));
+        let weight = |i: usize| points.weights.map_or(1.0, |w| f64::from(w[i]));
         // Before the first draw every point is as far as any other.
         let mut distances = vec![1.0f32; n];
         for drawn in 0..self.k {
@@ -74,20 +61,14 @@ impl KMeans {
                 // Every point lies on a centroid: any will do.
                 (rng.random::<f64>() * n as f64) as usize % n
             });
-            let row = points.row(at);
-            centroids.extend_from_slice(row);
-            let blocks = distances.par_chunks_mut(BLOCK).enumerate();
-            blocks.for_each(|(block, distances)| {
-                for (i, nearest) in distances.iter_mut().enumerate() {
-                    let x = points.row(block * BLOCK + i);
-                    let distance = kernel::distance(isa, x, row);
-                    if drawn == 0 || distance < *nearest {
-                        *nearest = distance;
-                    }
-                }
-            });
+            let row = points.take(&[at])?;
+            if drawn == 0 {
+                distances.fill(f32::INFINITY);
+            }
+            points.lower(&row, &mut distances)?;
+            centroids.extend(row);
         }
-        centroids
+        Ok(centroids)
     }
 
     /// `0..n` in an order drawn from a stream of the seed.

@@ -1,40 +1,20 @@
 //! A clustering from beginning to end, as faiss's `Clustering` runs it.
 
-use crate::assign::nearest_in_blocks;
-use crate::backend::{Backend, Cpu};
-use crate::centroids::Centroids;
 use crate::empty::{Choice, refill};
 use crate::error::ClusterError;
 use crate::fit::{Fit, IterationStats, Warning};
-use crate::isa::Isa;
 use crate::lloyd::{Listener, Lloyd, objective};
 use crate::matrix::Matrix;
-use crate::points::Points;
-use crate::settings::{Device, Empty, Init, KMeans};
-use crate::span::nearest;
+use crate::settings::{Empty, Init, KMeans};
+use crate::source::{Place, Source};
 use crate::threads::Threads;
 use std::ops::ControlFlow;
-
-/// Points of a clustering, packed once they are needed.
-struct Source<'a> {
-    rows: Matrix<'a>,
-    isa: Isa,
-    packed: Option<Points<'a>>,
-}
 
 /// What restarts lead to.
 struct Best {
     centroids: Vec<f32>,
     /// Labels and distances of all points, where they are known already.
     nearest: Option<(Vec<u32>, Vec<f32>)>,
-}
-
-impl<'a> Source<'a> {
-    fn packed(&mut self, threads: &Threads) -> &mut Points<'a> {
-        let (rows, isa) = (self.rows, self.isa);
-        self.packed
-            .get_or_insert_with(|| threads.run(|| Points::pack(rows, isa)))
-    }
 }
 
 impl KMeans {
@@ -47,7 +27,8 @@ impl KMeans {
     /// [`ClusterError::Clusters`] for more clusters than points, [`ClusterError::Init`] for given
     /// centroids of the wrong number, [`ClusterError::Weights`] for another number of weights than
     /// points, [`ClusterError::NotFinite`] and [`ClusterError::TooLarge`] with the row,
-    /// [`ClusterError::TooMany`], [`ClusterError::Threads`], [`ClusterError::Isa`].
+    /// [`ClusterError::TooMany`], [`ClusterError::Threads`], [`ClusterError::Isa`]; on a CUDA device
+    /// also `DeviceMissing`, `DeviceCompile`, `DeviceMemory` and `DeviceFailed`.
     pub fn fit(&self, points: Matrix<'_>) -> Result<Fit, ClusterError> {
         self.fit_with(points, |_| ControlFlow::Continue(()))
     }
@@ -65,9 +46,7 @@ impl KMeans {
         points: Matrix<'_>,
         mut listener: impl FnMut(&IterationStats) -> ControlFlow<()>,
     ) -> Result<Fit, ClusterError> {
-        let threads = Threads::new(self.threads)?;
-        let mut source = self.source(points, &threads)?;
-        self.fit_source(&mut source, &threads, &mut listener)
+        self.fit_place(Place::Host(points), &mut listener)
     }
 
     /// Clusters `points` once for each of `ks`, with these settings but for the number of
@@ -93,6 +72,25 @@ impl KMeans {
         ks: &[usize],
         mut listener: impl FnMut(usize, &IterationStats) -> ControlFlow<()>,
     ) -> Result<Vec<Fit>, ClusterError> {
+        self.fit_each(Place::Host(points), ks, &mut listener)
+    }
+
+    pub(crate) fn fit_place(
+        &self,
+        points: Place<'_>,
+        listener: &mut Listener<'_>,
+    ) -> Result<Fit, ClusterError> {
+        let threads = Threads::new(self.threads)?;
+        let mut source = self.source(points, &threads)?;
+        self.fit_source(&mut source, &threads, listener)
+    }
+
+    pub(crate) fn fit_each(
+        &self,
+        points: Place<'_>,
+        ks: &[usize],
+        listener: &mut dyn FnMut(usize, &IterationStats) -> ControlFlow<()>,
+    ) -> Result<Vec<Fit>, ClusterError> {
         let threads = Threads::new(self.threads)?;
         let each: Vec<Self> = ks
             .iter()
@@ -102,7 +100,7 @@ impl KMeans {
             })
             .collect();
         for kmeans in &each {
-            kmeans.check_sizes(points)?;
+            kmeans.check_sizes(&points)?;
         }
         let Some(first) = each.first() else {
             return Ok(Vec::new());
@@ -117,30 +115,21 @@ impl KMeans {
 
     /// Points that are checked.
     fn source<'a>(
-        &self,
-        points: Matrix<'a>,
-        threads: &Threads,
+        &'a self,
+        points: Place<'a>,
+        threads: &'a Threads,
     ) -> Result<Source<'a>, ClusterError> {
-        self.check_sizes(points)?;
-        let isa = match self.device {
-            // Tiles would not be used.
-            #[cfg(feature = "cuda")]
-            Device::Cuda(_) => self.isa()?.min(Isa::Avx512),
-            _ => self.isa()?,
-        };
-        threads.run(|| points.check(isa))?;
+        self.check_sizes(&points)?;
+        let isa = self.isa()?;
+        points.check(isa, threads)?;
         if let Init::Given(values) = &self.init {
             let rows = values.len() / points.cols();
             threads.run(|| Matrix::new(values, rows, points.cols())?.check(isa))?;
         }
-        Ok(Source {
-            rows: points,
-            isa,
-            packed: None,
-        })
+        Ok(Source::new(points, self.weights.as_deref(), isa, threads))
     }
 
-    fn check_sizes(&self, points: Matrix<'_>) -> Result<(), ClusterError> {
+    fn check_sizes(&self, points: &Place<'_>) -> Result<(), ClusterError> {
         if self.k == 0 || self.k > points.rows() {
             return Err(ClusterError::Clusters {
                 k: self.k,
@@ -174,76 +163,62 @@ impl KMeans {
         threads: &Threads,
         listener: &mut Listener<'_>,
     ) -> Result<Fit, ClusterError> {
-        let rows = source.rows;
+        let (n, cols) = (source.rows(), source.cols());
         let limit = self.k.saturating_mul(self.max_points_per_centroid);
-        let device = self.chosen_device(rows, limit.min(rows.rows()));
-        let mut iterations = Vec::new();
-        let best = if self.k == rows.rows() && !self.frozen {
-            let points = (0..self.k).flat_map(|i| rows.row(i)).copied().collect();
-            Best {
-                centroids: self.shaped(points, rows.cols()),
-                nearest: None,
-            }
-        } else {
-            self.best_of_restarts(source, device, threads, &mut iterations, listener)?
-        };
-        let (n, cols) = (rows.rows(), rows.cols());
-        let known = best.nearest.is_some();
-        let (labels, distances) = best.nearest.unwrap_or_else(|| (vec![0; n], vec![0.0; n]));
         let mut fit = Fit {
             k: self.k,
             dim: cols,
-            centroids: best.centroids,
-            labels,
-            distances,
+            centroids: Vec::new(),
+            labels: Vec::new(),
+            distances: Vec::new(),
             sizes: Vec::new(),
             objective: 0.0,
-            iterations,
-            device,
+            iterations: Vec::new(),
+            device: source.device(self, limit.min(n)),
             warnings: self.warnings(n),
         };
-        self.conclude(source, threads, &mut fit, known)?;
+        let best = if self.k == n && !self.frozen {
+            let all: Vec<usize> = (0..n).collect();
+            Best {
+                centroids: self.shaped(source.take(&all)?, cols),
+                nearest: None,
+            }
+        } else if n <= limit {
+            self.restarts(source, &mut fit, listener, true)?
+        } else {
+            let drawn = self.subsample(n, limit);
+            let of = |weights: &[f32]| drawn.iter().map(|i| weights[*i]).collect();
+            let weights: Option<Vec<f32>> = source.weights.map(of);
+            let sample = source.sample(&drawn, self.k)?;
+            let place = sample.place(cols)?;
+            let mut sample = Source::new(place, weights.as_deref(), source.isa, threads);
+            self.restarts(&mut sample, &mut fit, listener, false)?
+        };
+        fit.centroids = best.centroids;
+        let known = best.nearest.is_some();
+        let nearest = best.nearest;
+        (fit.labels, fit.distances) = nearest.unwrap_or_else(|| (vec![0; n], vec![0.0; n]));
+        self.conclude(source, &mut fit, known)?;
         Ok(fit)
     }
 
     /// Assigns all points to the centroids found, unless that is `known`.
     fn conclude(
         &self,
-        source: &Source<'_>,
-        threads: &Threads,
+        source: &mut Source<'_>,
         fit: &mut Fit,
         mut known: bool,
     ) -> Result<(), ClusterError> {
-        let weights = self.weights.as_deref();
-        let mut groups = Centroids::default();
         let mut last = f64::INFINITY;
         loop {
             let view = Matrix::new(&fit.centroids, fit.k, fit.dim)?;
-            let (labels, distances) = (&mut fit.labels, &mut fit.distances);
             if !std::mem::take(&mut known) {
-                threads.run(|| {
-                    let (rows, isa) = (source.rows, source.isa);
-                    match (fit.device, &source.packed) {
-                        #[cfg(feature = "cuda")]
-                        (Device::Cuda(ordinal), _) => {
-                            let nearest = crate::cuda::nearest_in_blocks;
-                            nearest(ordinal, rows, view, isa, labels, distances)?;
-                        }
-                        (_, None) => nearest_in_blocks(rows, view, isa, labels, distances),
-                        (_, Some(points)) => {
-                            groups.pack(view, points);
-                            nearest(points, view, &groups, labels, distances);
-                        }
-                    }
-                    Ok::<(), ClusterError>(())
-                })?;
+                let (labels, distances) = (&mut fit.labels, &mut fit.distances);
+                source.nearest(self, fit.device, view, labels, distances)?;
             }
-            fit.objective = objective(&fit.distances, weights);
+            fit.objective = objective(&fit.distances, source.weights);
             // Every centroid put on a point lowers the objective; normalised, it need not.
-            if self.empty == Empty::Split
-                || fit.objective >= last
-                || !self.refilled(source.rows, fit)
-            {
+            if self.empty == Empty::Split || fit.objective >= last || !self.refilled(source, fit)? {
                 break;
             }
             last = fit.objective;
@@ -254,22 +229,20 @@ impl KMeans {
     }
 
     /// Moves centroids without points onto points; whether there were any.
-    fn refilled(&self, points: Matrix<'_>, fit: &mut Fit) -> bool {
-        let weights = self.weights.as_deref();
+    fn refilled(&self, points: &Source<'_>, fit: &mut Fit) -> Result<bool, ClusterError> {
         let mut sizes = vec![0.0; fit.k];
         for (i, label) in fit.labels.iter().enumerate() {
-            sizes[*label as usize] += weights.map_or(1.0, |w| f64::from(w[i]));
+            sizes[*label as usize] += points.weights.map_or(1.0, |w| f64::from(w[i]));
         }
         let choice = Choice {
             points,
             labels: &fit.labels,
             distances: &fit.distances,
-            weights,
         };
         let frozen = self.frozen_rows(fit.dim);
-        let filled = refill(&choice, frozen, &mut fit.centroids, &mut sizes);
+        let filled = refill(&choice, frozen, &mut fit.centroids, &mut sizes)?;
         fit.centroids = self.shaped(std::mem::take(&mut fit.centroids), fit.dim);
-        filled > 0
+        Ok(filled > 0)
     }
 
     fn warnings(&self, points: usize) -> Vec<Warning> {
@@ -282,67 +255,31 @@ impl KMeans {
         few.then_some(warning).into_iter().collect()
     }
 
-    fn best_of_restarts(
-        &self,
-        source: &mut Source<'_>,
-        device: Device,
-        threads: &Threads,
-        iterations: &mut Vec<IterationStats>,
-        listener: &mut Listener<'_>,
-    ) -> Result<Best, ClusterError> {
-        let cols = source.rows.cols();
-        let Some((values, weights)) = self.subsample(source.rows) else {
-            let points = source.packed(threads);
-            let weights = self.weights.as_deref();
-            return self.restarts(points, weights, device, threads, iterations, listener);
-        };
-        let rows = Matrix::new(&values, values.len() / cols, cols)?;
-        let mut points = threads.run(|| Points::pack(rows, source.isa));
-        let best = self.restarts(
-            &mut points,
-            weights.as_deref(),
-            device,
-            threads,
-            iterations,
-            listener,
-        )?;
-        // Those of the drawn points.
-        Ok(Best {
-            nearest: None,
-            ..best
-        })
-    }
-
+    /// Finds centroids on the device of `fit`, which hears of iterations and warnings. Points that
+    /// are not `all` of them need no labels in the end.
     fn restarts(
         &self,
-        points: &mut Points<'_>,
-        weights: Option<&[f32]>,
-        device: Device,
-        threads: &Threads,
-        iterations: &mut Vec<IterationStats>,
+        source: &mut Source<'_>,
+        fit: &mut Fit,
         listener: &mut Listener<'_>,
+        all: bool,
     ) -> Result<Best, ClusterError> {
         let restarts = match &self.init {
-            Init::Given(values) if values.len() == self.k * points.rows.cols() => 1,
+            Init::Given(values) if values.len() == self.k * source.cols() => 1,
             _ => self.restarts,
         };
-        let (rows, isa) = (points.rows, points.isa);
-        let mut backend: Box<dyn Backend> = match device {
-            #[cfg(feature = "cuda")]
-            Device::Cuda(ordinal) => {
-                Box::new(crate::cuda::Cuda::new(ordinal, points, weights, self.k)?)
-            }
-            _ => Box::new(Cpu::new(self, points, weights, threads)),
-        };
-        let mut lloyd = Lloyd::new(self, rows, weights, backend.as_mut());
-        let begin = |restart| threads.run(|| self.beginning(rows, isa, weights, restart));
-        let mut best = lloyd.run(0, begin(0), iterations, listener)?;
+        let mut backend = source.backend(self, fit.device)?;
+        fit.warnings.extend(backend.warning());
+        let iterations = &mut fit.iterations;
+        let mut lloyd = Lloyd::new(self, source, backend.as_mut());
+        let mut best = lloyd.run(0, self.beginning(source, 0)?, iterations, listener)?;
         let mut last = true;
         for restart in 1..restarts {
             if best.stopped {
                 break;
             }
-            let run = lloyd.run(restart, begin(restart), iterations, listener)?;
+            let beginning = self.beginning(source, restart)?;
+            let run = lloyd.run(restart, beginning, iterations, listener)?;
             last = run.objective < best.objective;
             if last {
                 best = run;
@@ -351,22 +288,15 @@ impl KMeans {
             }
         }
         Ok(Best {
-            nearest: last.then(|| lloyd.conclude(&best)).transpose()?,
+            nearest: (all && last).then(|| lloyd.conclude(&best)).transpose()?,
             centroids: best.centroids,
         })
     }
 
-    /// The points that find the centroids when there are too many, in drawn order, and their
-    /// weights.
-    fn subsample(&self, points: Matrix<'_>) -> Option<(Vec<f32>, Option<Vec<f32>>)> {
-        let limit = self.k.saturating_mul(self.max_points_per_centroid);
-        if points.rows() <= limit {
-            return None;
-        }
-        let mut drawn = self.permutation(points.rows(), u64::MAX);
+    /// The points that find the centroids when there are too many, in drawn order.
+    fn subsample(&self, n: usize, limit: usize) -> Vec<usize> {
+        let mut drawn = self.permutation(n, u64::MAX);
         drawn.truncate(limit);
-        let values = drawn.iter().flat_map(|i| points.row(*i)).copied().collect();
-        let of = |weights: &Vec<f32>| drawn.iter().map(|i| weights[*i]).collect();
-        Some((values, self.weights.as_ref().map(of)))
+        drawn
     }
 }

@@ -48,6 +48,7 @@ mod points;
 mod prune;
 mod scratch;
 mod settings;
+mod source;
 mod span;
 mod threads;
 mod update;
@@ -55,6 +56,8 @@ mod window;
 
 pub use assign::{Assignment, assign, assign_on};
 pub use concentration::{ConcentrationParams, concentration};
+#[cfg(feature = "cuda")]
+pub use cuda::DevicePoints;
 pub use error::ClusterError;
 pub use fit::{Fit, IterationStats, Warning};
 pub use isa::Isa;

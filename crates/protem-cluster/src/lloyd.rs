@@ -4,8 +4,8 @@ use crate::backend::{Backend, Change, Update};
 use crate::empty::{Choice, refill, split};
 use crate::error::ClusterError;
 use crate::fit::IterationStats;
-use crate::matrix::Matrix;
 use crate::settings::{Empty, Init, KMeans};
+use crate::source::Source;
 use crate::update::normalise;
 use rand_chacha::ChaCha8Rng;
 use std::ops::ControlFlow;
@@ -25,10 +25,9 @@ pub(crate) struct Run {
 }
 
 /// What restarts share: the points and memory.
-pub(crate) struct Lloyd<'a> {
+pub(crate) struct Lloyd<'a, 'p> {
     kmeans: &'a KMeans,
-    rows: Matrix<'a>,
-    weights: Option<&'a [f32]>,
+    source: &'a Source<'p>,
     backend: &'a mut dyn Backend,
     /// The weight of all points.
     total: f64,
@@ -37,18 +36,12 @@ pub(crate) struct Lloyd<'a> {
     distances: Vec<f32>,
 }
 
-impl<'a> Lloyd<'a> {
-    pub fn new(
-        kmeans: &'a KMeans,
-        rows: Matrix<'a>,
-        weights: Option<&'a [f32]>,
-        backend: &'a mut dyn Backend,
-    ) -> Self {
-        let n = rows.rows();
+impl<'a, 'p> Lloyd<'a, 'p> {
+    pub fn new(kmeans: &'a KMeans, source: &'a Source<'p>, backend: &'a mut dyn Backend) -> Self {
+        let (n, weights) = (source.rows(), source.weights);
         Self {
             kmeans,
-            rows,
-            weights,
+            source,
             backend,
             total: weights.map_or(n as f64, |w| w.iter().map(|w| f64::from(*w)).sum()),
             labels: vec![0; n],
@@ -116,7 +109,7 @@ impl<'a> Lloyd<'a> {
         let (labels, distances) = (&mut self.labels, &mut self.distances);
         self.backend
             .assign(centroids, to_follow, labels, distances)?;
-        Ok(objective(&self.distances, self.weights))
+        Ok(objective(&self.distances, self.source.weights))
     }
 
     /// New centroids, where those there are may be `settled`: the means of the labels before. Returns
@@ -127,7 +120,7 @@ impl<'a> Lloyd<'a> {
         settled: bool,
         rng: &mut ChaCha8Rng,
     ) -> Result<(usize, f64), ClusterError> {
-        let (k, cols) = (self.kmeans.k, self.rows.cols());
+        let (k, cols) = (self.kmeans.k, self.source.cols());
         let frozen = self.kmeans.frozen_rows(cols);
         let change = Change {
             labels: &self.labels,
@@ -144,12 +137,11 @@ impl<'a> Lloyd<'a> {
             }
             Empty::Farthest => {
                 let choice = Choice {
-                    points: self.rows,
+                    points: self.source,
                     labels: &self.labels,
                     distances: &self.distances,
-                    weights: self.weights,
                 };
-                refill(&choice, frozen, centroids, &mut sizes)
+                refill(&choice, frozen, centroids, &mut sizes)?
             }
         };
         if self.kmeans.spherical {

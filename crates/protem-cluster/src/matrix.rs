@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 /// Largest squared length of a row: `|x − c|²` is at most four times that of the longer one, and
 /// must stay finite.
-const LONGEST: f32 = f32::MAX / 8.0;
+pub(crate) const LONGEST: f32 = f32::MAX / 8.0;
 
 /// Row-major `f32` points, rows a fixed step apart.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +86,6 @@ impl<'a> Matrix<'a> {
     }
 
     /// All values, if the rows lie side by side.
-    #[cfg(feature = "cuda")]
     pub(crate) fn side_by_side(&self) -> Option<&'a [f32]> {
         (self.stride == self.cols).then(|| &self.data[..self.rows * self.cols])
     }
@@ -117,15 +116,20 @@ impl<'a> Matrix<'a> {
             .with_min_len(256)
             .find_first(bad);
         match row {
-            Some(row) if self.row(row).iter().all(|x| x.is_finite()) => {
-                Err(ClusterError::TooLarge {
-                    row,
-                    limit: LONGEST,
-                })
-            }
-            Some(row) => Err(ClusterError::NotFinite { row }),
+            Some(row) => Err(unusable(row, self.row(row))),
             None => Ok(()),
         }
+    }
+}
+
+/// What is wrong with these values of a row, which is too long or not finite.
+pub(crate) fn unusable(row: usize, values: &[f32]) -> ClusterError {
+    match values.iter().all(|x| x.is_finite()) {
+        true => ClusterError::TooLarge {
+            row,
+            limit: LONGEST,
+        },
+        false => ClusterError::NotFinite { row },
     }
 }
 

@@ -42,11 +42,10 @@ impl<'a> Points<'a> {
     /// For the passes of `isa`, in bf16 where those are of tiles.
     pub fn pack(rows: Matrix<'a>, isa: Isa) -> Self {
         let origin = mean(rows);
-        let norm = |x: &[f32]| x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
         let mut points = Self {
             rows,
             isa,
-            origin_norm: norm(&origin) * (1.0 + 1e-12),
+            origin_norm: length(&origin),
             origin,
             tiles: Vec::new(),
             int8: None,
@@ -201,12 +200,11 @@ pub(crate) struct Rounded {
 
 /// Up to a thousand rows, evenly spread.
 fn sampled(rows: Matrix<'_>) -> impl Iterator<Item = usize> {
-    let every = rows.rows().div_ceil(SAMPLED).max(1);
-    (0..rows.rows()).step_by(every)
+    (0..rows.rows()).step_by(sampled_every(rows.rows()))
 }
 
 /// The mean of some rows: where the points lie, roughly.
-fn mean(rows: Matrix<'_>) -> Vec<f32> {
+pub(crate) fn mean(rows: Matrix<'_>) -> Vec<f32> {
     let mut sums = vec![0.0f64; rows.cols()];
     let taken = sampled(rows).count().max(1);
     for i in sampled(rows) {
@@ -215,6 +213,17 @@ fn mean(rows: Matrix<'_>) -> Vec<f32> {
         }
     }
     sums.iter().map(|s| (s / taken as f64) as f32).collect()
+}
+
+/// Rows from one that [`mean`] takes to the next.
+pub(crate) fn sampled_every(rows: usize) -> usize {
+    rows.div_ceil(SAMPLED).max(1)
+}
+
+/// The length of an origin, or more.
+pub(crate) fn length(origin: &[f32]) -> f64 {
+    let square: f64 = origin.iter().map(|x| f64::from(*x).powi(2)).sum();
+    square.sqrt() * (1.0 + 1e-12)
 }
 
 /// Rounds `x − origin` to bf16 into `rounded`, which is as long or longer. Returns the length of

@@ -2,7 +2,6 @@
 
 use crate::error::ClusterError;
 use crate::isa::Isa;
-use crate::matrix::Matrix;
 
 /// Where centroids begin.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -48,7 +47,8 @@ pub enum Device {
     /// are enough points and clusters for it to be worth it (2²⁶ pairs of them); else the
     /// processor. [`Fit::device`](crate::Fit::device) says which it was.
     Auto,
-    /// The CUDA device of this number (0 is the first), of compute capability 8.0 or above.
+    /// The CUDA device of this number (0 is the first), of compute capability 8.0 or above. Points
+    /// that it cannot hold come in blocks ([`Warning::InBlocks`](crate::Warning::InBlocks)).
     #[cfg(feature = "cuda")]
     Cuda(usize),
 }
@@ -110,21 +110,6 @@ impl KMeans {
     /// Number of clusters.
     pub fn k(&self) -> usize {
         self.k
-    }
-
-    /// The device that `n` of the points, which iterate, are for.
-    pub(crate) fn chosen_device(&self, points: Matrix<'_>, n: usize) -> Device {
-        match self.device {
-            #[cfg(feature = "cuda")]
-            Device::Auto if crate::cuda::worth(points, n, self.k, self.weights.is_some()) => {
-                Device::Cuda(0)
-            }
-            Device::Auto => {
-                let _ = (points, n);
-                Device::Cpu
-            }
-            device => device,
-        }
     }
 
     /// The level of instructions it will use.

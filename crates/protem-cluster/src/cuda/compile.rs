@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One program, in this order.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     include_str!("../../kernels/instructions.cu"),
     include_str!("../../kernels/pack.cu"),
     include_str!("../../kernels/pass.cu"),
     include_str!("../../kernels/candidates.cu"),
     include_str!("../../kernels/decide.cu"),
+    include_str!("../../kernels/rows.cu"),
     include_str!("../../kernels/sort.cu"),
     include_str!("../../kernels/means.cu"),
 ];

@@ -6,6 +6,7 @@
 use super::compile::image;
 use super::kernels::Kernels;
 use crate::error::ClusterError;
+use cudarc::driver::sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY;
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 use cudarc::nvrtc::Ptx;
 use std::collections::BTreeMap;
@@ -70,10 +71,19 @@ impl Card {
         })
     }
 
-    /// Free bytes of its memory.
+    /// Free bytes of its memory, once what was freed is given back.
     pub fn free(&self) -> Result<usize, ClusterError> {
-        self.stream.context().bind_to_thread()?;
+        self.stream.synchronize()?;
         Ok(self.stream.context().mem_get_info()?.0)
+    }
+}
+
+/// What was made, or nothing where memory was too little.
+pub(super) fn room<T>(made: Result<T, DriverError>) -> Result<Option<T>, ClusterError> {
+    match made {
+        Ok(made) => Ok(Some(made)),
+        Err(e) if e.0 == CUDA_ERROR_OUT_OF_MEMORY => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 

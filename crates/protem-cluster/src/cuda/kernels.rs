@@ -19,6 +19,7 @@ mod labels;
 mod means;
 mod pack;
 mod pass;
+mod rows;
 
 use crate::error::ClusterError;
 use cudarc::driver::{CudaFunction, CudaModule, CudaSlice, CudaView, LaunchConfig};
@@ -54,6 +55,12 @@ pub(crate) struct Kernels {
     move_by_digit: CudaFunction,
     find_begins: CudaFunction,
     mean_of_members: CudaFunction,
+    add_members: CudaFunction,
+    divide_sums: CudaFunction,
+    check_rows: CudaFunction,
+    mean_of_rows: CudaFunction,
+    take_rows: CudaFunction,
+    distances_to_row: CudaFunction,
 }
 
 /// Sizes that every kernel is told.
@@ -125,6 +132,12 @@ impl Kernels {
             move_by_digit: load("move_by_digit")?,
             find_begins: load("find_begins")?,
             mean_of_members: load("mean_of_members")?,
+            add_members: load("add_members")?,
+            divide_sums: load("divide_sums")?,
+            check_rows: load("check_rows")?,
+            mean_of_rows: load("mean_of_rows")?,
+            take_rows: load("take_rows")?,
+            distances_to_row: load("distances_to_row")?,
         })
     }
 }

@@ -1,20 +1,28 @@
-//! What is kept on a device, how many bytes that takes, and how many points fit.
+//! What is kept on a device, how many bytes that takes, and how much fits.
 
+use super::driver::{Card, room};
 use super::kernels::{DIGITS, OF_BLOCK, OF_SORT, Packed, SLOTS, Shape, TILE, WARP};
-use cudarc::driver::{CudaSlice, CudaStream, DriverError};
+use crate::error::ClusterError;
+use crate::points::length;
+use cudarc::driver::{CudaSlice, CudaStream, CudaView, DriverError};
 use std::sync::Arc;
 
 /// Bytes of the best scores of a chunk of points.
 pub(super) const BEST: usize = 256 << 20;
 
-/// What is on the device.
-pub(super) struct Buffers {
-    pub points: CudaSlice<f32>,
+/// What the kernels want of points beside their values, for all numbers of clusters.
+pub(super) struct Set {
     pub weights: Option<CudaSlice<f32>>,
     pub origin: CudaSlice<f32>,
+    /// Length of the origin, or more.
+    pub origin_norm: f64,
     pub tiles: CudaSlice<u16>,
     pub errors: CudaSlice<f32>,
     pub norms: CudaSlice<f32>,
+}
+
+/// What an iteration on `k` clusters needs beside the points.
+pub(super) struct Buffers {
     pub centroids: CudaSlice<f32>,
     pub packed: Packed,
     pub best: CudaSlice<f32>,
@@ -31,24 +39,74 @@ pub(super) struct Buffers {
     pub sizes: CudaSlice<f64>,
 }
 
-impl Buffers {
-    pub fn new(
-        stream: &Arc<CudaStream>,
-        shape: Shape,
-        chunk: usize,
+impl Set {
+    /// For up to `n` points around an origin, if there is room.
+    pub fn room(
+        card: &Card,
+        n: usize,
+        origin: &[f32],
         weighted: bool,
-    ) -> Result<Self, DriverError> {
+    ) -> Result<Option<Self>, ClusterError> {
+        let shape = Shape {
+            n,
+            k: 0,
+            columns: origin.len(),
+        };
+        let stream = &card.stream;
+        let floats = |length| stream.alloc_zeros::<f32>(length);
+        let made = || {
+            Ok(Self {
+                weights: weighted.then(|| floats(n)).transpose()?,
+                origin: stream.clone_htod(origin)?,
+                origin_norm: length(origin),
+                tiles: stream.alloc_zeros(shape.padded() * shape.steps() * TILE)?,
+                errors: floats(n)?,
+                norms: floats(n)?,
+            })
+        };
+        room(made())
+    }
+
+    /// Prepares these points and their weights, in place of those before.
+    pub fn pack(
+        &mut self,
+        card: &Card,
+        points: &CudaView<'_, f32>,
+        weights: Option<&[f32]>,
+    ) -> Result<(), ClusterError> {
+        if let (Some(values), Some(to)) = (weights, &mut self.weights) {
+            card.stream.memcpy_htod(values, to)?;
+        }
+        let columns = self.origin.len();
+        let shape = Shape {
+            n: points.len() / columns,
+            k: 0,
+            columns,
+        };
+        card.kernels.pack_points(
+            &card.stream,
+            shape,
+            points,
+            &self.origin,
+            &mut self.tiles,
+            &mut self.errors,
+            &mut self.norms,
+        )
+    }
+
+    /// The weights of the first `n` points.
+    pub fn weights(&self, n: usize) -> Option<CudaView<'_, f32>> {
+        self.weights.as_ref().map(|weights| weights.slice(..n))
+    }
+}
+
+impl Buffers {
+    pub fn new(stream: &Arc<CudaStream>, shape: Shape, chunk: usize) -> Result<Self, DriverError> {
         let Shape { n, k, columns } = shape;
         let (groups, wide) = (shape.groups(), shape.steps() * TILE);
         let floats = |length| stream.alloc_zeros::<f32>(length);
         let numbers = |length| stream.alloc_zeros::<u32>(length);
         Ok(Self {
-            points: floats(n * columns)?,
-            weights: weighted.then(|| floats(n)).transpose()?,
-            origin: floats(columns)?,
-            tiles: stream.alloc_zeros(shape.padded() * wide)?,
-            errors: floats(n)?,
-            norms: floats(n)?,
             centroids: floats(k * columns)?,
             packed: Packed {
                 tiles: stream.alloc_zeros(groups * WARP * wide)?,
@@ -72,15 +130,29 @@ impl Buffers {
     }
 }
 
+/// Bytes of points' values.
+pub(super) fn of_values(n: usize, columns: usize) -> usize {
+    n * columns * 4
+}
+
+/// Bytes of a [`Set`] for points of this shape.
+pub(super) fn of_set(shape: Shape, weighted: bool) -> usize {
+    let tiles = shape.padded() * shape.steps() * TILE * 2;
+    tiles + shape.n * (8 + usize::from(weighted) * 4) + shape.columns * 4
+}
+
 /// Bytes of [`Buffers`].
-pub(super) fn bytes(shape: Shape, chunk: usize, weighted: bool) -> usize {
+pub(super) fn of_buffers(shape: Shape, chunk: usize) -> usize {
     let Shape { n, k, columns } = shape;
     let (padded, wide) = (shape.groups() * WARP, shape.steps() * TILE);
-    let of_points = n * (columns * 4 + 32 + usize::from(weighted) * 4) + shape.padded() * wide * 2;
     let of_centroids = k * (columns * 4 + 13) + 4 + padded * (wide * 2 + columns * 4 + 8) + 16;
     let of_chunk = chunk * (shape.groups() * 4 + SLOTS * 4 + 4);
-    let of_sort = n.div_ceil(OF_SORT) * DIGITS * 4;
-    of_points + of_centroids + of_chunk + of_sort + columns * 4
+    of_centroids + of_chunk + n * 24 + n.div_ceil(OF_SORT) * DIGITS * 4
+}
+
+/// Bytes of sums over blocks.
+pub(super) fn of_sums(shape: Shape) -> usize {
+    shape.k * shape.columns * 8
 }
 
 /// Points of a chunk whose best scores take no more than `best` bytes, in whole blocks.
@@ -89,13 +161,9 @@ pub(super) fn chunk(shape: Shape, best: usize) -> usize {
     most.clamp(OF_BLOCK, shape.padded())
 }
 
-/// The most points, up to those there are, that fit into so many bytes.
-pub(super) fn fitting(shape: Shape, best: usize, weighted: bool, free: usize) -> usize {
-    let fits = |n| {
-        let shape = Shape { n, ..shape };
-        n == 0 || bytes(shape, chunk(shape, best), weighted) <= free
-    };
-    let (mut most, mut too_many) = (0, shape.n + 1);
+/// The largest number up to `limit` that fits, where smaller ones fit too; or 0.
+pub(super) fn most(limit: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let (mut most, mut too_many) = (0, limit + 1);
     while most + 1 < too_many {
         let between = most + (too_many - most) / 2;
         if fits(between) {

@@ -2,14 +2,18 @@
 //! that runs the kernels on the processor. Without either these tests say that they skip, or, where
 //! `PROTEM_CUDA` is `required`, fail.
 
+mod blocks;
 mod counts;
+mod lent;
 
 use super::compile::{compile, compile_source, image_in};
 use super::driver::{NVRTC, present};
 use super::kernels::SLOTS;
 use super::*;
+use crate::isa::Isa;
 use crate::update::{Members, means};
-use crate::{Empty, Fit, Init, KMeans, assign_on};
+use crate::{Empty, Fit, Init, KMeans, KMeansBuilder, assign_on};
+use cudarc::driver::CudaSlice;
 use std::path::Path;
 
 const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_89", "sm_90a"];
@@ -81,18 +85,44 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }
 
+/// Work on all of these points, in chunks of one block unless `best` is more.
+fn at_once(
+    values: &[f32],
+    d: usize,
+    weights: Option<&[f32]>,
+    k: usize,
+    best: usize,
+) -> Result<Cuda, ClusterError> {
+    let card = Card::open(0)?;
+    let place = Place::Host(Matrix::new(values, values.len() / d, d)?);
+    let cuda = Cuda::room(&card, &place, weights, k, best, &mut None)?;
+    Ok(cuda.expect("room for the points"))
+}
+
 /// Asserts that an assignment and an update are the processor's; returns the device.
 fn check(what: &str, values: &[f32], centroids: &[f32], d: usize, weights: Option<&[f32]>) -> Cuda {
+    let cuda = at_once(values, d, weights, centroids.len() / d, 1);
+    let mut cuda = cuda.expect("a device");
+    same(what, &mut cuda, values, centroids, d, weights);
+    cuda
+}
+
+/// Asserts that a backend does to points what the processor does.
+fn same(
+    what: &str,
+    backend: &mut dyn Backend,
+    values: &[f32],
+    centroids: &[f32],
+    d: usize,
+    weights: Option<&[f32]>,
+) {
     let (n, k) = (values.len() / d, centroids.len() / d);
     let what = format!("{what}, {n}×{d} points, {k} centroids");
     let rows = Matrix::new(values, n, d).expect("the right length");
     let centres = Matrix::new(centroids, k, d).expect("the right length");
     let expected = assign_on(Isa::Portable, rows, centres, None).expect("an assignment");
-    let points = Points::pack(rows, Isa::Portable);
-    // Chunks of one block.
-    let mut cuda = Cuda::with_best(0, &points, weights, k, 1).expect("a device");
     let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
-    let assigned = cuda.assign(centroids, 1, &mut labels, &mut distances);
+    let assigned = backend.assign(centroids, 1, &mut labels, &mut distances);
     assigned.expect("an assignment");
     assert_eq!(labels, expected.labels, "{what}");
     assert_eq!(bits(&distances), bits(&expected.distances), "{what}");
@@ -105,13 +135,20 @@ fn check(what: &str, values: &[f32], centroids: &[f32], d: usize, weights: Optio
         frozen,
     };
     let (mut found, mut wanted) = (centroids.to_vec(), centroids.to_vec());
-    let update = cuda.update(&change, &mut found).expect("an update");
+    let update = backend.update(&change, &mut found).expect("an update");
     let moved = &update.moved;
     let sizes = means(rows, Isa::Portable, weights, &members, moved, &mut wanted);
     assert_eq!(update.sizes, sizes, "{what}");
     assert_eq!(bits(&found), bits(&wanted), "{what}");
     assert!(moved.iter().skip(frozen).all(|moved| *moved), "{what}");
-    cuda
+}
+
+/// Of the points, whole and halved: some coincide with a point, some with each other.
+fn centroids_of(values: &[f32], d: usize, k: usize) -> Vec<f32> {
+    let n = values.len() / d;
+    let rows = (0..k).map(|c| (c * 7 % n, if c % 2 == 0 { 1.0 } else { 0.5 }));
+    rows.flat_map(|(i, by)| values[i * d..][..d].iter().map(move |x| x * by))
+        .collect()
 }
 
 #[test]
@@ -129,24 +166,20 @@ fn labels_and_means_have_the_bits_of_the_processor() {
         (33, 31, 130),
     ] {
         for (what, values) in kinds(n, d) {
-            // Of the points, whole and halved: some coincide with a point, some with each other.
-            let rows = (0..k).map(|c| (c * 7 % n, if c % 2 == 0 { 1.0 } else { 0.5 }));
-            let rows: Vec<f32> = rows
-                .flat_map(|(i, by)| values[i * d..][..d].iter().map(move |x| x * by))
-                .collect();
-            check(what, &values, &rows, d, None);
+            check(what, &values, &centroids_of(&values, d, k), d, None);
         }
     }
     // Labels of two digits, and more than one sorting block.
     let values = numbers(4500 * 3, 3);
     let mut cuda = check("two digits", &values, &values[..600 * 3], 3, None);
     // Sums in f64 seldom show the order of members in an f32, so it is looked at.
-    let last = cuda.sort().expect("sorted labels");
-    let copy = |values: &CudaSlice<u32>| cuda.card.stream.clone_dtoh(values);
-    let labels = copy(&cuda.on.labels).expect("a copy");
+    let last = cuda.work.sort(4500).expect("sorted labels");
+    let copy = |values: &CudaSlice<u32>| cuda.work.card.stream.clone_dtoh(values);
+    let labels = copy(&cuda.work.on.labels).expect("a copy");
     let mut members: Vec<u32> = (0..4500).collect();
     members.sort_by_key(|i| labels[*i as usize]);
-    assert_eq!(copy(&cuda.on.members[last]).expect("a copy"), members);
+    let found = copy(&cuda.work.on.members[last]);
+    assert_eq!(found.expect("a copy"), members);
 }
 
 #[test]
@@ -171,7 +204,8 @@ fn points_with_more_candidates_than_slots_are_compared_with_all() {
     let noise = numbers(k * d, 7).into_iter().enumerate();
     let centroids: Vec<f32> = noise.map(|(at, x)| values[at % d] + x * 1e-4).collect();
     let cuda = check("much alike", &values, &centroids, d, None);
-    let found = cuda.card.stream.clone_dtoh(&cuda.on.found).expect("a copy");
+    let (stream, found) = (&cuda.work.card.stream, &cuda.work.on.found);
+    let found = stream.clone_dtoh(found).expect("a copy");
     let overflowed = |count: &&u32| **count as usize > SLOTS;
     assert!(found[..n].iter().filter(overflowed).count() > n / 2);
 }
@@ -184,27 +218,30 @@ fn scores_of_the_pass_lie_within_half_a_window() {
     for d in [1, 15, 16, 17, 40, 129] {
         for (what, values) in kinds(70, d) {
             let rows = Matrix::new(&values, 70, d).expect("the right length");
-            let points = Points::pack(rows, Isa::Portable);
-            let mut cuda = Cuda::with_best(0, &points, None, 1, BEST).expect("a device");
+            let origin = mean(rows);
+            let mut cuda = at_once(&values, d, None, 1, BEST).expect("a device");
             let centroid: Vec<f32> = numbers(d, 6)
                 .iter()
                 .zip(&values)
                 .map(|(c, x)| x + c * x.abs())
                 .collect();
-            let (pass, exact) = cuda.pack(&centroid).expect("packed centroids");
-            cuda.assign_chunk(0, &pass, &exact).expect("an assignment");
-            let copy = |values: &CudaSlice<f32>| cuda.card.stream.clone_dtoh(values);
-            let scores = copy(&cuda.on.best).expect("a copy");
-            let errors = copy(&cuda.on.errors).expect("a copy");
-            let norms = copy(&cuda.on.norms).expect("a copy");
+            let (work, loaded) = (&mut cuda.work, &cuda.loaded);
+            let windows = work.pack(&loaded.set, &centroid).expect("packed centroids");
+            let all = loaded.values.between(0, 70);
+            let assigned = work.assign(&loaded.set, &all, &windows);
+            assigned.expect("an assignment");
+            let copy = |values: &CudaSlice<f32>| work.card.stream.clone_dtoh(values);
+            let scores = copy(&work.on.best).expect("a copy");
+            let errors = copy(&loaded.set.errors).expect("a copy");
+            let norms = copy(&loaded.set.norms).expect("a copy");
             for i in 0..70 {
-                let columns = rows.row(i).iter().zip(&centroid).zip(&points.origin);
+                let columns = rows.row(i).iter().zip(&centroid).zip(&origin);
                 let of = columns.map(|((x, c), o)| {
                     let (c, o) = (f64::from(*c), f64::from(*o));
                     (f64::from(*x) - o) * (c - o) - (c - o).powi(2) / 2.0
                 });
                 let off = (f64::from(scores[i]) - of.sum::<f64>()).abs();
-                let half = f64::from(pass.of(errors[i], norms[i])) / 2.0;
+                let half = f64::from(windows.pass.of(errors[i], norms[i])) / 2.0;
                 assert!(
                     off <= half,
                     "{what}, {d} columns: off by {off}, allowed {half}"
@@ -221,6 +258,27 @@ fn without_time(mut fit: Fit) -> Fit {
     fit
 }
 
+/// Clusterings of `n` points of `d` columns that are unlike each other.
+fn clusterings(n: usize, d: usize) -> Vec<(&'static str, KMeansBuilder)> {
+    let base = || {
+        let builder = KMeans::builder(13).iterations(4).restarts(2);
+        builder.min_points_per_centroid(0)
+    };
+    let given = Init::Given(numbers(4 * d, 9));
+    let weights = (0..n).map(|i| (i % 3) as f32);
+    let sample = base().max_points_per_centroid(9);
+    vec![
+        ("plain", base()),
+        ("plus plus", base().init(Init::PlusPlus).seed(3)),
+        ("weights", base().weights(weights.clone().collect())),
+        ("spherical", base().spherical(true)),
+        ("subsample", sample.clone().weights(weights.collect())),
+        ("frozen", base().init(given.clone()).frozen(true)),
+        ("warm", base().init(given).empty(Empty::Farthest)),
+        ("far", sample.empty(Empty::Farthest)),
+    ]
+}
+
 #[test]
 fn fits_are_those_of_the_processor() {
     if !device() {
@@ -230,21 +288,7 @@ fn fits_are_those_of_the_processor() {
     let values = numbers(n * d, 8);
     // Rows apart from each other.
     let rows = Matrix::with_stride(&values, n, d - 1, d).expect("the right length");
-    let base = || {
-        let builder = KMeans::builder(13).iterations(4).restarts(2);
-        builder.min_points_per_centroid(0)
-    };
-    let given = Init::Given(numbers(4 * (d - 1), 9));
-    let weights = (0..n).map(|i| (i % 3) as f32).collect();
-    for (what, builder) in [
-        ("plain", base()),
-        ("plus plus", base().init(Init::PlusPlus).seed(3)),
-        ("weights", base().weights(weights)),
-        ("spherical", base().spherical(true)),
-        ("subsample", base().max_points_per_centroid(9)),
-        ("frozen", base().init(given.clone()).frozen(true)),
-        ("warm", base().init(given).empty(Empty::Farthest)),
-    ] {
+    for (what, builder) in clusterings(n, d - 1) {
         let on = |device| {
             let kmeans = builder.clone().device(device).build().expect("settings");
             kmeans.fit(rows).expect("a fit")
@@ -254,7 +298,7 @@ fn fits_are_those_of_the_processor() {
         assert_eq!(without_time(cpu), without_time(cuda), "{what}");
     }
     // Too little to be worth a device.
-    let auto = base().device(crate::Device::Auto).build();
+    let auto = KMeans::builder(13).device(crate::Device::Auto).build();
     let auto = auto.expect("settings").fit(rows).expect("a fit");
     assert_eq!(auto.device, crate::Device::Cpu);
 }
@@ -270,57 +314,6 @@ fn a_device_that_is_not_there_is_an_error() {
     };
     let known = ["no CUDA driver", "no device 99 among", "does not start"];
     assert!(known.iter().any(|known| reason.contains(known)), "{reason}");
-}
-
-#[test]
-fn points_that_do_not_fit_are_an_error_that_says_how_many_would() {
-    if !device() {
-        return;
-    }
-    let free = Card::open(0).and_then(|card| card.free()).expect("memory");
-    if free > 1 << 30 {
-        eprintln!("skipped: {free} bytes of device memory are too many to exceed");
-        return;
-    }
-    let (n, d) = (free / 40, 8);
-    let values = vec![1.0; n * d];
-    let points = Matrix::new(&values, n, d).expect("the right length");
-    let packed = Points::pack(points, Isa::Portable);
-    let Err(error) = Cuda::new(0, &packed, None, 10) else {
-        panic!("{n} points of {d} columns fit into {free} bytes");
-    };
-    let ClusterError::DeviceMemory { fitting, .. } = error else {
-        panic!("{error}");
-    };
-    assert!(fitting > n / 8 && fitting < n, "{error}");
-    let shape = |n| Shape {
-        n,
-        k: 10,
-        columns: d,
-    };
-    let of = |n| bytes(shape(n), chunk(shape(n), BEST), false);
-    assert!(of(fitting) <= free && of(fitting + 1) > free);
-    // As many do fit.
-    let card = Card::open(0).expect("a device");
-    let chunk = chunk(shape(fitting), BEST);
-    Buffers::new(&card.stream, shape(fitting), chunk, false).expect("room");
-}
-
-#[test]
-fn points_in_blocks_get_the_labels_they_get_at_once() {
-    if !device() {
-        return;
-    }
-    let (n, k, d) = (230, 40, 11);
-    let values = numbers(n * d, 12);
-    let rows = Matrix::new(&values, n, d).expect("the right length");
-    let centroids = Matrix::new(&values[..k * d], k, d).expect("the right length");
-    let expected = assign_on(Isa::Portable, rows, centroids, None).expect("an assignment");
-    let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
-    let (places, isa) = ((&mut labels[..], &mut distances[..]), Isa::Portable);
-    nearest_by(100, 0, rows, centroids, isa, places).expect("an assignment");
-    assert_eq!(labels, expected.labels);
-    assert_eq!(bits(&distances), bits(&expected.distances));
 }
 
 #[test]

@@ -1,16 +1,16 @@
 //! Points and centroids as the other kernels read them.
 
 use super::{Done, Kernels, Packed, Shape, THREADS, TILE, WARP, assert_packed, config};
-use cudarc::driver::{CudaSlice, CudaStream, PushKernelArg};
+use cudarc::driver::{CudaSlice, CudaStream, CudaView, PushKernelArg};
 
 impl Kernels {
-    /// Tiles, errors and norms of the points.
+    /// Tiles, errors and norms of the points, of which there may be room for more.
     #[allow(clippy::too_many_arguments)]
     pub(in crate::cuda) fn pack_points(
         &self,
         stream: &CudaStream,
         shape: Shape,
-        points: &CudaSlice<f32>,
+        points: &CudaView<'_, f32>,
         origin: &CudaSlice<f32>,
         tiles: &mut CudaSlice<u16>,
         errors: &mut CudaSlice<f32>,
@@ -19,8 +19,11 @@ impl Kernels {
         let Shape { n, columns, .. } = shape;
         assert_eq!(points.len(), n * columns, "points");
         assert_eq!(origin.len(), columns, "origin");
-        assert_eq!(tiles.len(), shape.padded() * shape.steps() * TILE, "tiles");
-        assert!(errors.len() == n && norms.len() == n, "a value per point");
+        assert!(
+            tiles.len() >= shape.padded() * shape.steps() * TILE,
+            "tiles"
+        );
+        assert!(errors.len() >= n && norms.len() >= n, "a value per point");
         let config = config((n.div_ceil(THREADS / WARP), 1), THREADS);
         let (n, columns, steps) = (n as u32, columns as u32, shape.steps() as u32);
         launch!(

@@ -1,0 +1,147 @@
+//! Points that the device cannot hold, or is said not to.
+
+use super::*;
+use crate::Warning;
+use cudarc::driver::DevicePtr;
+
+#[test]
+fn blocks_have_the_bits_of_the_processor() {
+    if !device() {
+        return;
+    }
+    let card = Card::open(0).expect("a device");
+    for (n, k, d, block) in [
+        (1, 1, 1, 1),
+        (257, 3, 1, 256),
+        (255, 33, 7, 100),
+        (140, 97, 33, 130),
+        (40, 300, 17, 13),
+    ] {
+        for (what, values) in kinds(n, d) {
+            if !["on a grid", "of many sizes"].contains(&what) {
+                continue;
+            }
+            let what = format!("{what}, blocks of {block}");
+            let centroids = centroids_of(&values, d, k);
+            let weights: Vec<f32> = (0..n).map(|i| (i % 4) as f32 * 0.3).collect();
+            let copied = Place::Host(Matrix::new(&values, n, d).expect("the right length"));
+            let memory = card.stream.clone_htod(&values).expect("room");
+            let address = memory.device_ptr(&card.stream).0;
+            // SAFETY: `memory` outlives it.
+            let lent = unsafe { Values::lent(card.clone(), address, n, d) };
+            for (place, weights) in [
+                (&copied, None),
+                (&copied, Some(&weights[..])),
+                (&Place::Card(Arc::new(lent)), Some(&weights[..])),
+            ] {
+                let blocks = Blocks::of(&card, place, weights, k, block);
+                let mut blocks = blocks.expect("a device").expect("room");
+                same(&what, &mut blocks, &values, &centroids, d, weights);
+                // Sums do not outlast an assignment.
+                if n < 100 {
+                    same(&what, &mut blocks, &values, &centroids, d, weights);
+                }
+            }
+        }
+    }
+}
+
+/// Leaves so many bytes of device memory free while it lives; none on a device that has too many.
+fn leave(bytes: usize) -> Option<CudaSlice<u8>> {
+    let card = Card::open(0).expect("a device");
+    let free = card.free().expect("memory");
+    if free > 1 << 30 {
+        eprintln!("skipped: {free} bytes of device memory are too many to exceed");
+        return None;
+    }
+    Some(card.stream.alloc_zeros(free - bytes).expect("memory"))
+}
+
+#[test]
+fn fits_in_blocks_are_those_of_the_processor() {
+    if !device() {
+        return;
+    }
+    let (n, d) = (800, 40);
+    let values = numbers(n * d, 8);
+    let rows = Matrix::new(&values, n, d).expect("the right length");
+    let stream = Card::open(0).expect("a device").stream;
+    let memory = stream.clone_htod(&values).expect("room");
+    let address = memory.device_ptr(&stream).0;
+    // SAFETY: `memory` outlives the fits.
+    let points = unsafe { DevicePoints::new(address, n, d, 0) }.expect("a shape");
+    // Less than values and tiles, but a block and what passes for a moment.
+    let copied = n * d * 4;
+    let lent = 2 * STAGED * 4 + 100_000;
+    for (what, builder) in clusterings(n, d) {
+        if ["spherical", "frozen"].contains(&what) {
+            continue;
+        }
+        let builder = builder.iterations(2).restarts(1);
+        // A sample of all but a few.
+        let builder = match what {
+            "subsample" | "far" => builder.max_points_per_centroid(60),
+            _ => builder.max_points_per_centroid(1000),
+        };
+        let kmeans = |device| builder.clone().device(device).build().expect("settings");
+        let cpu = kmeans(crate::Device::Cpu).fit(rows).expect("a fit");
+        let Some(ballast) = leave(copied) else { return };
+        let cuda = kmeans(crate::Device::Cuda(0)).fit(rows).expect("a fit");
+        drop(ballast);
+        in_blocks(what, cuda, cpu.clone());
+        // A sample is taken to where it fits.
+        if ["subsample", "far"].contains(&what) {
+            continue;
+        }
+        let Some(ballast) = leave(lent) else { return };
+        let cuda = kmeans(crate::Device::Cpu).fit_on_device(points);
+        drop(ballast);
+        in_blocks(what, cuda.expect("a fit"), cpu);
+    }
+}
+
+/// Asserts that a fit ran in blocks and else is that of the processor.
+fn in_blocks(what: &str, mut cuda: Fit, cpu: Fit) {
+    let said = cuda.warnings.pop();
+    let Some(Warning::InBlocks { points, block }) = said else {
+        panic!("{what}: {said:?}");
+    };
+    assert!(block < points && points >= 780, "{what}: {said:?}");
+    assert!(block >= 256 && block % 256 == 0, "{what}: {said:?}");
+    assert_eq!(without_time(cuda), without_time(cpu), "{what}");
+}
+
+#[test]
+fn clusters_that_do_not_fit_are_an_error_that_says_how_many_would() {
+    if !device() {
+        return;
+    }
+    let (n, d) = (2000, 64);
+    let values = numbers(n * d, 3);
+    let rows = Matrix::new(&values, n, d).expect("the right length");
+    let fit = |k| {
+        let builder = KMeans::builder(k).iterations(1).min_points_per_centroid(0);
+        let kmeans = builder.device(crate::Device::Cuda(0)).build();
+        kmeans.expect("settings").fit(rows)
+    };
+    let Some(_ballast) = leave(600_000) else {
+        return;
+    };
+    let error = fit(1900).unwrap_err();
+    let ClusterError::DeviceMemory {
+        clusters,
+        points,
+        needed,
+        free,
+        fitting,
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!((clusters, points), (1900, 256));
+    assert!(needed > free && free <= 600_000, "{error}");
+    assert!((100..1000).contains(&fitting), "{error}");
+    fit(fitting).expect("as many do fit");
+    let error = fit(fitting + 1).unwrap_err();
+    assert!(matches!(error, ClusterError::DeviceMemory { .. }));
+}

@@ -1,0 +1,240 @@
+//! Points of a clustering: where they lie, and what was made of them once for all that follows.
+
+use crate::assign::nearest_in_blocks;
+use crate::backend::{Backend, Cpu, SharedPoints, lock};
+use crate::centroids::Centroids;
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Loaded, Values};
+use crate::error::ClusterError;
+use crate::isa::Isa;
+use crate::kernel;
+use crate::matrix::Matrix;
+use crate::points::Points;
+use crate::settings::{Device, KMeans};
+use crate::span::nearest;
+use crate::threads::Threads;
+use rayon::prelude::*;
+use std::sync::{Arc, Mutex};
+
+/// Points measured by one task.
+const BLOCK: usize = 1024;
+
+/// Where points lie.
+#[derive(Clone)]
+pub(crate) enum Place<'a> {
+    Host(Matrix<'a>),
+    #[cfg(feature = "cuda")]
+    Card(Arc<Values>),
+}
+
+/// Points of a clustering, which are checked.
+pub(crate) struct Source<'a> {
+    place: Place<'a>,
+    /// A weight for each point; without, each weighs 1.
+    pub weights: Option<&'a [f32]>,
+    pub isa: Isa,
+    threads: &'a Threads,
+    packed: Option<SharedPoints<'a>>,
+    /// On a device, packed.
+    #[cfg(feature = "cuda")]
+    loaded: Option<Arc<Loaded>>,
+}
+
+/// Some of the points, by themselves.
+pub(crate) enum Sample {
+    Host(Vec<f32>),
+    #[cfg(feature = "cuda")]
+    Card(Arc<Values>),
+}
+
+impl Place<'_> {
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Host(rows) => rows.rows(),
+            #[cfg(feature = "cuda")]
+            Self::Card(values) => values.rows(),
+        }
+    }
+
+    pub fn cols(&self) -> usize {
+        match self {
+            Self::Host(rows) => rows.cols(),
+            #[cfg(feature = "cuda")]
+            Self::Card(values) => values.columns(),
+        }
+    }
+
+    /// Whether distances between these points can be computed and labelled.
+    pub fn check(&self, isa: Isa, threads: &Threads) -> Result<(), ClusterError> {
+        match self {
+            Self::Host(rows) => threads.run(|| rows.check(isa)),
+            #[cfg(feature = "cuda")]
+            Self::Card(values) => values.check(),
+        }
+    }
+}
+
+impl Sample {
+    pub fn place(&self, cols: usize) -> Result<Place<'_>, ClusterError> {
+        match self {
+            Self::Host(values) => Matrix::new(values, values.len() / cols, cols).map(Place::Host),
+            #[cfg(feature = "cuda")]
+            Self::Card(values) => Ok(Place::Card(values.clone())),
+        }
+    }
+}
+
+impl<'a> Source<'a> {
+    pub fn new(
+        place: Place<'a>,
+        weights: Option<&'a [f32]>,
+        isa: Isa,
+        threads: &'a Threads,
+    ) -> Self {
+        Self {
+            place,
+            weights,
+            isa,
+            threads,
+            packed: None,
+            #[cfg(feature = "cuda")]
+            loaded: None,
+        }
+    }
+
+    /// Number of points.
+    pub fn rows(&self) -> usize {
+        self.place.rows()
+    }
+
+    /// Values of a point.
+    pub fn cols(&self) -> usize {
+        self.place.cols()
+    }
+
+    /// The device that is to compute, where `n` of the points iterate.
+    pub fn device(&self, kmeans: &KMeans, n: usize) -> Device {
+        #[cfg(feature = "cuda")]
+        match &self.place {
+            Place::Card(values) => return Device::Cuda(values.ordinal()),
+            Place::Host(rows) => {
+                let weighted = self.weights.is_some();
+                let loaded = self.loaded.as_deref();
+                if kmeans.device == Device::Auto
+                    && cuda::worth(*rows, n, kmeans.k, weighted, loaded)
+                {
+                    return Device::Cuda(0);
+                }
+            }
+        }
+        let _ = n;
+        match kmeans.device {
+            Device::Auto => Device::Cpu,
+            device => device,
+        }
+    }
+
+    /// The values of chosen points, side by side.
+    pub fn take(&self, chosen: &[usize]) -> Result<Vec<f32>, ClusterError> {
+        match &self.place {
+            Place::Host(rows) => Ok(chosen.iter().flat_map(|i| rows.row(*i)).copied().collect()),
+            #[cfg(feature = "cuda")]
+            Place::Card(values) => values.take(chosen),
+        }
+    }
+
+    /// Lowers each point's distance to that to `row` where it is below.
+    pub fn lower(&self, row: &[f32], distances: &mut [f32]) -> Result<(), ClusterError> {
+        match &self.place {
+            Place::Host(rows) => self.threads.run(|| {
+                let blocks = distances.par_chunks_mut(BLOCK).enumerate();
+                blocks.for_each(|(block, distances)| {
+                    for (i, nearest) in distances.iter_mut().enumerate() {
+                        let x = rows.row(block * BLOCK + i);
+                        let distance = kernel::distance(self.isa, x, row);
+                        if distance < *nearest {
+                            *nearest = distance;
+                        }
+                    }
+                });
+                Ok(())
+            }),
+            #[cfg(feature = "cuda")]
+            Place::Card(values) => values.lower(row, distances),
+        }
+    }
+
+    /// Chosen points by themselves, to iterate on `k` clusters. They stay on a device if they lie
+    /// there and there is room for them.
+    pub fn sample(&mut self, chosen: &[usize], k: usize) -> Result<Sample, ClusterError> {
+        #[cfg(feature = "cuda")]
+        {
+            let (n, weighted) = (chosen.len(), self.weights.is_some());
+            if let Some(loaded) = &self.loaded
+                && !cuda::holds(&loaded.values, n, k, weighted)?
+            {
+                self.loaded = None;
+            }
+            if let Place::Card(values) = &self.place
+                && cuda::holds(values, n, k, weighted)?
+                && let Some(sample) = values.sample(chosen)?
+            {
+                return Ok(Sample::Card(Arc::new(sample)));
+            }
+        }
+        let _ = k;
+        self.take(chosen).map(Sample::Host)
+    }
+
+    /// What computes on `device`. Prepares the points unless they are.
+    pub fn backend(
+        &mut self,
+        kmeans: &KMeans,
+        device: Device,
+    ) -> Result<Box<dyn Backend + 'a>, ClusterError> {
+        match (&self.place, device) {
+            #[cfg(feature = "cuda")]
+            (place, Device::Cuda(ordinal)) => {
+                cuda::backend(ordinal, place, self.weights, kmeans.k, &mut self.loaded)
+            }
+            #[cfg(feature = "cuda")]
+            (Place::Card(values), _) => {
+                let (ordinal, place) = (values.ordinal(), &self.place);
+                cuda::backend(ordinal, place, self.weights, kmeans.k, &mut self.loaded)
+            }
+            (Place::Host(rows), _) => {
+                let (rows, isa, threads) = (*rows, self.isa, self.threads);
+                let pack = || Arc::new(Mutex::new(threads.run(|| Points::pack(rows, isa))));
+                let points = self.packed.get_or_insert_with(pack).clone();
+                Ok(Box::new(Cpu::new(kmeans, points, self.weights, threads)))
+            }
+        }
+    }
+
+    /// Labels and distances of all points. The processor does not pack them all for that.
+    pub fn nearest(
+        &mut self,
+        kmeans: &KMeans,
+        device: Device,
+        centroids: Matrix<'_>,
+        labels: &mut [u32],
+        distances: &mut [f32],
+    ) -> Result<(), ClusterError> {
+        if let (Place::Host(rows), Device::Cpu) = (&self.place, device) {
+            let isa = self.isa;
+            self.threads.run(|| match &self.packed {
+                None => nearest_in_blocks(*rows, centroids, isa, labels, distances),
+                Some(points) => {
+                    let points = &*lock(points);
+                    let mut groups = Centroids::default();
+                    groups.pack(centroids, points);
+                    nearest(points, centroids, &groups, labels, distances);
+                }
+            });
+            return Ok(());
+        }
+        let values = centroids.side_by_side().unwrap_or_default();
+        let mut backend = self.backend(kmeans, device)?;
+        backend.assign(values, 0, labels, distances)
+    }
+}
