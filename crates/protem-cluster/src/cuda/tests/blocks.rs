@@ -112,6 +112,31 @@ fn in_blocks(what: &str, mut cuda: Fit, cpu: Fit) {
 }
 
 #[test]
+fn points_that_are_kept_make_room_for_a_sample() {
+    if !device() {
+        return;
+    }
+    let (n, d) = (2000, 64);
+    let values = numbers(n * d, 5);
+    let rows = Matrix::new(&values, n, d).expect("the right length");
+    let builder = KMeans::builder(2).iterations(1).min_points_per_centroid(0);
+    let builder = builder.max_points_per_centroid(500);
+    let fits = |device| {
+        let kmeans = builder.clone().device(device).build().expect("settings");
+        kmeans.fit_many(rows, &[4, 3]).expect("fits")
+    };
+    let cpu = fits(crate::Device::Cpu);
+    // Enough for all points or the sample, but not for both.
+    let Some(_ballast) = leave(1_100_000) else {
+        return;
+    };
+    for (cpu, cuda) in cpu.into_iter().zip(fits(crate::Device::Cuda(0))) {
+        assert_eq!(cuda.warnings, []);
+        assert_eq!(without_time(cpu), without_time(cuda));
+    }
+}
+
+#[test]
 fn clusters_that_do_not_fit_are_an_error_that_says_how_many_would() {
     if !device() {
         return;

@@ -248,4 +248,12 @@ fn a_block_is_copied_once_an_iteration() {
     assert_eq!(one.copied_out, out);
     assert_eq!(one.set, (3, 16 + of_sums(shape) + k * 8));
     assert_eq!(one.allocations, 0);
+    // The last assignment, which no update follows, leaves out sorting and sums.
+    let begin = read().lines().count();
+    let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
+    let assigned = blocks.assign(&centroids, 0, &mut labels, &mut distances);
+    assigned.expect("an assignment");
+    let of_block = [&["pack_points"], &ASSIGNMENT[1..]].concat();
+    let launches = [&ASSIGNMENT[..1], &of_block, &of_block, &of_block];
+    assert_eq!(asked(&read(), begin).launches, launches.concat());
 }
