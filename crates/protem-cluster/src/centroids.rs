@@ -115,7 +115,7 @@ impl Centroids {
                 },
             )
             .reduce(Extent::default, Extent::max);
-        self.windows(points, &extent);
+        self.windows(points, step, &extent);
     }
 
     /// The step to which centroids are rounded to 8 bits, if they are; notes the unit of scores.
@@ -134,13 +134,16 @@ impl Centroids {
         step
     }
 
-    fn windows(&mut self, points: &Points<'_>, extent: &Extent) {
+    fn windows(&mut self, points: &Points<'_>, step: f32, extent: &Extent) {
         let columns = points.rows.cols();
         let exact = Window::of_f32(columns, extent);
         self.exact = Some(exact);
         self.pass = Some(match (points.isa, points.turn()) {
             (Isa::Amx, None) => Window::of_bf16(points.steps() * 2 * LANES, extent),
-            (Isa::Amx, Some(_)) => Window::of_int8(columns, self.groups.unit, extent),
+            (Isa::Amx, Some(turn)) => match turn.first(extent.norm * extent.norm / 2.0, step) {
+                Some(_) => Window::of_int8(columns, self.groups.unit, extent),
+                None => Window::EVERYTHING,
+            },
             _ => exact,
         });
         let other = points.int8.as_ref().filter(|_| !points.narrow);
@@ -175,7 +178,8 @@ impl Group<'_> {
     ) -> Extent {
         let first_of = |half_square: f64| match points.turn() {
             None => -(half_square as f32),
-            Some(turn) => f32::from_bits((-half_square / turn.unit(step)).round() as i32 as u32),
+            // Where it is too large, the window leaves nothing out.
+            Some(turn) => f32::from_bits(turn.first(half_square, step).unwrap_or(0) as u32),
         };
         let nobody = match points.turn() {
             None => f32::NEG_INFINITY,

@@ -19,8 +19,10 @@ const LARGEST: f32 = 127.0;
 const TO_WHOLE: f32 = 1.5 * (1 << 23) as f32;
 /// The longest row may be this many times as long as the mean.
 const SIMILAR: f64 = 2.0;
-/// Lengths whose squares and steps are far from the ends of f32.
+/// Lengths of points whose squares and steps are far from the ends of f32.
 const LENGTHS: std::ops::Range<f64> = 1e-12..1e12;
+/// Steps of centroids, whose products with those of points are f32 too.
+const STEPS: std::ops::RangeInclusive<f64> = 1e-24..=1e24;
 /// The largest first value of a sum, which together with the products stays above `i32::MIN`.
 const FIRST: f64 = (1 << 29) as f64;
 
@@ -77,14 +79,19 @@ impl Int8 {
         (DEVIATIONS * deviation / f64::from(LARGEST)) as f32
     }
 
-    /// The step of centroids up to so long, or a little less.
+    /// The step of centroids up to so long, or a little longer.
     pub fn step_of_centroids(&self, longest: f64) -> f32 {
         // First values are |c|²/2 in units of a product of two steps.
         let for_first = longest * longest / (2.0 * FIRST * self.unit(1.0)) * (1.0 + 1e-3);
-        let least = LENGTHS.start * LENGTHS.start;
-        self.step_of(longest)
-            .max(for_first as f32)
-            .max(least as f32)
+        let step = f64::from(self.step_of(longest)).max(for_first);
+        step.clamp(*STEPS.start(), *STEPS.end()) as f32
+    }
+
+    /// The first value of the sums of a centroid of that half squared length and step; none where it
+    /// would be too large.
+    pub fn first(&self, half_square: f64, step: f32) -> Option<i32> {
+        let first = half_square / self.unit(step);
+        (first <= FIRST).then(|| -(first.round() as i32))
     }
 
     /// What 1 stands for in a sum of products of points and centroids of that step.
@@ -268,7 +275,7 @@ mod tests {
             if n > 100 {
                 points[d..2 * d].iter_mut().for_each(|x| *x *= 50.0);
             }
-            for (scale, far) in [(1.0, 1.0), (1e-9, 1.0), (1e9, 1e7)] {
+            for (scale, far) in [(1.0, 1.0), (1e-9, 1.0), (1e9, 1e7), (1e-9, 1e26)] {
                 let points: Vec<f32> = points.iter().map(|x| x * scale).collect();
                 let mut centroids: Vec<f32> = numbers(k * d, 9).iter().map(|x| x * scale).collect();
                 centroids[..d].iter_mut().for_each(|x| *x *= far);

@@ -112,7 +112,7 @@ impl Window {
     }
 
     /// Leaves nothing out.
-    const EVERYTHING: Self = Self {
+    pub const EVERYTHING: Self = Self {
         a: 0.0,
         b: 0.0,
         c: 0.0,
