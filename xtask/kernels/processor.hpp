@@ -1,17 +1,20 @@
 // CUDA C++ on the processor, for tests of kernels without a GPU.
 //
 // Blocks run one after another. Each thread of a block is a context of its own that runs until it
-// waits for its block or its warp, so a launch is one thread of the system, always in the same
-// order. A block of which no thread can go on is a defect of the kernel, and ends the process.
+// waits for its block, its warp or a barrier in memory, so a launch is one thread of the system,
+// always in the same order. What a GPU does asynchronously happens as late as it may here (see
+// hopper.cu). A block of which no thread can go on is a defect of the kernel, and ends the process.
 #pragma once
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <vector>
 
 #define PROTEM_ON_CPU
@@ -32,14 +35,71 @@ inline Place threadIdx, blockIdx, blockDim, gridDim;
 
 namespace processor {
 constexpr size_t STACK = 1 << 16;
-enum class State { Ready, AtBlock, AtWarp, Done };
+enum class State { Ready, AtBlock, AtWarp, Paused, Done };
+
+inline void check(bool holds, const char* what) {
+    if (holds) return;
+    std::fprintf(stderr, "a kernel asks for %s\n", what);
+    std::abort();
+}
+
+// Products that a thread has ordered, and where its batches of them end.
+struct Products {
+    std::vector<std::function<void()>> ordered;
+    std::vector<size_t> ends;
+
+    void make(std::function<void()> product) { ordered.push_back(std::move(product)); }
+    void close() { ends.push_back(ordered.size()); }
+    // All batches but the last `left`.
+    void run(size_t left) {
+        if (ends.size() <= left) return;
+        size_t batches = ends.size() - left, end = ends[batches - 1];
+        for (size_t i = 0; i < end; ++i) ordered[i]();
+        ordered.erase(ordered.begin(), ordered.begin() + end);
+        ends.erase(ends.begin(), ends.begin() + batches);
+        for (size_t& end_of_rest : ends) end_of_rest -= end;
+    }
+};
 
 struct Thread {
     ucontext_t context;
     std::vector<char> stack = std::vector<char>(STACK);
     State state = State::Done;
     uint64_t given = 0;
+    Products products;
 };
+
+// Whether any barrier has changed since paused threads last looked.
+inline bool changed;
+
+// A barrier in shared memory: arrivals still to come, of how many; bytes announced and landed.
+struct Barrier {
+    uint32_t missing, arrivals;
+    int64_t expected, landed;
+    uint32_t phase = 0;
+
+    void arrive() {
+        check(missing > 0, "more arrivals than its barrier has");
+        --missing;
+        turn();
+    }
+    void land(uint32_t bytes) {
+        landed += bytes;
+        turn();
+    }
+    void turn() {
+        changed = true;
+        if (missing || expected != landed) return;
+        missing = arrivals;
+        expected = landed = 0;
+        ++phase;
+    }
+};
+inline std::map<const void*, Barrier> barriers;
+// Copies that have not landed.
+inline std::vector<std::function<void()>> later;
+// What a launch asked for.
+inline std::vector<unsigned char> shared;
 
 inline ucontext_t scheduler;
 inline std::vector<Thread> threads;
@@ -57,6 +117,10 @@ inline void wait(State state) {
     swapcontext(&self.context, &scheduler);
 }
 
+// Until some barrier has changed.
+inline void pause() { wait(State::Paused); }
+inline Products& products() { return threads[running].products; }
+
 // Lets threads begin..end go on if all that are not done wait as `state` says.
 inline bool release(size_t begin, size_t end, State state) {
     bool any = false;
@@ -70,7 +134,29 @@ inline bool release(size_t begin, size_t end, State state) {
     return any;
 }
 
+// Lets all that wait for barriers look again, if there is something to see.
+inline bool wake() {
+    if (!changed) return false;
+    changed = false;
+    for (size_t t = 0; t < count; ++t) {
+        if (threads[t].state == State::Paused) threads[t].state = State::Ready;
+    }
+    return true;
+}
+
+// Lets the copy that was ordered last land.
+inline bool land() {
+    if (later.empty()) return false;
+    auto copy = std::move(later.back());
+    later.pop_back();
+    copy();
+    return true;
+}
+
 inline void run_block() {
+    barriers.clear();
+    // Numbers that are none.
+    std::fill(shared.begin(), shared.end(), 0xff);
     for (size_t t = 0; t < count; ++t) {
         Thread& thread = threads[t];
         getcontext(&thread.context);
@@ -95,15 +181,20 @@ inline void run_block() {
             } while (release(warp, end, State::AtWarp));
         }
         moved |= release(0, count, State::AtBlock);
+        moved |= wake();
+        moved = moved || land();
     }
+    check(later.empty(), "a copy for which nobody waits");
     for (size_t t = 0; t < count; ++t) {
+        check(threads[t].products.ordered.empty(), "products for which nobody waits");
         if (threads[t].state == State::Done) continue;
         std::fprintf(stderr, "thread %zu of a block waits for ever\n", t);
         std::abort();
     }
 }
 
-inline void launch(Place grid, Place block, std::function<void()> kernel) {
+inline void launch(Place grid, Place block, size_t bytes, std::function<void()> kernel) {
+    shared.resize(bytes);
     gridDim = grid;
     blockDim = block;
     count = block.x;
@@ -132,6 +223,30 @@ To bits(From value) {
     To to;
     std::memcpy(&to, &value, sizeof to);
     return to;
+}
+
+// 2^exponent, within a double's normal numbers.
+inline double power(int exponent) { return bits<double>(uint64_t(exponent + 1023) << 52); }
+
+// sum + Σ x·y as tensor cores are known to add: all terms at once, each cut off at `fraction` bits
+// below the largest exponent, a product's being the sum of its factors', and the result cut off to
+// f32 (Xie et al. 2025, MMA-Sim: Bit-Accurate Reference Model of Tensor Cores and Matrix Cores).
+inline float add_products(float sum, const float* x, const float* y, int count, int fraction) {
+    auto exponent = [](float value) {
+        int biased = bits<uint32_t>(value) >> 23 & 0xff;
+        return (biased ? biased : 1) - 127;
+    };
+    int most = exponent(sum);
+    for (int p = 0; p < count; ++p) {
+        if (x[p] != 0 && y[p] != 0) most = std::max(most, exponent(x[p]) + exponent(y[p]));
+    }
+    if (!std::isfinite(sum)) return sum;
+    double scale = power(fraction - most);
+    int64_t total = int64_t(double(sum) * scale);
+    for (int p = 0; p < count; ++p) total += int64_t(double(x[p]) * double(y[p]) * scale);
+    double exact = double(total) * power(most - fraction);
+    float near = float(exact);
+    return std::fabs(double(near)) > std::fabs(exact) ? std::nextafter(near, 0.0f) : near;
 }
 } // namespace processor
 

@@ -3,7 +3,8 @@
 //! NVRTC compiles them for every architecture, and fails the command where it cannot be had. A
 //! driver of our own (`xtask/kernels`) runs them on the processor, under the host code as it is, and
 //! counts what it is asked for; protem-cluster's tests compare the results with the processor's
-//! own. What the compiler says of registers and memory becomes `docs/kernels.md`.
+//! own, once for each compute capability that has a pass of its own. What the compiler says of
+//! registers and memory becomes `docs/kernels.md`.
 
 mod table;
 
@@ -14,6 +15,14 @@ use std::process::Command;
 const COMPILER: &str = "nvidia-cuda-nvrtc==13.0.88";
 const LIBRARIES: &str = "nvidia/cu13/lib";
 const DRIVER: &str = "libcuda.so.1";
+/// Compute capabilities that the driver says it has, and what of the tests need not be run again.
+const CAPABILITIES: [(&str, &[&str]); 2] = [
+    ("90", &[]),
+    (
+        "80",
+        &["--skip", "kernels_compile", "--skip", "images_are_kept"],
+    ),
+];
 
 /// Compiles, compares, and writes the table.
 pub fn run() -> Result<(), String> {
@@ -25,26 +34,32 @@ pub fn run() -> Result<(), String> {
     let compiler = compiler(&folder)?;
     let driver = driver(&root, &folder)?;
     let logs = folder.join("logs");
-    // Of an earlier run.
-    for left in [&logs, &folder.join("driver.log")] {
-        let removed = match left.is_dir() {
-            true => std::fs::remove_dir_all(left),
-            false => std::fs::remove_file(left),
-        };
-        match removed {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(format!("{}: {e}", left.display()));
-            }
-            _ => {}
-        }
-    }
+    remove(&logs)?;
     std::fs::create_dir_all(&logs).map_err(|e| format!("{}: {e}", logs.display()))?;
-    tests(&root, &folder, &[driver, compiler])?;
+    let libraries = [driver, compiler];
+    for (capability, skipped) in CAPABILITIES {
+        remove(&folder.join("driver.log"))?;
+        tests(&root, &folder, &libraries, capability, skipped)?;
+    }
     let table = table::of(&logs)?;
     let file = root.join("docs/kernels.md");
     std::fs::write(&file, table).map_err(|e| format!("{}: {e}", file.display()))?;
     println!("wrote {}", file.display());
     Ok(())
+}
+
+/// Removes what an earlier run left.
+fn remove(left: &Path) -> Result<(), String> {
+    let removed = match left.is_dir() {
+        true => std::fs::remove_dir_all(left),
+        false => std::fs::remove_file(left),
+    };
+    match removed {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("{}: {e}", left.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The folder with NVRTC, which is put there unless it is there.
@@ -93,7 +108,13 @@ fn driver(root: &Path, folder: &Path) -> Result<PathBuf, String> {
 }
 
 /// protem-cluster's tests of its CUDA backend, with these libraries.
-fn tests(root: &Path, folder: &Path, libraries: &[PathBuf]) -> Result<(), String> {
+fn tests(
+    root: &Path,
+    folder: &Path,
+    libraries: &[PathBuf],
+    capability: &str,
+    skipped: &[&str],
+) -> Result<(), String> {
     let mut paths = libraries.to_vec();
     let before = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     paths.extend(std::env::split_paths(&before));
@@ -103,7 +124,9 @@ fn tests(root: &Path, folder: &Path, libraries: &[PathBuf]) -> Result<(), String
         .args(["test", "-p", "protem-cluster", "--features", "cuda"])
         // The driver's log is one for all tests.
         .args(["--lib", "--", "cuda::", "--test-threads=1"])
+        .args(skipped)
         .env("LD_LIBRARY_PATH", paths)
+        .env("PROTEM_DRIVER_CAPABILITY", capability)
         .env("PROTEM_CUDA", "required")
         .env("PROTEM_CUDA_LOGS", folder.join("logs"))
         .env("PROTEM_DRIVER_LOG", folder.join("driver.log"))
@@ -111,7 +134,9 @@ fn tests(root: &Path, folder: &Path, libraries: &[PathBuf]) -> Result<(), String
         .status();
     match tested {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err("the kernels fail their tests".into()),
+        Ok(_) => Err(format!(
+            "the kernels fail their tests (compute capability {capability}, in tenths)"
+        )),
         Err(e) => Err(format!("cargo test does not start: {e}")),
     }
 }

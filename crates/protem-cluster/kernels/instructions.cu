@@ -34,6 +34,7 @@ static __device__ __forceinline__ void multiply_add(float d[4], const u32 a[4], 
     int lane = threadIdx.x % WARP;
     for (int i = 0; i < 4; ++i) {
         int row = lane / 4 + (i < 2 ? 0 : 8), column = lane % 4 * 2 + i % 2;
+        float of_row[16], of_column[16];
         for (int p = 0; p < 16; ++p) {
             // Element (row, p) of a, as the table of .bf16 A fragments has it, and (p, column) of b.
             int from_a = row % 8 * 4 + p % 8 / 2, register_a = (row >= 8) + 2 * (p >= 8);
@@ -41,8 +42,12 @@ static __device__ __forceinline__ void multiply_add(float d[4], const u32 a[4], 
             u32 x = all_a[from_a][register_a], y = all_b[from_b][register_b];
             x = p % 2 ? x & 0xffff0000u : x << 16;
             y = p % 2 ? y & 0xffff0000u : y << 16;
-            d[i] += __uint_as_float(x) * __uint_as_float(y);
+            of_row[p] = __uint_as_float(x);
+            of_column[p] = __uint_as_float(y);
         }
+        // In two halves, as on compute capability 8.
+        d[i] = processor::add_products(d[i], of_row, of_column, 8, 24);
+        d[i] = processor::add_products(d[i], of_row + 8, of_column + 8, 8, 24);
     }
     __syncwarp();
 #endif

@@ -1,9 +1,11 @@
 // Points once, and centroids in each iteration, as the other kernels read them.
 //
 // The pass reads bf16 values in the order in which the lanes of a warp hold them for multiply_add,
-// so that each lane's operands are 16 bytes side by side and a warp's are 512. Everything is moved
-// by a common origin before it is rounded; how far rounding took each row, and the length of what it
-// left, are what the window of src/window.rs is made of. A row is a warp's work.
+// so that each lane's operands are 16 bytes side by side and a warp's are 512; that of
+// pass_wgmma.cu reads them in blocks of 8 rows by 8 columns, as they shall lie in shared memory.
+// Everything is moved by a common origin before it is rounded; how far rounding took each row, and
+// the length of what it left, are what the window of src/window.rs is made of. A row is a warp's
+// work.
 
 // The nearest bf16, ties to even; denormals are zero: src/bf16.rs.
 static __device__ __forceinline__ u16 rounded(float value) {
@@ -38,23 +40,45 @@ static __device__ __forceinline__ float round_up(double value) {
     return fminf((float)(value * (1.0 + 1e-6)) + 1.17549435e-38f, 3.40282347e+38f);
 }
 
-// `points` is n × columns; tiles hold 16 points by 16 columns, `steps` of them for 16 points.
+// Where row i, column c lies in steps of `rows` rows by 16 columns, each in blocks of 8 by 8.
+static __device__ __forceinline__ u64 place_in_blocks(u64 i, u32 c, u32 rows, u32 steps) {
+    u32 row = i % rows, p = c % 16;
+    u64 step = i / rows * steps + c / 16;
+    return step * rows * 16 + row / 8 * 128 + p / 8 * 64 + row % 8 * 8 + p % 8;
+}
+
+// Where point i, column c lies among fragments: tiles of 16 points by 16 columns.
+static __device__ __forceinline__ u64 place_of_point(u64 i, u32 c, u32 steps) {
+    u32 row = i % 16, p = c % 16, holder = row % 8 * 4 + p % 8 / 2, at = row / 8 + 2 * (p / 8);
+    return ((i / 16 * steps + c / 16) * WARP + holder) * 8 + at * 2 + p % 2;
+}
+
+// Where centroid i, column c lies among fragments: pairs of tiles of 8 centroids by 16 columns, two
+// pairs for a group.
+static __device__ __forceinline__ u64 place_of_centroid(u64 i, u32 c, u32 steps) {
+    u32 row = i % WARP, tile = row / 8, p = c % 16;
+    u32 holder = row % 8 * 4 + p % 8 / 2, at = tile % 2 * 2 + p / 8;
+    u64 step = (i / WARP * steps + c / 16) * 2 + tile / 2;
+    return (step * WARP + holder) * 8 + at * 2 + p % 2;
+}
+
+// `points` is n × columns, `tiles` of `steps` times 16 columns a row: in blocks, of 256 points a step,
+// if `in_blocks`, else fragments.
 extern "C" __global__ void pack_points(
     const float* __restrict__ points, const float* __restrict__ origin, u32 n, u32 columns,
-    u32 steps, u16* __restrict__ tiles, float* __restrict__ errors, float* __restrict__ norms) {
+    u32 steps, u32 in_blocks, u16* __restrict__ tiles, float* __restrict__ errors,
+    float* __restrict__ norms) {
     u32 lane = threadIdx.x % WARP;
     u64 i = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
     if (i >= n) return;
     double error = 0.0, square = 0.0;
-    u32 row = i % 16;
     for (u32 c = lane; c < columns; c += WARP) {
         float x = points[i * columns + c], o = origin[c];
         u16 half = rounded(x - o);
         double away = (double)x - (double)o - value_of(half);
         error += away * away;
         square += value_of(half) * value_of(half);
-        u32 p = c % 16, holder = row % 8 * 4 + p % 8 / 2, at = row / 8 + 2 * (p / 8);
-        tiles[((i / 16 * steps + c / 16) * WARP + holder) * 8 + at * 2 + p % 2] = half;
+        tiles[in_blocks ? place_in_blocks(i, c, 256, steps) : place_of_point(i, c, steps)] = half;
     }
     double norm = least_norm(warp_sum(square));
     error = least_error(warp_sum(error), norm);
@@ -64,13 +88,14 @@ extern "C" __global__ void pack_points(
     }
 }
 
-// `centroids` is k × columns, a group is 32 of them. `tiles`: 32 centroids by 16 columns; `lines`:
-// 32 centroids, moved, side by side for each column of each group; `biases` begin the sums of
-// the pass and `firsts` those of the f32 scores. Lanes from k on are never a candidate: their tiles
-// and lines are zeros from the beginning. `extent`: bits of the largest |c'| and |c' − c̃|.
+// `centroids` is k × columns, a group is 32 of them. `tiles`: in blocks, of 128 centroids a step, or
+// fragments; `lines`: 32 centroids, moved, side by side for each column of each group; `biases`
+// begin the sums of the pass and `firsts` those of the f32 scores. Lanes from k on are never a
+// candidate: their tiles and lines are zeros from the beginning. `extent`: bits of the largest |c'|
+// and |c' − c̃|.
 extern "C" __global__ void pack_centroids(
     const float* __restrict__ centroids, const float* __restrict__ origin, u32 k, u32 padded,
-    u32 columns, u32 steps, u16* __restrict__ tiles, float* __restrict__ lines,
+    u32 columns, u32 steps, u32 in_blocks, u16* __restrict__ tiles, float* __restrict__ lines,
     float* __restrict__ biases, float* __restrict__ firsts, u64* __restrict__ extent) {
     u32 lane = threadIdx.x % WARP;
     u64 i = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
@@ -80,7 +105,7 @@ extern "C" __global__ void pack_centroids(
         return;
     }
     u64 group = i / WARP;
-    u32 place = i % WARP, tile = place / 8;
+    u32 place = i % WARP;
     double whole = 0.0, error = 0.0, square = 0.0, with_origin = 0.0, tilde = 0.0;
     for (u32 c = lane; c < columns; c += WARP) {
         float value = centroids[i * columns + c], o = origin[c];
@@ -93,9 +118,8 @@ extern "C" __global__ void pack_centroids(
         tilde += value_of(half) * value_of(half);
         square += (double)moved * (double)moved;
         with_origin += (double)moved * (double)o;
-        u32 p = c % 16, holder = place % 8 * 4 + p % 8 / 2, at = tile % 2 * 2 + p / 8;
-        u64 step = (group * steps + c / 16) * 2 + tile / 2;
-        tiles[(step * WARP + holder) * 8 + at * 2 + p % 2] = half;
+        u64 fragment = place_of_centroid(i, c, steps);
+        tiles[in_blocks ? place_in_blocks(i, c, 128, steps) : fragment] = half;
     }
     whole = warp_sum(whole);
     square = warp_sum(square);

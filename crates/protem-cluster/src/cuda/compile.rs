@@ -18,6 +18,13 @@ const SOURCES: [&str; 8] = [
     include_str!("../../kernels/sort.cu"),
     include_str!("../../kernels/means.cu"),
 ];
+/// Its continuation for compute capability 9.0.
+const FOR_HOPPER: [&str; 2] = [
+    include_str!("../../kernels/hopper.cu"),
+    include_str!("../../kernels/pass_wgmma.cu"),
+];
+/// The architecture that these are for: its own instructions, which no other has.
+pub(super) const HOPPER: &str = "sm_90a";
 /// Products and sums are rounded one by one, as on the processor; the kernels fuse where they may.
 const OPTIONS: [&str; 3] = ["--std=c++17", "--fmad=false", "--ptxas-options=-v"];
 
@@ -81,7 +88,8 @@ fn keep(file: &Path, image: &[u8]) -> std::io::Result<()> {
 
 /// FNV-1a, 64 bits, of everything that makes an image beside its architecture.
 fn hash() -> u64 {
-    let bytes = SOURCES.iter().chain(&OPTIONS).flat_map(|s| s.bytes());
+    let all = SOURCES.iter().chain(&FOR_HOPPER).chain(&OPTIONS);
+    let bytes = all.flat_map(|s| s.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
@@ -96,7 +104,11 @@ pub(super) fn compile(architecture: &str) -> Result<Compiled, ClusterError> {
         );
         return Err(ClusterError::DeviceCompile { log });
     }
-    compile_source(&SOURCES.concat(), architecture)
+    let more = match architecture {
+        HOPPER => FOR_HOPPER.concat(),
+        _ => String::new(),
+    };
+    compile_source(&(SOURCES.concat() + &more), architecture)
 }
 
 pub(super) fn compile_source(source: &str, architecture: &str) -> Result<Compiled, ClusterError> {

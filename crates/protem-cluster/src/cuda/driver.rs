@@ -3,7 +3,7 @@
 //! The libraries are looked for before cudarc is asked for anything: cudarc panics where they are
 //! missing.
 
-use super::compile::image;
+use super::compile::{HOPPER, image};
 use super::kernels::Kernels;
 use crate::error::ClusterError;
 use cudarc::driver::sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY;
@@ -64,10 +64,13 @@ impl Card {
                 "device {ordinal} has compute capability {major}.{minor}, below 8.0"
             ));
         }
-        let module = context.load_module(Ptx::from_binary(image(&architecture(capability))?))?;
+        let architecture = architecture(capability);
+        let module = context.load_module(Ptx::from_binary(image(&architecture)?))?;
+        let stream = context.default_stream();
+        let wgmma = architecture == HOPPER && !only_mma();
         Ok(Self {
-            stream: context.default_stream(),
-            kernels: Arc::new(Kernels::load(&module)?),
+            kernels: Arc::new(Kernels::load(&module, &stream, wgmma)?),
+            stream,
         })
     }
 
@@ -85,6 +88,11 @@ pub(super) fn room<T>(made: Result<T, DriverError>) -> Result<Option<T>, Cluster
         Err(e) if e.0 == CUDA_ERROR_OUT_OF_MEMORY => Ok(None),
         Err(e) => Err(e.into()),
     }
+}
+
+/// Whether the environment asks for the pass that every device has (`PROTEM_CUDA_PASS=mma`).
+fn only_mma() -> bool {
+    std::env::var_os("PROTEM_CUDA_PASS").is_some_and(|pass| pass == "mma")
 }
 
 /// The name that the compiler has for a compute capability.

@@ -20,17 +20,21 @@ mod means;
 mod pack;
 mod pass;
 mod rows;
+mod wgmma;
 
 use crate::error::ClusterError;
-use cudarc::driver::{CudaFunction, CudaModule, CudaSlice, CudaView, LaunchConfig};
+use cudarc::driver::{CudaFunction, CudaModule, CudaSlice, CudaStream, CudaView, LaunchConfig};
 use std::sync::Arc;
+use wgmma::Wgmma;
 
 /// Lanes of a warp, and centroids of a group.
 pub(super) const WARP: usize = 32;
 /// Columns of a tile.
 pub(super) const TILE: usize = 16;
-/// Points of a block of the pass: 4 warps of 4 strips of 16.
+/// Points of a block of the pass: 4 warps of 4 strips of 16, or two times 128.
 pub(super) const OF_BLOCK: usize = 256;
+/// Centroids that pass_wgmma.cu takes at once.
+const OF_TILE: usize = 128;
 /// Groups kept for a point: `SLOTS` of candidates.cu.
 pub(super) const SLOTS: usize = 8;
 /// Values of a digit, and threads of a sorting block.
@@ -48,6 +52,8 @@ pub(crate) struct Kernels {
     pack_points: CudaFunction,
     pack_centroids: CudaFunction,
     best_of_groups: CudaFunction,
+    /// Takes the place of `best_of_groups` where it is there.
+    wgmma: Option<Wgmma>,
     take_candidates: CudaFunction,
     decide: CudaFunction,
     count_digits: CudaFunction,
@@ -80,6 +86,11 @@ impl Shape {
     /// Groups of centroids.
     pub fn groups(&self) -> usize {
         self.k.div_ceil(WARP)
+    }
+
+    /// Centroids in whole tiles of either pass.
+    pub fn of_tiles(&self) -> usize {
+        self.k.next_multiple_of(OF_TILE)
     }
 
     /// Points in whole blocks of the pass.
@@ -119,12 +130,18 @@ fn config(grid: (usize, usize), threads: usize) -> LaunchConfig {
 type Done = Result<(), ClusterError>;
 
 impl Kernels {
-    pub fn load(module: &Arc<CudaModule>) -> Result<Self, ClusterError> {
+    /// Of a module with pass_wgmma.cu, if `wgmma`.
+    pub fn load(
+        module: &Arc<CudaModule>,
+        stream: &CudaStream,
+        wgmma: bool,
+    ) -> Result<Self, ClusterError> {
         let load = |name| module.load_function(name);
         Ok(Self {
             pack_points: load("pack_points")?,
             pack_centroids: load("pack_centroids")?,
             best_of_groups: load("best_of_groups")?,
+            wgmma: wgmma.then(|| Wgmma::load(module, stream)).transpose()?,
             take_candidates: load("take_candidates")?,
             decide: load("decide")?,
             count_digits: load("count_digits")?,
@@ -140,11 +157,26 @@ impl Kernels {
             distances_to_row: load("distances_to_row")?,
         })
     }
+
+    /// The name of the pass.
+    #[cfg(test)]
+    pub(super) fn pass(&self) -> &'static str {
+        match self.wgmma {
+            Some(_) => "best_of_groups_wgmma",
+            None => "best_of_groups",
+        }
+    }
+
+    /// Whether points and centroids are packed in blocks of 8 by 8: else in fragments.
+    fn in_blocks(&self) -> u32 {
+        u32::from(self.wgmma.is_some())
+    }
 }
 
 fn assert_packed(packed: &Packed, shape: Shape) {
     let padded = shape.groups() * WARP;
-    assert_eq!(packed.tiles.len(), padded * shape.steps() * TILE, "tiles");
+    let of_tiles = shape.of_tiles() * shape.steps() * TILE;
+    assert_eq!(packed.tiles.len(), of_tiles, "tiles");
     assert_eq!(packed.lines.len(), padded * shape.columns, "lines");
     assert!(packed.biases.len() == padded && packed.firsts.len() == padded);
     assert_eq!(packed.extent.len(), 2, "two bounds");

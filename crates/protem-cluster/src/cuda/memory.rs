@@ -109,7 +109,7 @@ impl Buffers {
         Ok(Self {
             centroids: floats(k * columns)?,
             packed: Packed {
-                tiles: stream.alloc_zeros(groups * WARP * wide)?,
+                tiles: stream.alloc_zeros(shape.of_tiles() * wide)?,
                 lines: floats(groups * WARP * columns)?,
                 biases: floats(groups * WARP)?,
                 firsts: floats(groups * WARP)?,
@@ -145,9 +145,10 @@ pub(super) fn of_set(shape: Shape, weighted: bool) -> usize {
 pub(super) fn of_buffers(shape: Shape, chunk: usize) -> usize {
     let Shape { n, k, columns } = shape;
     let (padded, wide) = (shape.groups() * WARP, shape.steps() * TILE);
-    let of_centroids = k * (columns * 4 + 13) + 4 + padded * (wide * 2 + columns * 4 + 8) + 16;
+    let of_centroids = k * (columns * 4 + 13) + 4 + padded * (columns * 4 + 8) + 16;
+    let of_tiles = shape.of_tiles() * wide * 2;
     let of_chunk = chunk * (shape.groups() * 4 + SLOTS * 4 + 4);
-    of_centroids + of_chunk + n * 24 + n.div_ceil(OF_SORT) * DIGITS * 4
+    of_centroids + of_tiles + of_chunk + n * 24 + n.div_ceil(OF_SORT) * DIGITS * 4
 }
 
 /// Bytes of sums over blocks.

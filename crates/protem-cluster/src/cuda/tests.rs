@@ -183,6 +183,31 @@ fn labels_and_means_have_the_bits_of_the_processor() {
 }
 
 #[test]
+fn many_columns_and_many_tiles_have_the_bits_of_the_processor() {
+    if !device() {
+        return;
+    }
+    // Points that stay in shared memory and points that do not, rings that turn.
+    for (n, k, d) in [
+        (260, 1300, 20),
+        (65, 130, 129),
+        (9, 290, 384),
+        (7, 40, 2048),
+    ] {
+        let values = numbers(n * d, 13);
+        let centroids = numbers(k * d, 14);
+        check("many", &values, &centroids, d, None);
+        check(
+            "of many sizes",
+            &of_many_sizes(&values),
+            &of_many_sizes(&centroids),
+            d,
+            None,
+        );
+    }
+}
+
+#[test]
 fn weights_are_those_of_the_processor() {
     if !device() {
         return;

@@ -26,6 +26,7 @@ impl Kernels {
         assert!(errors.len() >= n && norms.len() >= n, "a value per point");
         let config = config((n.div_ceil(THREADS / WARP), 1), THREADS);
         let (n, columns, steps) = (n as u32, columns as u32, shape.steps() as u32);
+        let in_blocks = self.in_blocks();
         launch!(
             stream,
             self.pack_points,
@@ -35,6 +36,7 @@ impl Kernels {
             &n,
             &columns,
             &steps,
+            &in_blocks,
             tiles,
             errors,
             norms,
@@ -56,7 +58,7 @@ impl Kernels {
         assert_packed(packed, shape);
         let config = config((padded.div_ceil(THREADS / WARP), 1), THREADS);
         let (k, padded, columns) = (k as u32, padded as u32, columns as u32);
-        let steps = shape.steps() as u32;
+        let (steps, in_blocks) = (shape.steps() as u32, self.in_blocks());
         launch!(
             stream,
             self.pack_centroids,
@@ -67,6 +69,7 @@ impl Kernels {
             &padded,
             &columns,
             &steps,
+            &in_blocks,
             &mut packed.tiles,
             &mut packed.lines,
             &mut packed.biases,

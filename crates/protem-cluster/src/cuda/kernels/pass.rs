@@ -22,6 +22,10 @@ impl Kernels {
         assert!(begin + padded <= shape.padded(), "points there are");
         assert!(padded <= stride && best.len() >= groups * stride, "places");
         assert_packed(packed, shape);
+        if let Some(wgmma) = &self.wgmma {
+            let range = (begin, count);
+            return wgmma.best_of_groups(stream, shape, tiles, packed, range, stride, best);
+        }
         let blocks = padded / OF_BLOCK;
         let share = groups.div_ceil(BUSY.div_ceil(blocks).min(groups));
         let config = config((blocks, groups.div_ceil(share)), THREADS);
