@@ -8,6 +8,7 @@
 
 mod table;
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,20 +27,16 @@ const CAPABILITIES: [(&str, &[&str]); 2] = [
 
 /// Compiles, compares, and writes the table.
 pub fn run() -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let root = root.canonicalize().map_err(|e| e.to_string())?;
-    let target = std::env::var_os("CARGO_TARGET_DIR");
-    let target = target.map_or_else(|| root.join("target"), |target| root.join(target));
-    let folder = target.join("kernels");
-    let compiler = compiler(&folder)?;
-    let driver = driver(&root, &folder)?;
+    let root = root()?;
+    let folder = target(&root).join("kernels");
+    let libraries = libraries(&root)?;
     let logs = folder.join("logs");
     remove(&logs)?;
     std::fs::create_dir_all(&logs).map_err(|e| format!("{}: {e}", logs.display()))?;
-    let libraries = [driver, compiler];
     for (capability, skipped) in CAPABILITIES {
         remove(&folder.join("driver.log"))?;
         tests(&root, &folder, &libraries, capability, skipped)?;
+        example(&root, &folder, &libraries, capability)?;
     }
     let table = table::of(&logs)?;
     let file = root.join("docs/kernels.md");
@@ -48,8 +45,29 @@ pub fn run() -> Result<(), String> {
     Ok(())
 }
 
+/// This repository.
+pub fn root() -> Result<PathBuf, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    root.canonicalize().map_err(|e| e.to_string())
+}
+
+/// Where cargo builds.
+pub fn target(root: &Path) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    target.map_or_else(|| root.join("target"), |target| root.join(target))
+}
+
+/// A search path that leads to the driver on the processor and to NVRTC.
+pub fn libraries(root: &Path) -> Result<OsString, String> {
+    let folder = target(root).join("kernels");
+    let mut paths = vec![driver(root, &folder)?, compiler(&folder)?];
+    let before = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    paths.extend(std::env::split_paths(&before));
+    std::env::join_paths(paths).map_err(|e| e.to_string())
+}
+
 /// Removes what an earlier run left.
-fn remove(left: &Path) -> Result<(), String> {
+pub fn remove(left: &Path) -> Result<(), String> {
     let removed = match left.is_dir() {
         true => std::fs::remove_dir_all(left),
         false => std::fs::remove_file(left),
@@ -111,21 +129,17 @@ fn driver(root: &Path, folder: &Path) -> Result<PathBuf, String> {
 fn tests(
     root: &Path,
     folder: &Path,
-    libraries: &[PathBuf],
+    libraries: &OsStr,
     capability: &str,
     skipped: &[&str],
 ) -> Result<(), String> {
-    let mut paths = libraries.to_vec();
-    let before = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    paths.extend(std::env::split_paths(&before));
-    let paths = std::env::join_paths(paths).map_err(|e| e.to_string())?;
     let tested = Command::new(env!("CARGO"))
         .current_dir(root)
         .args(["test", "-p", "protem-cluster", "--features", "cuda"])
         // The driver's log is one for all tests.
         .args(["--lib", "--", "cuda::", "--test-threads=1"])
         .args(skipped)
-        .env("LD_LIBRARY_PATH", paths)
+        .env("LD_LIBRARY_PATH", libraries)
         .env("PROTEM_DRIVER_CAPABILITY", capability)
         .env("PROTEM_CUDA", "required")
         .env("PROTEM_CUDA_LOGS", folder.join("logs"))
@@ -138,5 +152,26 @@ fn tests(
             "the kernels fail their tests (compute capability {capability}, in tenths)"
         )),
         Err(e) => Err(format!("cargo test does not start: {e}")),
+    }
+}
+
+/// What `cargo xtask gpu` runs on a GPU, on very little: it shall not meet one untried.
+fn example(root: &Path, folder: &Path, libraries: &OsStr, capability: &str) -> Result<(), String> {
+    let ran = Command::new(env!("CARGO"))
+        .current_dir(root)
+        .args(["run", "-p", "protem-cluster", "--features", "cuda"])
+        .args(["--example", "gpu", "--", "report", "--small", "--out"])
+        .arg(folder.join("report"))
+        .env("LD_LIBRARY_PATH", libraries)
+        .env("PROTEM_DRIVER_CAPABILITY", capability)
+        .env("XDG_CACHE_HOME", folder.join("cache"))
+        .stdout(std::process::Stdio::null())
+        .status();
+    match ran {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(format!(
+            "the example gpu fails (compute capability {capability}, in tenths)"
+        )),
+        Err(e) => Err(format!("cargo run does not start: {e}")),
     }
 }

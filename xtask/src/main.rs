@@ -1,8 +1,9 @@
-//! Repository chores: `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask kernels`, `cargo xtask
-//! compare` with torch, faiss or torchvision.
+//! Repository chores: `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask kernels`, `cargo xtask gpu`,
+//! `cargo xtask compare` with torch, faiss or torchvision.
 
 mod compare;
 mod fuzz;
+mod gpu;
 mod kernels;
 mod tidy;
 
@@ -19,6 +20,8 @@ enum Chore {
     Fuzz(fuzz::Options),
     /// Compile the CUDA kernels and test them without a GPU
     Kernels,
+    /// Check and time k-means on a GPU, here or, packed, elsewhere
+    Gpu(gpu::Options),
     /// Measure protem and a peer in turn and write down the ratios
     #[command(subcommand)]
     Compare(Peer),
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Chore::Tidy => return tidy::run(),
         Chore::Fuzz(options) => ("fuzz", fuzz::run(&options)),
         Chore::Kernels => ("kernels", kernels::run()),
+        Chore::Gpu(options) => ("gpu", gpu::run(&options)),
         Chore::Compare(Peer::Torch(options)) => ("compare torch", compare::torch::run(&options)),
         Chore::Compare(Peer::Faiss(options)) => ("compare faiss", compare::faiss::run(&options)),
         Chore::Compare(Peer::Torchvision(request)) => {

@@ -10,6 +10,7 @@ mod blocks;
 mod compile;
 mod driver;
 mod kernels;
+mod measure;
 mod memory;
 mod points;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 mod values;
 mod work;
 
+pub use measure::{CudaDevice, KernelTime, cuda_device, time_kernels};
 pub use points::DevicePoints;
 pub(crate) use values::Values;
 

@@ -57,7 +57,7 @@ mod window;
 pub use assign::{Assignment, assign, assign_on};
 pub use concentration::{ConcentrationParams, concentration};
 #[cfg(feature = "cuda")]
-pub use cuda::DevicePoints;
+pub use cuda::{CudaDevice, DevicePoints, KernelTime, cuda_device, time_kernels};
 pub use error::ClusterError;
 pub use fit::{Fit, IterationStats, Warning};
 pub use isa::Isa;

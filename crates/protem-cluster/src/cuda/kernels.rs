@@ -10,7 +10,8 @@ macro_rules! launch {
         let mut builder = $stream.launch_builder(&$function);
         $(builder.arg($argument);)+
         // SAFETY: see the head of kernels.rs; the caller asserts the sizes.
-        unsafe { builder.launch($config) }?;
+        let launch = || unsafe { builder.launch($config) };
+        $crate::cuda::measure::timed($stream, stringify!($function), launch)?;
         Ok(())
     }};
 }
@@ -159,7 +160,6 @@ impl Kernels {
     }
 
     /// The name of the pass.
-    #[cfg(test)]
     pub(super) fn pass(&self) -> &'static str {
         match self.wgmma {
             Some(_) => "best_of_groups_wgmma",

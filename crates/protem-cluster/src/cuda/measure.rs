@@ -1,0 +1,105 @@
+//! What can be learned of a device: what it is, and how long its kernels take.
+
+use super::driver::Card;
+use crate::error::ClusterError;
+use cudarc::driver::sys::CUevent_flags_enum::CU_EVENT_DEFAULT;
+use cudarc::driver::{CudaEvent, CudaStream, DriverError};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// A CUDA device that can compute iterations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CudaDevice {
+    /// The maker's name for it.
+    pub name: String,
+    /// Compute capability: major, minor.
+    pub capability: (i32, i32),
+    /// Bytes of its memory.
+    pub memory: usize,
+    /// The kernel of the pass: `best_of_groups_wgmma` on capability 9.0 unless
+    /// `PROTEM_CUDA_PASS=mma`, else `best_of_groups`.
+    pub pass: &'static str,
+}
+
+/// Opens device `ordinal`, which compiles its kernels where no image of them is kept.
+///
+/// # Errors
+/// [`ClusterError::DeviceMissing`], [`ClusterError::DeviceCompile`], [`ClusterError::DeviceFailed`].
+pub fn cuda_device(ordinal: usize) -> Result<CudaDevice, ClusterError> {
+    let card = Card::open(ordinal)?;
+    let context = card.stream.context();
+    Ok(CudaDevice {
+        name: context.name()?,
+        capability: context.compute_capability()?,
+        memory: context.total_mem()?,
+        pass: card.kernels.pass(),
+    })
+}
+
+/// How long a kernel took, by CUDA events around its launches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelTime {
+    /// Its name in `kernels/*.cu`.
+    pub kernel: &'static str,
+    /// How often it was launched.
+    pub launches: usize,
+    /// Of all launches together.
+    pub seconds: f64,
+}
+
+/// A launch, from one event to the other.
+struct Span {
+    kernel: &'static str,
+    events: [CudaEvent; 2],
+}
+
+thread_local! {
+    /// Launches of this thread, while they are timed.
+    static SPANS: RefCell<Option<Vec<Span>>> = const { RefCell::new(None) };
+}
+
+/// Does some work and times the kernels that this thread launches meanwhile, such as those of
+/// [`KMeans::fit`](crate::KMeans::fit) on a device; kernels in the order of their names.
+///
+/// # Errors
+/// [`ClusterError::DeviceFailed`] if events cannot be read.
+pub fn time_kernels<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<KernelTime>), ClusterError> {
+    SPANS.replace(Some(Vec::new()));
+    let done = work();
+    let spans = SPANS.take().unwrap_or_default();
+    let mut times: BTreeMap<&'static str, KernelTime> = BTreeMap::new();
+    for Span { kernel, events } in spans {
+        events[1].synchronize()?;
+        let time = times.entry(kernel).or_insert(KernelTime {
+            kernel,
+            launches: 0,
+            seconds: 0.0,
+        });
+        time.launches += 1;
+        time.seconds += f64::from(events[0].elapsed_ms(&events[1])?) / 1e3;
+    }
+    Ok((done, times.into_values().collect()))
+}
+
+/// Launches what is held in field `function`, named like the kernel, with events around it if this
+/// thread's launches are timed.
+pub(super) fn timed<T>(
+    stream: &CudaStream,
+    function: &'static str,
+    launch: impl FnOnce() -> Result<T, DriverError>,
+) -> Result<(), DriverError> {
+    if SPANS.with_borrow(Option::is_none) {
+        return launch().map(|_| ());
+    }
+    let event = || stream.record_event(Some(CU_EVENT_DEFAULT));
+    let before = event()?;
+    launch()?;
+    let events = [before, event()?];
+    let kernel = function.trim_start_matches("self.");
+    SPANS.with_borrow_mut(|spans| {
+        if let Some(spans) = spans {
+            spans.push(Span { kernel, events });
+        }
+    });
+    Ok(())
+}

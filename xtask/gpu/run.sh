@@ -1,0 +1,21 @@
+#!/bin/sh
+# Checks protem's k-means on this machine's GPU against its processor, times it beside other programs,
+# and writes report/report.json and report/report.md; takes less than ten minutes.
+#
+#   ./run.sh            PyTorch, faiss and flash-kmeans as far as python3 (or $PYTHON) has them
+#   ./run.sh --install  puts them into ./peers first, by pip: some gigabytes, and their time comes on top
+#
+# Needs a GPU of compute capability 8.0 or above and its driver (580 or later). Images of the kernels are
+# in ./cache; for a GPU of another kind NVRTC of CUDA 12 or 13 has to be there. The report names what
+# could not be measured, and why.
+set -eu
+cd "$(dirname "$0")"
+python=${PYTHON:-python3}
+if [ "${1-}" = --install ]; then
+  "$python" -m venv peers
+  peers/bin/python -m pip install -r requirements.txt
+  shift
+fi
+if [ -x peers/bin/python ]; then python=peers/bin/python; fi
+XDG_CACHE_HOME="$PWD/cache" ./gpu report --out report --python "$python" --peers gpu_kmeans.py "$@" > report.log
+echo "see report/report.md"
