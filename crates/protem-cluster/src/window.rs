@@ -263,14 +263,20 @@ mod tests {
         ) {
             use crate::bf16;
             use crate::window::{Extent, Window, round_up};
-            // Cutting off errs to one side, and sums to most where all signs are alike.
-            let of = |x: f32, e: i32| {
-                let x = if alike { 1.0 - x.abs() / 128.0 } else { x };
+            // Cutting off errs to one side, and most where signs are alike and one large product
+            // comes before many small ones.
+            let of = |at: usize, x: f32, e: i32| {
+                let x = match (alike, at) {
+                    (false, _) => x,
+                    (true, 0) => 1.0,
+                    (true, _) => (1.0 + x.abs()) / 256.0,
+                };
                 bf16::value(bf16::round(x * 2f32.powi(e)))
             };
             let pairs: Vec<(f32, f32)> = pairs
                 .iter()
-                .map(|(x, c)| (of(*x, exponents.0), of(*c, exponents.1)))
+                .enumerate()
+                .map(|(at, (x, c))| (of(at, *x, exponents.0), of(at, *c, exponents.1)))
                 .collect();
             let length = |of: fn(&(f32, f32)) -> f32| {
                 let squares = pairs.iter().map(|pair| f64::from(of(pair)).powi(2));
