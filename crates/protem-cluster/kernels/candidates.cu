@@ -13,24 +13,35 @@ static __device__ __forceinline__ float window_of(
     return error * a + norm * b + all * all * c + d;
 }
 
-// A thread per point of `count`; `errors` and `norms` are those of the same points.
-extern "C" __global__ void take_candidates(
+// A chunk has fewer points than a device has threads, so a block takes 32 points, a lane each, and
+// its warps share the groups; `errors` and `norms` are those of the same `count` points. In which
+// order the slots are filled is left to chance: decide.cu's answer does not depend on it.
+#define SHARED_BY 8 // warps
+extern "C" __global__ void __launch_bounds__(SHARED_BY * WARP) take_candidates(
     const float* __restrict__ best, u32 groups, u32 stride, u32 count,
     const float* __restrict__ errors, const float* __restrict__ norms, float a, float b, float c,
     float d, u32* __restrict__ slots, u32* __restrict__ found) {
-    u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
-    float highest = best[i];
-    for (u32 group = 1; group < groups; ++group) {
+    __shared__ float highest_of[SHARED_BY][WARP];
+    __shared__ u32 taken[WARP];
+    u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, i = blockIdx.x * WARP + lane;
+    bool there = i < count;
+    float highest = __uint_as_float(0xff800000u);
+    for (u32 group = warp; there && group < groups; group += SHARED_BY) {
         highest = fmaxf(highest, best[(u64)group * stride + i]);
     }
-    float threshold = highest - window_of(errors[i], norms[i], a, b, c, d);
-    u32 taken = 0;
-    for (u32 group = 0; group < groups; ++group) {
+    highest_of[warp][lane] = highest;
+    if (warp == 0) taken[lane] = 0;
+    __syncthreads();
+    for (u32 other = 0; other < SHARED_BY; ++other) {
+        highest = fmaxf(highest, highest_of[other][lane]);
+    }
+    float threshold = there ? highest - window_of(errors[i], norms[i], a, b, c, d) : highest;
+    for (u32 group = warp; there && group < groups; group += SHARED_BY) {
         if (best[(u64)group * stride + i] >= threshold) {
-            if (taken < SLOTS) slots[(u64)i * SLOTS + taken] = group;
-            ++taken;
+            u32 slot = atomicAdd(&taken[lane], 1u);
+            if (slot < SLOTS) slots[(u64)i * SLOTS + slot] = group;
         }
     }
-    found[i] = taken;
+    __syncthreads();
+    if (warp == 0 && there) found[i] = taken[lane];
 }

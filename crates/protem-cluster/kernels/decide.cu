@@ -86,7 +86,8 @@ extern "C" __global__ void __launch_bounds__(128) decide(
             float score = score_of(x, lines, firsts[group * WARP + lane], group, columns, lane);
             if (index >= k || score < threshold) continue;
             double distance = distance64(x, centroids + (u64)index * columns, columns);
-            if (distance < least) {
+            // Slots are in no order.
+            if (distance < least || (distance == least && index < label)) {
                 least = distance;
                 label = index;
             }

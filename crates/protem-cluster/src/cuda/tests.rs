@@ -219,6 +219,18 @@ fn weights_are_those_of_the_processor() {
 }
 
 #[test]
+fn the_first_of_equal_centroids_is_the_label_whatever_group_is_looked_at_first() {
+    if !device() {
+        return;
+    }
+    // Centroid 224 + c is centroid c: of another group, in the same lane.
+    let (n, k, d) = (224, 300, 6);
+    let values = numbers(n * d, 15);
+    let centroids: Vec<f32> = (0..k * d).map(|at| values[at % (224 * d)]).collect();
+    check("copies", &values, &centroids, d, None);
+}
+
+#[test]
 fn points_with_more_candidates_than_slots_are_compared_with_all() {
     if !device() {
         return;

@@ -6,6 +6,9 @@ use super::{
 };
 use cudarc::driver::{CudaSlice, CudaStream, CudaViewMut, PushKernelArg};
 
+/// Threads of a block of `take_candidates`: `SHARED_BY` warps.
+const OF_CANDIDATES: usize = 8 * WARP;
+
 impl Kernels {
     /// Groups of each point of the chunk that can hold its nearest centroid, and how many.
     #[allow(clippy::too_many_arguments)]
@@ -24,7 +27,7 @@ impl Kernels {
         assert!(chunk.count <= stride && best.len() >= groups * stride);
         assert_chunk(chunk, shape);
         assert!(slots.len() >= chunk.count * SLOTS && found.len() >= chunk.count);
-        let config = config((chunk.count.div_ceil(THREADS), 1), THREADS);
+        let config = config((chunk.count.div_ceil(WARP), 1), OF_CANDIDATES);
         let (groups, stride, count) = (groups as u32, stride as u32, chunk.count as u32);
         launch!(
             stream,
