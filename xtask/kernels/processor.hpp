@@ -1,10 +1,11 @@
 // CUDA C++ on the processor, for tests of kernels without a GPU.
 //
-// Blocks run one after another. Each thread of a block is a context of its own that runs until it
+// Blocks run one after another. Each thread of a block has a stack of its own and runs until it
 // waits for its block, its warp or a barrier in memory, so a launch is one thread of the system,
 // always in the same order. What a GPU does asynchronously happens as late as it may here (see
 // hopper.cu). A block of which no thread can go on is a defect of the kernel, and ends the process.
 #pragma once
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -62,7 +63,9 @@ struct Products {
 };
 
 struct Thread {
-    ucontext_t context;
+    // Where it goes on, once it has begun.
+    jmp_buf at;
+    bool begun = false;
     std::vector<char> stack = std::vector<char>(STACK);
     State state = State::Done;
     uint64_t given = 0;
@@ -101,20 +104,39 @@ inline std::vector<std::function<void()>> later;
 // What a launch asked for.
 inline std::vector<unsigned char> shared;
 
-inline ucontext_t scheduler;
+inline jmp_buf scheduler;
 inline std::vector<Thread> threads;
 inline size_t running, count;
 inline std::function<void()> body;
 
-inline void enter() {
-    body();
-    threads[running].state = State::Done;
+// Leaves the running thread in a state, until it is resumed. By jumps: swapcontext would ask the
+// system twice each time.
+[[gnu::noinline]] inline void wait(State state) {
+    threads[running].state = state;
+    if (!_setjmp(threads[running].at)) _longjmp(scheduler, 1);
 }
 
-inline void wait(State state) {
-    Thread& self = threads[running];
-    self.state = state;
-    swapcontext(&self.context, &scheduler);
+// All that a thread ever does: block after block.
+inline void enter() {
+    for (;;) {
+        body();
+        wait(State::Done);
+    }
+}
+
+[[gnu::noinline]] inline void resume(size_t t) {
+    Thread& thread = threads[t];
+    running = t;
+    threadIdx.x = t;
+    if (_setjmp(scheduler)) return;
+    if (thread.begun) _longjmp(thread.at, 1);
+    thread.begun = true;
+    ucontext_t begin;
+    getcontext(&begin);
+    begin.uc_stack.ss_sp = thread.stack.data();
+    begin.uc_stack.ss_size = STACK;
+    makecontext(&begin, enter, 0);
+    setcontext(&begin);
 }
 
 // Until some barrier has changed.
@@ -157,15 +179,7 @@ inline void run_block() {
     barriers.clear();
     // Numbers that are none.
     std::fill(shared.begin(), shared.end(), 0xff);
-    for (size_t t = 0; t < count; ++t) {
-        Thread& thread = threads[t];
-        getcontext(&thread.context);
-        thread.context.uc_stack.ss_sp = thread.stack.data();
-        thread.context.uc_stack.ss_size = STACK;
-        thread.context.uc_link = &scheduler;
-        makecontext(&thread.context, enter, 0);
-        thread.state = State::Ready;
-    }
+    for (size_t t = 0; t < count; ++t) threads[t].state = State::Ready;
     for (bool moved = true; moved;) {
         moved = false;
         for (size_t warp = 0; warp < count; warp += 32) {
@@ -174,9 +188,7 @@ inline void run_block() {
                 for (size_t t = warp; t < end; ++t) {
                     if (threads[t].state != State::Ready) continue;
                     moved = true;
-                    running = t;
-                    threadIdx.x = t;
-                    swapcontext(&scheduler, &threads[t].context);
+                    resume(t);
                 }
             } while (release(warp, end, State::AtWarp));
         }

@@ -154,15 +154,18 @@ static __device__ __forceinline__ void multiply_add_group(float d[64], u64 a, u6
 #else
     processor::products().make([=] {
         u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP % 4;
-        for (u32 i = 0; i < 64; ++i) {
-            u32 row = warp * 16 + lane / 4 + (i % 4 < 2 ? 0 : 8);
-            u32 column = i / 4 * 8 + lane % 4 * 2 + i % 2;
-            float of_a[16], of_b[16];
-            for (u32 p = 0; p < 16; ++p) {
-                of_a[p] = element_at(a, row, p);
-                of_b[p] = element_at(b, column, p);
+        float of_a[2][16], of_b[16];
+        for (u32 p = 0; p < 16; ++p) {
+            of_a[0][p] = element_at(a, warp * 16 + lane / 4, p);
+            of_a[1][p] = element_at(a, warp * 16 + lane / 4 + 8, p);
+        }
+        for (u32 j = 0; j < 32; ++j) {
+            u32 column = j / 2 * 8 + lane % 4 * 2 + j % 2, first = j / 2 * 4 + j % 2;
+            for (u32 p = 0; p < 16; ++p) of_b[p] = element_at(b, column, p);
+            for (u32 low = 0; low < 2; ++low) {
+                float& sum = d[first + 2 * low];
+                sum = processor::add_products(sum, of_a[low], of_b, 16, 25);
             }
-            d[i] = processor::add_products(d[i], of_a, of_b, 16, 25);
         }
     });
 #endif
