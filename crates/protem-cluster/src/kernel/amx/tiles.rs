@@ -1,0 +1,275 @@
+//! Tiles, and the one block of assembly that multiplies them.
+//!
+//! Four products of 16 cycles, with either kind of values, need four tiles loaded, and leave the
+//! vector units idle: the maxima over the block before are taken between them, in the same block of
+//! assembly.
+
+use crate::kernel::{Halves, Lanes};
+use std::arch::asm;
+use std::arch::x86_64::{
+    __cpuid_count, __m512, _mm512_castsi512_ps, _mm512_set1_epi32, _mm512_set1_ps,
+};
+use std::sync::OnceLock;
+
+/// Rows of a tile.
+pub(super) const ROWS: usize = 16;
+
+/// Whether this process may use AMX and the vector instructions that go with it: the processor has
+/// them, and the system grants the tiles.
+pub(crate) fn usable() -> bool {
+    /// Tiles, products of bf16, products of bytes.
+    const AMX: u32 = 1 << 24 | 1 << 22 | 1 << 25;
+    static USABLE: OnceLock<bool> = OnceLock::new();
+    *USABLE.get_or_init(|| {
+        // SAFETY: every x86-64 processor has the instruction. Rust knows that from 1.94 on.
+        #[allow(unused_unsafe)]
+        let leaf = || unsafe { __cpuid_count(7, 0) };
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bf16")
+            // A processor with AVX-512 has this leaf.
+            && leaf().edx & AMX == AMX
+            && permitted()
+    })
+}
+
+/// Asks Linux for the tile state, which it gives once per process on request.
+fn permitted() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const XFEATURE_XTILEDATA: u64 = 18;
+    let result: i64;
+    // SAFETY: a system call that reads its two register arguments and no memory; the kernel
+    // overwrites rcx and r11. Where it is unknown it answers an error.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+/// A thread's tiles, configured as 16 rows of 64 bytes each; given back when dropped.
+pub(super) struct Tiles(std::marker::PhantomData<*const ()>); // the configuration is the thread's
+
+impl Tiles {
+    pub fn new() -> Self {
+        assert!(usable(), "AMX is not usable here");
+        #[repr(C, align(64))]
+        struct Config([u8; 64]);
+        let mut config = Config([0; 64]);
+        config.0[0] = 1; // palette
+        for tile in 0..8 {
+            config.0[16 + 2 * tile] = 64; // bytes of a row
+            config.0[48 + tile] = ROWS as u8;
+        }
+        // SAFETY: AMX is usable, and the operand is 64 readable bytes in the form of palette 1.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly)) };
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        // SAFETY: AMX is usable, as `new` found.
+        unsafe { asm!("tilerelease", options(nomem, nostack)) };
+    }
+}
+
+/// What a block of 32 centroids by 32 points reads.
+pub(super) struct Block {
+    /// Two groups of 16 centroids, `steps` tiles each.
+    pub centroids: *const Halves,
+    /// Two blocks of 16 points, `steps` tiles each.
+    pub points: *const Halves,
+    /// First values of the two groups, a tile each.
+    pub first: *const Lanes,
+    /// Where 64 lines are soon to be read; only a hint.
+    pub next: *const Halves,
+}
+
+/// The results of a block: centroids 0–15 against points 0–15 and 16–31, then centroids 16–31.
+#[repr(C, align(64))]
+pub(super) struct Results(pub [Lanes; 4 * ROWS]);
+
+/// What every result is at least: f32, or the bits of i32.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn least<const INT8: bool>() -> __m512 {
+    if INT8 {
+        _mm512_castsi512_ps(_mm512_set1_epi32(i32::MIN))
+    } else {
+        _mm512_set1_ps(f32::NEG_INFINITY)
+    }
+}
+
+/// One row of each tile of the block before, into the four maxima; and four lines of the points
+/// that come next are asked for.
+macro_rules! row {
+    ($larger:literal, $row:literal) => {
+        concat!(
+            "prefetcht0 [{next} + 256*",
+            $row,
+            "]\n",
+            "prefetcht0 [{next} + 256*",
+            $row,
+            " + 64]\n",
+            "prefetcht0 [{next} + 256*",
+            $row,
+            " + 128]\n",
+            "prefetcht0 [{next} + 256*",
+            $row,
+            " + 192]\n",
+            $larger,
+            " {m0}, {m0}, [{before} + 64*",
+            $row,
+            "]\n",
+            $larger,
+            " {m1}, {m1}, [{before} + 64*",
+            $row,
+            " + 1024]\n",
+            $larger,
+            " {m2}, {m2}, [{before} + 64*",
+            $row,
+            " + 2048]\n",
+            $larger,
+            " {m3}, {m3}, [{before} + 64*",
+            $row,
+            " + 3072]\n",
+        )
+    };
+}
+
+/// A block's products into `now`, and meanwhile the maxima over the rows of each tile of `before`.
+///
+/// # Safety
+/// AVX-512 F. The block's pointers are good for `2·steps` tiles of centroids and of points and for
+/// two tiles of first values; `steps` is at least 1.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) unsafe fn multiply<const INT8: bool>(
+    _configured: &Tiles,
+    block: &Block,
+    steps: usize,
+    now: &mut Results,
+    before: &Results,
+) -> [__m512; 4] {
+    let mut m = [least::<INT8>(); 4];
+    macro_rules! tiles {
+        ($product:literal, $larger:tt, $each:literal, [$($q0:literal),*], [$($q1:literal),*], [$($q2:literal),*], [$($q3:literal),*]) => {
+            asm!(
+                "tileloadd tmm0, [{first} + {line}*1]",
+                "tileloadd tmm1, [{first} + {line}*1]",
+                "tileloadd tmm2, [{first} + {line}*1 + 1024]",
+                "tileloadd tmm3, [{first} + {line}*1 + 1024]",
+                // Steps with maxima between the products.
+                "2:",
+                "tileloadd tmm4, [{c} + {line}*1]",
+                "tileloadd tmm6, [{p} + {line}*1]",
+                concat!($product, " tmm0, tmm4, tmm6"),
+                $(row!($larger, $q0),)*
+                "tileloadd tmm7, [{p2} + {line}*1]",
+                concat!($product, " tmm1, tmm4, tmm7"),
+                $(row!($larger, $q1),)*
+                "tileloadd tmm5, [{c2} + {line}*1]",
+                concat!($product, " tmm2, tmm5, tmm6"),
+                $(row!($larger, $q2),)*
+                concat!($product, " tmm3, tmm5, tmm7"),
+                $(row!($larger, $q3),)*
+                "add {c}, 1024",
+                "add {p}, 1024",
+                "add {c2}, 1024",
+                "add {p2}, 1024",
+                concat!("add {before}, 64*", $each),
+                concat!("add {next}, 256*", $each),
+                "dec {with}",
+                "jnz 2b",
+                // Steps without.
+                "test {without}, {without}",
+                "jz 4f",
+                "3:",
+                "tileloadd tmm4, [{c} + {line}*1]",
+                "tileloadd tmm6, [{p} + {line}*1]",
+                concat!($product, " tmm0, tmm4, tmm6"),
+                "tileloadd tmm7, [{p2} + {line}*1]",
+                concat!($product, " tmm1, tmm4, tmm7"),
+                "tileloadd tmm5, [{c2} + {line}*1]",
+                concat!($product, " tmm2, tmm5, tmm6"),
+                concat!($product, " tmm3, tmm5, tmm7"),
+                "add {c}, 1024",
+                "add {p}, 1024",
+                "add {c2}, 1024",
+                "add {p2}, 1024",
+                "dec {without}",
+                "jnz 3b",
+                "4:",
+                "tilestored [{now} + {line}*1], tmm0",
+                "tilestored [{now} + {line}*1 + 1024], tmm1",
+                "tilestored [{now} + {line}*1 + 2048], tmm2",
+                "tilestored [{now} + {line}*1 + 3072], tmm3",
+                first = in(reg) block.first,
+                line = in(reg) 64usize,
+                c = inout(reg) block.centroids => _,
+                c2 = inout(reg) block.centroids.wrapping_add(steps * ROWS) => _,
+                p = inout(reg) block.points => _,
+                p2 = inout(reg) block.points.wrapping_add(steps * ROWS) => _,
+                now = in(reg) now,
+                next = inout(reg) block.next => _,
+                before = inout(reg) before as *const Results => _,
+                with = inout(reg) ROWS / $each => _,
+                without = inout(reg) steps - ROWS / $each => _,
+                m0 = inout(zmm_reg) m[0],
+                m1 = inout(zmm_reg) m[1],
+                m2 = inout(zmm_reg) m[2],
+                m3 = inout(zmm_reg) m[3],
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            )
+        };
+    }
+    // The rows of the block before that go with each product of a step.
+    macro_rules! whole {
+        ($product:literal, $larger:literal) => {
+            tiles!(
+                $product,
+                $larger,
+                16,
+                [0, 1, 2, 3],
+                [4, 5, 6, 7],
+                [8, 9, 10, 11],
+                [12, 13, 14, 15]
+            )
+        };
+    }
+    macro_rules! halves {
+        ($product:literal, $larger:literal) => {
+            tiles!($product, $larger, 8, [0, 1], [2, 3], [4, 5], [6, 7])
+        };
+    }
+    macro_rules! quarters {
+        ($product:literal, $larger:literal) => {
+            tiles!($product, $larger, 4, [0], [1], [2], [3])
+        };
+    }
+    // SAFETY: the tiles are configured, and the caller vouches for `steps` tiles behind each of
+    // the four operands and two of first values. `before` is read and `now` written in whole, 64
+    // rows; the steps with maxima are 16 rows in all and not more than `steps`. Tiles are loaded,
+    // used and stored within the one block.
+    unsafe {
+        match (INT8, steps) {
+            (false, 1) => whole!("tdpbf16ps", "vmaxps"),
+            (false, 2 | 3) => halves!("tdpbf16ps", "vmaxps"),
+            (false, _) => quarters!("tdpbf16ps", "vmaxps"),
+            (true, 1) => whole!("tdpbssd", "vpmaxsd"),
+            (true, 2 | 3) => halves!("tdpbssd", "vpmaxsd"),
+            (true, _) => quarters!("tdpbssd", "vpmaxsd"),
+        }
+    }
+    m
+}
