@@ -26,7 +26,12 @@ impl KMeans {
         if missing > 0 {
             let mut drawn = self.permutation(points.rows(), 2 * restart as u64);
             drawn.truncate(missing);
-            centroids.extend(points.take(&drawn)?);
+            let drawn = points.take(&drawn)?;
+            if centroids.is_empty() {
+                centroids = drawn;
+            } else {
+                centroids.extend(drawn);
+            }
         }
         Ok(self.shaped(centroids, cols))
     }

@@ -137,7 +137,13 @@ impl<'a> Source<'a> {
     /// The values of chosen points, side by side.
     pub fn take(&self, chosen: &[usize]) -> Result<Vec<f32>, ClusterError> {
         match &self.place {
-            Place::Host(rows) => Ok(chosen.iter().flat_map(|i| rows.row(*i)).copied().collect()),
+            Place::Host(rows) => {
+                let mut values = Vec::with_capacity(chosen.len() * rows.cols());
+                for i in chosen {
+                    values.extend_from_slice(rows.row(*i));
+                }
+                Ok(values)
+            }
             #[cfg(feature = "cuda")]
             Place::Card(values) => values.take(chosen),
         }
