@@ -18,9 +18,9 @@ pub(crate) struct Groups {
     pub first: Vec<Lanes>,
     /// With AMX: `steps` tiles per group, rows are centroids; groups are even in number.
     pub tiles: Vec<Halves>,
-    /// With AMX: a tile per group, row r holds `−|c'|²/2` of its centroid 16 times; with 8 bits,
-    /// integers in units of `unit`.
-    pub first_tiles: Vec<Lanes>,
+    /// With AMX: a line per group, `−|c'|²/2` of its centroids; with 8 bits, integers in units of
+    /// `unit`.
+    pub first_of_tiles: Vec<Lanes>,
     /// What 1 stands for in sums of 8-bit products.
     pub unit: f32,
 }
@@ -52,7 +52,7 @@ struct Group<'a> {
     lines: &'a mut [Lanes],
     first: &'a mut Lanes,
     tiles: &'a mut [Halves],
-    first_tile: &'a mut [Lanes],
+    first_of_tiles: Option<&'a mut Lanes>,
 }
 
 impl Centroids {
@@ -86,12 +86,11 @@ impl Centroids {
         self.groups.lines.resize(groups * columns, Lanes::ZERO);
         self.groups.first.resize(groups, Lanes::ZERO);
         self.groups.tiles.resize(groups * of_tiles, Halves::ZERO);
-        self.groups
-            .first_tiles
-            .resize(of_tiles.min(1) * groups * LANES, Lanes::ZERO);
+        let with_tiles = of_tiles.min(1) * groups;
+        self.groups.first_of_tiles.resize(with_tiles, Lanes::ZERO);
         // A slice per group, of no tiles where there are none.
         let mut tiles = self.groups.tiles.as_mut_slice();
-        let mut first_tiles = self.groups.first_tiles.as_mut_slice();
+        let mut first_of_tiles = self.groups.first_of_tiles.iter_mut();
         let lines = self.groups.lines.chunks_exact_mut(columns);
         let places: Vec<Group<'_>> = lines
             .zip(&mut self.groups.first)
@@ -99,9 +98,7 @@ impl Centroids {
                 lines,
                 first,
                 tiles: tiles.split_off_mut(..of_tiles).unwrap_or_default(),
-                first_tile: first_tiles
-                    .split_off_mut(..of_tiles.min(1) * LANES)
-                    .unwrap_or_default(),
+                first_of_tiles: first_of_tiles.next(),
             })
             .collect();
         let extent = places
@@ -169,7 +166,7 @@ fn groups(lanes: usize, isa: Isa) -> usize {
 
 impl Group<'_> {
     fn pack(
-        self,
+        mut self,
         rows: Matrix<'_>,
         members: &[u32],
         points: &Points<'_>,
@@ -192,10 +189,9 @@ impl Group<'_> {
         for (lane, centroid) in members.iter().enumerate() {
             if *centroid == NOBODY {
                 self.first.0[lane] = f32::NEG_INFINITY;
-                self.first_tile
-                    .get_mut(lane)
-                    .into_iter()
-                    .for_each(|l| *l = Lanes::all(nobody));
+                if let Some(first) = &mut self.first_of_tiles {
+                    first.0[lane] = nobody;
+                }
                 self.tiles
                     .chunks_exact_mut(LANES)
                     .for_each(|tile| tile[lane] = Halves::ZERO);
@@ -208,8 +204,8 @@ impl Group<'_> {
             let sums = kernel::moved_sums(points.isa, row, &points.origin);
             self.first.0[lane] = -((sums.square / 2.0 + sums.with_origin) as f32);
             extent.norm = extent.norm.max(sums.true_square.sqrt() * (1.0 + 1e-12));
-            if let Some(first) = self.first_tile.get_mut(lane) {
-                *first = Lanes::all(first_of(sums.true_square / 2.0));
+            if let Some(first) = &mut self.first_of_tiles {
+                first.0[lane] = first_of(sums.true_square / 2.0);
                 let (error, _) = points.round(row, step, rounded);
                 extent.rounding = extent.rounding.max(error);
                 let lines = rounded.values.chunks_exact(2 * LANES);

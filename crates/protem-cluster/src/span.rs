@@ -166,7 +166,7 @@ impl Span<'_, '_> {
             values,
             tiles,
             &all.tiles[groups.start * steps * LANES..groups.end * steps * LANES],
-            &all.first_tiles[groups.start * LANES..groups.end * LANES],
+            &all.first_of_tiles[groups.clone()],
             steps,
             &mut self.scratch.best[..count * groups.len() * 2],
             &mut self.scratch.highest,

@@ -4,8 +4,8 @@
 //! A tile holds 16 rows of 64 bytes. Centroids are the rows of the left tiles, 32 bf16 or 64 bytes
 //! along the columns of the data each; points are the columns of the right tiles, whose rows hold
 //! *pairs* of values, or fours of bytes; so a row of the result is one centroid against 16 points,
-//! and the best of 16 centroids is a maximum over whole rows. The first value of each sum,
-//! `−|c|²/2`, is loaded as a tile. (Intel SDM, TDPBF16PS: products are exact, sums round to nearest,
+//! and the best of 16 centroids is a maximum over whole rows, to each of which its centroid's
+//! `−|c|²/2` is added. (Intel SDM, TDPBF16PS: products are exact, sums round to nearest,
 //! denormals count as zero. TDPBSSD: signed bytes, sums in i32, which wrap.)
 
 mod tiles;
@@ -14,18 +14,16 @@ pub(crate) use tiles::usable;
 
 use super::{Halves, LANES, Lanes};
 use std::arch::x86_64::{
-    __m512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_load_ps,
-    _mm512_max_epi32, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_store_ps,
+    __m512, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps,
+    _mm512_cvtepi32_ps, _mm512_load_ps, _mm512_max_epi32, _mm512_max_ps, _mm512_mul_ps,
+    _mm512_set1_ps, _mm512_store_ps,
 };
-use tiles::{Block, ROWS, Results, Tiles, least, multiply};
+use tiles::{Block, ROWS, Results, Tiles, finish, least, multiply, prefetched};
 
 /// Points of a strip: two tiles.
 pub(crate) const POINTS: usize = 2 * LANES;
-/// Groups of centroids that stay in the level-1 cache while the points go by: with their first
-/// values, 30 KiB at 128 columns.
-const RESIDENT: usize = 4;
-/// Lines asked for during a block.
-const PREFETCHED: usize = 64;
+/// Tiles of centroids that stay in the level-1 cache while the points go by, 16 KiB.
+const RESIDENT: usize = 16;
 
 /// What tiles hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,7 +37,7 @@ pub(crate) enum Values {
 
 /// For every strip of 32 points and every group of 16 centroids the best score of each point:
 /// `best[(strip · groups + group) · 2 + half]`. Points are strips of two blocks, centroids an even
-/// number of groups, of `steps` tiles each; `first` holds a tile per group. And the best of each
+/// number of groups, of `steps` tiles each; `first` holds a line per group. And the best of each
 /// point in all groups: `highest[strip · 2 + half]`.
 ///
 /// # Panics
@@ -54,30 +52,29 @@ pub(crate) fn best_of_groups(
     highest: &mut [Lanes],
 ) {
     let of_block = steps * ROWS;
-    let groups = first.len() / ROWS;
+    let groups = first.len();
     let strips = points.len() / (2 * of_block);
     assert!(steps > 0 && groups.is_multiple_of(2), "whole blocks");
     assert_eq!(points.len(), strips * 2 * of_block, "whole strips");
     assert_eq!(centroids.len(), groups * of_block, "a row per centroid");
-    assert_eq!(first.len(), groups * ROWS, "a tile per group");
     assert_eq!(best.len(), strips * groups * 2, "a result per group");
     assert_eq!(highest.len(), strips * 2, "a line per half of a strip");
     highest.fill(Lanes::all(f32::NEG_INFINITY));
     if best.is_empty() {
         return;
     }
-    let tiles = Tiles::new();
     let operands = Operands {
         points,
         centroids,
         first,
         steps,
     };
+    let tiles = &mut Tiles::new();
     // SAFETY: AMX is usable, which includes AVX-512 F; the asserts are what `sweep` asks for.
     unsafe {
         match values {
-            Values::Bf16 => sweep::<false>(&tiles, &operands, 1.0, best, highest),
-            Values::Int8 { unit } => sweep::<true>(&tiles, &operands, unit, best, highest),
+            Values::Bf16 => sweep::<false>(tiles, &operands, 1.0, best, highest),
+            Values::Int8 { unit } => sweep::<true>(tiles, &operands, unit, best, highest),
         }
     }
 }
@@ -94,7 +91,7 @@ struct Operands<'a> {
 /// AVX-512 F, and the sizes that [`best_of_groups`] asserts, none of them zero.
 #[target_feature(enable = "avx512f")]
 unsafe fn sweep<const INT8: bool>(
-    tiles: &Tiles,
+    tiles: &mut Tiles,
     operands: &Operands<'_>,
     unit: f32,
     best: &mut [Lanes],
@@ -107,21 +104,27 @@ unsafe fn sweep<const INT8: bool>(
         steps,
     } = *operands;
     let of_block = steps * ROWS;
-    let groups = first.len() / ROWS;
+    let groups = first.len();
     let strips = points.len() / (2 * of_block);
-    let mut results = [
-        const { Results([Lanes::ZERO; 4 * ROWS]) },
-        const { Results([Lanes::ZERO; 4 * ROWS]) },
-    ];
-    let mut turn = 0;
-    // Strip and group that the maxima of the block before belong to.
-    let mut pending: Option<(usize, usize)> = None;
-    let places = |(strip, group): (usize, usize)| {
+    let resident = (RESIDENT / steps).max(2) / 2 * 2;
+    let mut take = |(strip, group): (usize, usize), maxima| {
         let at = (strip * groups + group) * 2;
-        (at..at + 4, 2 * strip..2 * strip + 2)
+        let of_strip = &mut highest[2 * strip..2 * strip + 2];
+        store(
+            &scores::<INT8>(maxima, unit),
+            &mut best[at..at + 4],
+            of_strip,
+        );
     };
-    for begin in (0..groups).step_by(RESIDENT) {
-        let end = groups.min(begin + RESIDENT);
+    let first_of = |(_, group): (usize, usize)| -> &[Lanes; 2] {
+        first[group..].first_chunk().expect("groups in pairs")
+    };
+    let mut buffers = [const { Results([Lanes::ZERO; 4 * ROWS]) }; 2];
+    let [mut before, mut free] = buffers.each_mut();
+    // Strip and group of the block whose results are in `before`, and of the one in the tiles.
+    let (mut stored, mut in_tiles) = (None, None);
+    for begin in (0..groups).step_by(resident) {
+        let end = groups.min(begin + resident);
         for strip in 0..strips {
             for group in (begin..end).step_by(2) {
                 // SAFETY: `group + 1 < groups` and `strip < strips`: both blocks lie inside.
@@ -129,42 +132,52 @@ unsafe fn sweep<const INT8: bool>(
                     Block {
                         centroids: centroids.as_ptr().add(group * of_block),
                         points: points.as_ptr().add(2 * strip * of_block),
-                        first: first.as_ptr().add(group * ROWS),
                         next: points.as_ptr().wrapping_add(
                             2 * ((strip + 1) % strips) * of_block
-                                + (group - begin) / 2 * PREFETCHED,
+                                + (group - begin) / 2 * prefetched(steps),
                         ),
                     }
                 };
-                let [even, odd] = &mut results;
-                let (now, before) = if turn == 0 { (even, odd) } else { (odd, even) };
-                turn ^= 1;
+                let first = first_of(stored.unwrap_or_default());
                 // SAFETY: the block holds what `multiply` reads, AVX-512 F is the caller's word.
-                let maxima = unsafe { multiply::<INT8>(tiles, &block, steps, now, before) };
-                if let Some((of_groups, of_strip)) = pending.map(places) {
-                    store(
-                        &scores::<INT8>(maxima, unit),
-                        &mut best[of_groups],
-                        &mut highest[of_strip],
-                    );
+                let maxima = unsafe { multiply::<INT8>(tiles, &block, steps, free, before, first) };
+                if let Some(place) = stored {
+                    take(place, maxima);
                 }
-                pending = Some((strip, group));
+                std::mem::swap(&mut before, &mut free);
+                (stored, in_tiles) = (in_tiles, Some((strip, group)));
             }
         }
     }
-    if let Some((of_groups, of_strip)) = pending.map(places) {
-        let last = &results[turn ^ 1].0;
-        let mut maxima = [least::<INT8>(); 4];
-        for (tile, maximum) in last.chunks_exact(ROWS).zip(&mut maxima) {
-            for row in tile {
-                *maximum = larger::<INT8>(*maximum, load(row));
-            }
+    finish(tiles, free);
+    for (place, results) in [(stored, before), (in_tiles, free)] {
+        if let Some(place) = place {
+            take(place, maxima::<INT8>(results, first_of(place)));
         }
-        store(
-            &scores::<INT8>(maxima, unit),
-            &mut best[of_groups],
-            &mut highest[of_strip],
-        );
+    }
+}
+
+/// What [`multiply`] does with the block before.
+#[target_feature(enable = "avx512f")]
+fn maxima<const INT8: bool>(results: &Results, first: &[Lanes; 2]) -> [__m512; 4] {
+    let mut maxima = [least::<INT8>(); 4];
+    for (at, (tile, maximum)) in results.0.chunks_exact(ROWS).zip(&mut maxima).enumerate() {
+        for (row, first) in tile.iter().zip(first[at / 2].0) {
+            let score = sum::<INT8>(load(row), _mm512_set1_ps(first));
+            *maximum = larger::<INT8>(*maximum, score);
+        }
+    }
+    maxima
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn sum<const INT8: bool>(a: __m512, b: __m512) -> __m512 {
+    if INT8 {
+        let (a, b) = (_mm512_castps_si512(a), _mm512_castps_si512(b));
+        _mm512_castsi512_ps(_mm512_add_epi32(a, b))
+    } else {
+        _mm512_add_ps(a, b)
     }
 }
 

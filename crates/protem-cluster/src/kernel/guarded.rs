@@ -150,7 +150,7 @@ fn tiles_stay_inside() {
                 let rows = |tiles: usize| vec![Halves([one; 32]); tiles * steps * LANES];
                 let (points, centroids) =
                     (Guarded::new(&rows(2 * strips)), Guarded::new(&rows(groups)));
-                let first = Guarded::new(&vec![Lanes::all(begin); groups * LANES]);
+                let first = Guarded::new(&vec![Lanes::all(begin); groups]);
                 let mut best = Guarded::new(&vec![Lanes::ZERO; strips * groups * 2]);
                 let mut highest = Guarded::new(&vec![Lanes::ZERO; strips * 2]);
                 amx::best_of_groups(

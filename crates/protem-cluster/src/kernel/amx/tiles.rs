@@ -1,8 +1,9 @@
-//! Tiles, and the one block of assembly that multiplies them.
+//! Tiles, and the assembly that multiplies them.
 //!
 //! Four products of 16 cycles, with either kind of values, need four tiles loaded, and leave the
-//! vector units idle: the maxima over the block before are taken between them, in the same block of
-//! assembly.
+//! vector units idle. A product takes 52 cycles until its tile can be stored, and a tile cannot be
+//! filled anew before it is stored: so a block's results stay in tiles until each gives way to the
+//! next block's, and the maxima over the block before that are taken meanwhile, between products.
 
 use crate::kernel::{Halves, Lanes};
 use std::arch::asm;
@@ -54,7 +55,9 @@ fn permitted() -> bool {
     result == 0
 }
 
-/// A thread's tiles, configured as 16 rows of 64 bytes each; given back when dropped.
+/// A thread's tiles, configured as 16 rows of 64 bytes each, at first all zero; given back when
+/// dropped. What they hold outlasts a block of assembly: nothing between can touch them, for no
+/// compiled code uses an instruction that the target does not have by default.
 pub(super) struct Tiles(std::marker::PhantomData<*const ()>); // the configuration is the thread's
 
 impl Tiles {
@@ -87,15 +90,22 @@ pub(super) struct Block {
     pub centroids: *const Halves,
     /// Two blocks of 16 points, `steps` tiles each.
     pub points: *const Halves,
-    /// First values of the two groups, a tile each.
-    pub first: *const Lanes,
-    /// Where 64 lines are soon to be read; only a hint.
+    /// Where [`prefetched`] lines are soon to be read; only a hint.
     pub next: *const Halves,
 }
 
-/// The results of a block: centroids 0–15 against points 0–15 and 16–31, then centroids 16–31.
+/// The sums of products of a block: centroids 0–15 against points 0–15 and 16–31, then centroids
+/// 16–31.
 #[repr(C, align(64))]
 pub(super) struct Results(pub [Lanes; 4 * ROWS]);
+
+/// Lines that a block asks for.
+pub(super) fn prefetched(steps: usize) -> usize {
+    match steps {
+        1 | 2 => ROWS,
+        _ => 4 * ROWS,
+    }
+}
 
 /// What every result is at least: f32, or the bits of i32.
 #[target_feature(enable = "avx512f")]
@@ -108,10 +118,54 @@ pub(super) fn least<const INT8: bool>() -> __m512 {
     }
 }
 
-/// One row of each tile of the block before, into the four maxima; and four lines of the points
-/// that come next are asked for.
+/// One row of each tile of sums, with the first values of its two centroids, into the four maxima.
 macro_rules! row {
-    ($larger:literal, $row:literal) => {
+    ($add:literal, $larger:literal, $row:literal) => {
+        concat!(
+            "vbroadcastss {f0}, [{first} + 4*",
+            $row,
+            "]\n",
+            "vbroadcastss {f1}, [{first} + 4*",
+            $row,
+            " + 64]\n",
+            $add,
+            " {s0}, {f0}, [{before} + 64*",
+            $row,
+            "]\n",
+            $larger,
+            " {m0}, {m0}, {s0}\n",
+            $add,
+            " {s1}, {f0}, [{before} + 64*",
+            $row,
+            " + 1024]\n",
+            $larger,
+            " {m1}, {m1}, {s1}\n",
+            $add,
+            " {s0}, {f1}, [{before} + 64*",
+            $row,
+            " + 2048]\n",
+            $larger,
+            " {m2}, {m2}, {s0}\n",
+            $add,
+            " {s1}, {f1}, [{before} + 64*",
+            $row,
+            " + 3072]\n",
+            $larger,
+            " {m3}, {m3}, {s1}\n",
+        )
+    };
+}
+
+/// Asks for a line of the points that come next.
+macro_rules! one_ahead {
+    ($row:literal) => {
+        concat!("prefetcht0 [{next} + 64*", $row, "]\n")
+    };
+}
+
+/// Asks for four lines of them.
+macro_rules! four_ahead {
+    ($row:literal) => {
         concat!(
             "prefetcht0 [{next} + 256*",
             $row,
@@ -125,74 +179,86 @@ macro_rules! row {
             "prefetcht0 [{next} + 256*",
             $row,
             " + 192]\n",
-            $larger,
-            " {m0}, {m0}, [{before} + 64*",
-            $row,
-            "]\n",
-            $larger,
-            " {m1}, {m1}, [{before} + 64*",
-            $row,
-            " + 1024]\n",
-            $larger,
-            " {m2}, {m2}, [{before} + 64*",
-            $row,
-            " + 2048]\n",
-            $larger,
-            " {m3}, {m3}, [{before} + 64*",
-            $row,
-            " + 3072]\n",
         )
     };
 }
 
-/// A block's products into `now`, and meanwhile the maxima over the rows of each tile of `before`.
+/// A block's products into the tiles, whose results of the block before go to `stored`; meanwhile
+/// the maxima over the rows of each tile of `before` with its groups' first values.
 ///
 /// # Safety
-/// AVX-512 F. The block's pointers are good for `2·steps` tiles of centroids and of points and for
-/// two tiles of first values; `steps` is at least 1.
+/// AVX-512 F. The block's pointers are good for `2·steps` tiles of centroids and of points; `steps`
+/// is at least 1.
 #[target_feature(enable = "avx512f")]
 #[inline]
 pub(super) unsafe fn multiply<const INT8: bool>(
-    _configured: &Tiles,
+    _configured: &mut Tiles,
     block: &Block,
     steps: usize,
-    now: &mut Results,
+    stored: &mut Results,
     before: &Results,
+    first: &[Lanes; 2],
 ) -> [__m512; 4] {
     let mut m = [least::<INT8>(); 4];
     macro_rules! tiles {
-        ($product:literal, $larger:tt, $each:literal, [$($q0:literal),*], [$($q1:literal),*], [$($q2:literal),*], [$($q3:literal),*]) => {
+        ($product:literal, $add:tt, $larger:tt, $ahead:ident, $each:literal, $of_ahead:literal,
+         [$($q0:literal),*], [$($q1:literal),*], [$($q2:literal),*], [$($q3:literal),*]) => {
             asm!(
-                "tileloadd tmm0, [{first} + {line}*1]",
-                "tileloadd tmm1, [{first} + {line}*1]",
-                "tileloadd tmm2, [{first} + {line}*1 + 1024]",
-                "tileloadd tmm3, [{first} + {line}*1 + 1024]",
-                // Steps with maxima between the products.
-                "2:",
+                // The first step: a tile is stored, emptied and multiplied into, one by one.
                 "tileloadd tmm4, [{c} + {line}*1]",
                 "tileloadd tmm6, [{p} + {line}*1]",
+                "tilestored [{stored} + {line}*1], tmm0",
+                "tilezero tmm0",
                 concat!($product, " tmm0, tmm4, tmm6"),
-                $(row!($larger, $q0),)*
+                $(row!($add, $larger, $q0), $ahead!($q0),)*
                 "tileloadd tmm7, [{p2} + {line}*1]",
+                "tilestored [{stored} + {line}*1 + 1024], tmm1",
+                "tilezero tmm1",
                 concat!($product, " tmm1, tmm4, tmm7"),
-                $(row!($larger, $q1),)*
+                $(row!($add, $larger, $q1), $ahead!($q1),)*
                 "tileloadd tmm5, [{c2} + {line}*1]",
+                "tilestored [{stored} + {line}*1 + 2048], tmm2",
+                "tilezero tmm2",
                 concat!($product, " tmm2, tmm5, tmm6"),
-                $(row!($larger, $q2),)*
+                $(row!($add, $larger, $q2), $ahead!($q2),)*
+                "tilestored [{stored} + {line}*1 + 3072], tmm3",
+                "tilezero tmm3",
                 concat!($product, " tmm3, tmm5, tmm7"),
-                $(row!($larger, $q3),)*
+                $(row!($add, $larger, $q3), $ahead!($q3),)*
+                // Steps with maxima between the products.
+                "test {with}, {with}",
+                "jz 3f",
+                "2:",
                 "add {c}, 1024",
                 "add {p}, 1024",
                 "add {c2}, 1024",
                 "add {p2}, 1024",
                 concat!("add {before}, 64*", $each),
-                concat!("add {next}, 256*", $each),
+                concat!("add {first}, 4*", $each),
+                concat!("add {next}, 64*", $of_ahead, "*", $each),
+                "tileloadd tmm4, [{c} + {line}*1]",
+                "tileloadd tmm6, [{p} + {line}*1]",
+                concat!($product, " tmm0, tmm4, tmm6"),
+                $(row!($add, $larger, $q0), $ahead!($q0),)*
+                "tileloadd tmm7, [{p2} + {line}*1]",
+                concat!($product, " tmm1, tmm4, tmm7"),
+                $(row!($add, $larger, $q1), $ahead!($q1),)*
+                "tileloadd tmm5, [{c2} + {line}*1]",
+                concat!($product, " tmm2, tmm5, tmm6"),
+                $(row!($add, $larger, $q2), $ahead!($q2),)*
+                concat!($product, " tmm3, tmm5, tmm7"),
+                $(row!($add, $larger, $q3), $ahead!($q3),)*
                 "dec {with}",
                 "jnz 2b",
                 // Steps without.
-                "test {without}, {without}",
-                "jz 4f",
                 "3:",
+                "test {without}, {without}",
+                "jz 5f",
+                "4:",
+                "add {c}, 1024",
+                "add {p}, 1024",
+                "add {c2}, 1024",
+                "add {p2}, 1024",
                 "tileloadd tmm4, [{c} + {line}*1]",
                 "tileloadd tmm6, [{p} + {line}*1]",
                 concat!($product, " tmm0, tmm4, tmm6"),
@@ -201,45 +267,44 @@ pub(super) unsafe fn multiply<const INT8: bool>(
                 "tileloadd tmm5, [{c2} + {line}*1]",
                 concat!($product, " tmm2, tmm5, tmm6"),
                 concat!($product, " tmm3, tmm5, tmm7"),
-                "add {c}, 1024",
-                "add {p}, 1024",
-                "add {c2}, 1024",
-                "add {p2}, 1024",
                 "dec {without}",
-                "jnz 3b",
-                "4:",
-                "tilestored [{now} + {line}*1], tmm0",
-                "tilestored [{now} + {line}*1 + 1024], tmm1",
-                "tilestored [{now} + {line}*1 + 2048], tmm2",
-                "tilestored [{now} + {line}*1 + 3072], tmm3",
-                first = in(reg) block.first,
+                "jnz 4b",
+                "5:",
                 line = in(reg) 64usize,
                 c = inout(reg) block.centroids => _,
                 c2 = inout(reg) block.centroids.wrapping_add(steps * ROWS) => _,
                 p = inout(reg) block.points => _,
                 p2 = inout(reg) block.points.wrapping_add(steps * ROWS) => _,
-                now = in(reg) now,
+                stored = in(reg) stored,
                 next = inout(reg) block.next => _,
                 before = inout(reg) before as *const Results => _,
-                with = inout(reg) ROWS / $each => _,
+                first = inout(reg) first as *const [Lanes; 2] => _,
+                with = inout(reg) ROWS / $each - 1 => _,
                 without = inout(reg) steps - ROWS / $each => _,
                 m0 = inout(zmm_reg) m[0],
                 m1 = inout(zmm_reg) m[1],
                 m2 = inout(zmm_reg) m[2],
                 m3 = inout(zmm_reg) m[3],
+                f0 = out(zmm_reg) _,
+                f1 = out(zmm_reg) _,
+                s0 = out(zmm_reg) _,
+                s1 = out(zmm_reg) _,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
             )
         };
     }
-    // The rows of the block before that go with each product of a step.
+    // The rows that go with each product of a step, and the lines asked for with each.
     macro_rules! whole {
-        ($product:literal, $larger:literal) => {
+        ($product:literal, $add:literal, $larger:literal) => {
             tiles!(
                 $product,
+                $add,
                 $larger,
+                one_ahead,
                 16,
+                1,
                 [0, 1, 2, 3],
                 [4, 5, 6, 7],
                 [8, 9, 10, 11],
@@ -248,28 +313,67 @@ pub(super) unsafe fn multiply<const INT8: bool>(
         };
     }
     macro_rules! halves {
-        ($product:literal, $larger:literal) => {
-            tiles!($product, $larger, 8, [0, 1], [2, 3], [4, 5], [6, 7])
+        ($product:literal, $add:literal, $larger:literal, $ahead:ident, $of_ahead:literal) => {
+            tiles!(
+                $product,
+                $add,
+                $larger,
+                $ahead,
+                8,
+                $of_ahead,
+                [0, 1],
+                [2, 3],
+                [4, 5],
+                [6, 7]
+            )
         };
     }
     macro_rules! quarters {
-        ($product:literal, $larger:literal) => {
-            tiles!($product, $larger, 4, [0], [1], [2], [3])
+        ($product:literal, $add:literal, $larger:literal) => {
+            tiles!(
+                $product,
+                $add,
+                $larger,
+                four_ahead,
+                4,
+                4,
+                [0],
+                [1],
+                [2],
+                [3]
+            )
         };
     }
     // SAFETY: the tiles are configured, and the caller vouches for `steps` tiles behind each of
-    // the four operands and two of first values. `before` is read and `now` written in whole, 64
-    // rows; the steps with maxima are 16 rows in all and not more than `steps`. Tiles are loaded,
-    // used and stored within the one block.
+    // the four operands. `before`, 64 rows, and `first`, 32 values, are read and `stored` written in
+    // whole; the steps with maxima are 16 rows in all and not more than `steps`.
     unsafe {
         match (INT8, steps) {
-            (false, 1) => whole!("tdpbf16ps", "vmaxps"),
-            (false, 2 | 3) => halves!("tdpbf16ps", "vmaxps"),
-            (false, _) => quarters!("tdpbf16ps", "vmaxps"),
-            (true, 1) => whole!("tdpbssd", "vpmaxsd"),
-            (true, 2 | 3) => halves!("tdpbssd", "vpmaxsd"),
-            (true, _) => quarters!("tdpbssd", "vpmaxsd"),
+            (false, 1) => whole!("tdpbf16ps", "vaddps", "vmaxps"),
+            (false, 2) => halves!("tdpbf16ps", "vaddps", "vmaxps", one_ahead, 1),
+            (false, 3) => halves!("tdpbf16ps", "vaddps", "vmaxps", four_ahead, 4),
+            (false, _) => quarters!("tdpbf16ps", "vaddps", "vmaxps"),
+            (true, 1) => whole!("tdpbssd", "vpaddd", "vpmaxsd"),
+            (true, 2) => halves!("tdpbssd", "vpaddd", "vpmaxsd", one_ahead, 1),
+            (true, 3) => halves!("tdpbssd", "vpaddd", "vpmaxsd", four_ahead, 4),
+            (true, _) => quarters!("tdpbssd", "vpaddd", "vpmaxsd"),
         }
     }
     m
+}
+
+/// The results of the last block.
+pub(super) fn finish(_configured: &mut Tiles, stored: &mut Results) {
+    // SAFETY: the tiles are configured, and `stored` is written in whole, 64 rows.
+    unsafe {
+        asm!(
+            "tilestored [{stored} + {line}*1], tmm0",
+            "tilestored [{stored} + {line}*1 + 1024], tmm1",
+            "tilestored [{stored} + {line}*1 + 2048], tmm2",
+            "tilestored [{stored} + {line}*1 + 3072], tmm3",
+            line = in(reg) 64usize,
+            stored = in(reg) stored,
+            options(nostack),
+        );
+    }
 }
