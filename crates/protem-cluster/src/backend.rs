@@ -63,11 +63,11 @@ pub(crate) struct Update {
 }
 
 /// What a group in question costs a point, in groups whose pass 8 bits make cheaper; measured.
-const CANDIDATE_COST: f64 = 130.0;
+const CANDIDATE_COST: f64 = 90.0;
 /// Groups in question with bf16, about.
 const USUAL: f64 = 1.1;
 /// What packing a point anew costs, in the same.
-const REPACK_COST: f64 = 450.0;
+const REPACK_COST: f64 = 300.0;
 
 /// Points that backends share in turn, each of which may pack them anew.
 pub(crate) type SharedPoints<'a> = Arc<Mutex<Points<'a>>>;
