@@ -43,7 +43,8 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "list",
         read: readers::list,
-        memory: 16 << 20,
+        // One large number makes a table of a million names.
+        memory: 64 << 20,
     },
     Target {
         name: "idx",
