@@ -6,6 +6,8 @@
 use crate::centroids::Centroids;
 use crate::error::ClusterError;
 use crate::fit::Warning;
+use crate::isa::Isa;
+use crate::kernel::LANES;
 use crate::matrix::Matrix;
 use crate::points::Points;
 use crate::prune::Pruner;
@@ -62,12 +64,14 @@ pub(crate) struct Update {
     pub moved: Vec<bool>,
 }
 
-/// What a group in question costs a point, in groups whose pass 8 bits make cheaper; measured.
-const CANDIDATE_COST: f64 = 90.0;
-/// Groups in question with bf16, about.
+/// What one more group in question costs a point, in cycles at 128 columns; measured.
+const CANDIDATE_CYCLES: f64 = 150.0;
+/// Groups in question without rounding to 8 bits, about.
 const USUAL: f64 = 1.1;
 /// What packing a point anew costs, in the same.
-const REPACK_COST: f64 = 300.0;
+const REPACK_CYCLES: f64 = 500.0;
+/// Groups more in question with 8 bits where the centroids are points, about.
+const AT_FIRST: f64 = 3.0;
 
 /// Points that backends share in turn, each of which may pack them anew.
 pub(crate) type SharedPoints<'a> = Arc<Mutex<Points<'a>>>;
@@ -108,22 +112,27 @@ impl<'a> Cpu<'a> {
         }
     }
 
-    /// Whether tiles are better packed anew for the assignments to follow, and if so whether in 8
+    /// Whether points are better packed anew for the assignments to follow, and if so whether in 8
     /// bits, by what the last one found.
-    fn better_width(&mut self, narrow: bool, to_follow: usize) -> Option<bool> {
+    fn better_width(&mut self, points: &Points<'_>, to_follow: usize) -> Option<bool> {
         let tally = self.groups.scratches.tally();
-        let groups = self.groups.groups.len() as f64;
+        let saved = saved_by_bytes(points.isa) * self.groups.groups.len() as f64;
         let of = |count: usize, points: usize| count as f64 / points as f64;
         let candidates = of(tally.candidates, tally.points);
-        if narrow {
-            let costly = (candidates - USUAL) * CANDIDATE_COST > groups;
+        if points.narrow {
+            let costly = (candidates - USUAL) * CANDIDATE_CYCLES > saved;
             self.given_up |= costly && tally.points > 0;
             return self.given_up.then_some(false);
         }
         let more = of(tally.narrow_candidates, tally.sampled) - candidates;
-        let saved = (groups - more * CANDIDATE_COST) * to_follow as f64;
-        (tally.sampled > 0 && !self.given_up && saved > REPACK_COST).then_some(true)
+        let saved = (saved - more * CANDIDATE_CYCLES) * to_follow as f64;
+        (tally.sampled > 0 && !self.given_up && saved > REPACK_CYCLES).then_some(true)
     }
+}
+
+/// Cycles that 8 bits save a point with each group.
+fn saved_by_bytes(isa: Isa) -> f64 {
+    isa.group_cycles(false) - isa.group_cycles(true)
 }
 
 /// Which of `k` clusters need a new centroid: of settled ones, those with other members than before,
@@ -144,9 +153,12 @@ pub(crate) fn changed(change: &Change<'_>, k: usize, keep: bool) -> Vec<bool> {
 impl Backend for Cpu<'_> {
     fn begin(&mut self, warm: bool) {
         let points = &mut *lock(&self.points);
-        if points.narrow && !warm {
-            // Points as first centroids leave too much in question.
-            self.threads.run(|| points.repack(false));
+        let saved = saved_by_bytes(points.isa) * self.k.div_ceil(LANES) as f64;
+        let narrow = points.int8.is_some()
+            && !self.given_up
+            && (warm && points.narrow || saved > AT_FIRST * CANDIDATE_CYCLES);
+        if !points.packed || points.narrow != narrow {
+            self.threads.run(|| points.repack(narrow));
         }
         if let Some(pruner) = &mut self.pruner {
             pruner.begin(warm);
@@ -173,7 +185,7 @@ impl Backend for Cpu<'_> {
                 nearest(points, rows, &self.groups, labels, distances);
             }
         });
-        if let Some(narrow) = self.better_width(points.narrow, to_follow) {
+        if let Some(narrow) = self.better_width(points, to_follow) {
             self.threads.run(|| points.repack(narrow));
         }
         Ok(())
@@ -200,15 +212,14 @@ impl Backend for Cpu<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isa::Isa;
     use crate::span::tests::{nearest_of, numbers};
 
-    /// Tiles become narrow where that leaves little in question, and wide again where it does not.
+    /// Points are packed in 8 bits where that leaves little in question, and not where it does not.
     #[test]
     fn width_follows_what_is_in_question() {
-        if !Isa::available().contains(&Isa::Amx) {
-            println!("no AMX here: tiles are not tested");
-            return;
+        let levels = || Isa::available().iter().copied();
+        if levels().all(|isa| !isa.multiplies_bytes()) {
+            println!("neither AMX nor VNNI here: 8-bit tiles are not tested");
         }
         let (n, k, d) = (4000, 2000, 128);
         let (near, apart, noise) = (numbers(d, 1), numbers(k * d, 3), numbers(n * d, 5));
@@ -217,31 +228,39 @@ mod tests {
         let matrix = Matrix::new(&values, n, d).expect("the right length");
         // All centroids within a thousandth of one place: nothing can be left out with 8 bits.
         let close: Vec<f32> = (0..k * d).map(|i| near[i % d] + 1e-3 * apart[i]).collect();
-        let points = Arc::new(Mutex::new(Points::pack(matrix, Isa::Amx)));
-        let threads = Threads::new(Some(2)).expect("two threads");
-        let kmeans = KMeans::builder(k).prune(false).build().expect("settings");
-        let mut cpu = Cpu::new(&kmeans, points.clone(), None, &threads);
-        let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
-        let mut widths = vec![];
-        for centroids in [&apart, &apart, &close, &close, &apart, &apart] {
-            cpu.assign(centroids, 10, &mut labels, &mut distances)
+        for isa in levels().filter(|isa| isa.multiplies_bytes()) {
+            let points = Arc::new(Mutex::new(Points::pack(matrix, isa)));
+            let threads = Threads::new(Some(2)).expect("two threads");
+            let kmeans = KMeans::builder(k).prune(false).build().expect("settings");
+            let mut cpu = Cpu::new(&kmeans, points.clone(), None, &threads);
+            let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
+            let mut widths = vec![];
+            for centroids in [&apart, &apart, &close, &close, &apart, &apart] {
+                cpu.assign(centroids, 10, &mut labels, &mut distances)
+                    .expect("the right lengths");
+                let rows = Matrix::new(centroids, k, d).expect("the right length");
+                let wide = nearest_of(&Points::pack(matrix, isa), rows);
+                assert_eq!((&labels, &distances), (&wide.0, &wide.1), "{isa:?}");
+                widths.push(lock(&points).narrow);
+            }
+            assert_eq!(widths, [true, true, false, false, false, false], "{isa:?}");
+            cpu.begin(true);
+            assert!(!lock(&points).narrow, "{isa:?}: after it was given up");
+            let mut cpu = Cpu::new(&kmeans, points.clone(), None, &threads);
+            cpu.assign(&apart, 0, &mut labels, &mut distances)
                 .expect("the right lengths");
-            let rows = Matrix::new(centroids, k, d).expect("the right length");
-            let wide = nearest_of(&Points::pack(matrix, Isa::Amx), rows);
-            assert_eq!((&labels, &distances), (&wide.0, &wide.1));
-            widths.push(lock(&points).narrow);
+            assert!(!lock(&points).narrow, "{isa:?}: with none to come");
+            cpu.assign(&apart, 10, &mut labels, &mut distances)
+                .expect("the right lengths");
+            assert!(lock(&points).narrow, "{isa:?}");
+            cpu.begin(true);
+            assert!(
+                lock(&points).narrow,
+                "{isa:?}: from centroids that are means"
+            );
+            cpu.begin(false);
+            let narrow = lock(&points).narrow;
+            assert_eq!(narrow, isa != Isa::Amx, "of so few groups, from points");
         }
-        assert_eq!(widths, [true, true, false, false, false, false]);
-        let mut cpu = Cpu::new(&kmeans, points.clone(), None, &threads);
-        cpu.assign(&apart, 1, &mut labels, &mut distances)
-            .expect("the right lengths");
-        assert!(!lock(&points).narrow, "with one iteration to come");
-        cpu.assign(&apart, 10, &mut labels, &mut distances)
-            .expect("the right lengths");
-        assert!(lock(&points).narrow);
-        cpu.begin(true);
-        assert!(lock(&points).narrow, "from centroids that are means");
-        cpu.begin(false);
-        assert!(!lock(&points).narrow, "from points");
     }
 }

@@ -16,9 +16,10 @@ pub(crate) struct Groups {
     /// A line per group: first values of the f32 sums, `−(|ĉ|²/2 + o·ĉ)`, and −∞ where there is
     /// no centroid.
     pub first: Vec<Lanes>,
-    /// With AMX: `steps` tiles per group, rows are centroids; groups are even in number.
+    /// Where the pass is over tiles: `steps` of them per group, rows are centroids; with AMX, groups are
+    /// even in number.
     pub tiles: Vec<Halves>,
-    /// With AMX: a line per group, `−|c'|²/2` of its centroids; with 8 bits, integers in units of
+    /// With tiles: a line per group, `−|c'|²/2` of its centroids; with 8 bits, integers in units of
     /// `unit`.
     pub first_of_tiles: Vec<Lanes>,
     /// What 1 stands for in sums of 8-bit products.
@@ -79,9 +80,9 @@ impl Centroids {
         let step = self.step(rows, points);
         let order = &self.order;
         let groups = order.len() / LANES;
-        let of_tiles = match points.isa {
-            Isa::Amx => points.steps() * LANES,
-            _ => 0,
+        let of_tiles = match points.tiled() {
+            true => points.steps() * LANES,
+            false => 0,
         };
         self.groups.lines.resize(groups * columns, Lanes::ZERO);
         self.groups.first.resize(groups, Lanes::ZERO);
@@ -120,13 +121,23 @@ impl Centroids {
         let Some(turn) = points.turn() else {
             return 1.0;
         };
-        let square = |c| kernel::distance(points.isa, rows.row(c), &points.origin);
-        let squares = (0..rows.rows())
+        let (isa, origin) = (points.isa, &points.origin);
+        let (square, largest) = (0..rows.rows())
             .into_par_iter()
             .with_min_len(256)
-            .map(square);
-        let longest = squares.reduce(|| 0.0, f32::max);
-        let step = turn.step_of_centroids(f64::from(longest).sqrt());
+            .map_init(
+                || vec![0.0; turn.columns()],
+                |turned, c| {
+                    let row = rows.row(c);
+                    let square = kernel::distance(isa, row, origin);
+                    (
+                        square,
+                        kernel::largest_turned(isa, row, origin, turn, turned),
+                    )
+                },
+            )
+            .reduce(|| (0.0, 0.0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+        let step = turn.step_of_centroids(f64::from(square).sqrt(), largest);
         self.groups.unit = turn.unit(step) as f32;
         step
     }
@@ -135,13 +146,13 @@ impl Centroids {
         let columns = points.rows.cols();
         let exact = Window::of_f32(columns, extent);
         self.exact = Some(exact);
-        self.pass = Some(match (points.isa, points.turn()) {
-            (Isa::Amx, None) => Window::of_bf16(points.steps() * 2 * LANES, extent),
-            (Isa::Amx, Some(turn)) => match turn.first(extent.norm * extent.norm / 2.0, step) {
+        self.pass = Some(match (points.tiled(), points.turn()) {
+            (false, _) => exact,
+            (true, None) => Window::of_bf16(points.steps() * 2 * LANES, extent),
+            (true, Some(turn)) => match turn.first(extent.norm * extent.norm / 2.0, step) {
                 Some(_) => Window::of_int8(columns, self.groups.unit, extent),
                 None => Window::EVERYTHING,
             },
-            _ => exact,
         });
         let other = points.int8.as_ref().filter(|_| !points.narrow);
         self.narrow =
@@ -173,10 +184,13 @@ impl Group<'_> {
         step: f32,
         rounded: &mut Rounded,
     ) -> Extent {
-        let first_of = |half_square: f64| match points.turn() {
+        let first_of = |half_square: f64, rounded: &[u16]| match points.turn() {
             None => -(half_square as f32),
-            // Where it is too large, the window leaves nothing out.
-            Some(turn) => f32::from_bits(turn.first(half_square, step).unwrap_or(0) as u32),
+            Some(turn) => {
+                // Where it is too large, the window leaves nothing out.
+                let first = turn.first(half_square, step).unwrap_or(0);
+                f32::from_bits(first.wrapping_sub(points.beyond(rounded)) as u32)
+            }
         };
         let nobody = match points.turn() {
             None => f32::NEG_INFINITY,
@@ -205,9 +219,9 @@ impl Group<'_> {
             self.first.0[lane] = -((sums.square / 2.0 + sums.with_origin) as f32);
             extent.norm = extent.norm.max(sums.true_square.sqrt() * (1.0 + 1e-12));
             if let Some(first) = &mut self.first_of_tiles {
-                first.0[lane] = first_of(sums.true_square / 2.0);
                 let (error, _) = points.round(row, step, rounded);
                 extent.rounding = extent.rounding.max(error);
+                first.0[lane] = first_of(sums.true_square / 2.0, &rounded.values);
                 let lines = rounded.values.chunks_exact(2 * LANES);
                 for (values, tile) in lines.zip(self.tiles.chunks_exact_mut(LANES)) {
                     tile[lane].0.copy_from_slice(values);

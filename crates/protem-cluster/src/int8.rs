@@ -1,10 +1,12 @@
-//! Rounding to 8-bit integers, for tiles that hold twice as many columns as of bf16.
+//! Rounding to 8-bit integers, for tiles that hold twice as many columns as of bf16, and for vectors
+//! that hold four times as many as of f32.
 //!
 //! Points and centroids are turned alike, by random signs and a Walsh–Hadamard transform, so scores
 //! stay what they are while what a few columns hold is spread over all. Turned values are then much
 //! alike in size, and rounding all to multiples of one step takes little from any: about a
 //! hundredth of the length, five times what bf16 takes. More groups of centroids stay in question
-//! for that; it pays where points are of similar lengths and clusters not too close together.
+//! for that; it pays where points are of similar lengths and clusters not too close together, the
+//! sooner the slower the other pass is.
 
 use crate::kernel::LANES;
 
@@ -12,13 +14,12 @@ use crate::kernel::LANES;
 pub(crate) const STEP: usize = 4 * LANES;
 /// Columns of which sums still fit: `127² · 2¹⁵ < 2²⁹`.
 const COLUMNS: std::ops::RangeInclusive<usize> = STEP / 2 + 1..=1 << 15;
-/// Turned values spread like normal ones; this many deviations are kept of the longest row.
+/// Turned values spread like normal ones; this many deviations are kept of the longest point. What lies
+/// beyond is cut off: then many groups stay in question, but for one point in a hundred.
 const DEVIATIONS: f64 = 4.0;
 const LARGEST: f32 = 127.0;
 /// A small number added to this is rounded to an integer, which is then in its lowest bits.
 const TO_WHOLE: f32 = 1.5 * (1 << 23) as f32;
-/// The longest row may be this many times as long as the mean.
-const SIMILAR: f64 = 2.0;
 /// Lengths of points whose squares and steps are far from the ends of f32.
 const LENGTHS: std::ops::Range<f64> = 1e-12..1e12;
 /// Steps of centroids, whose products with those of points are f32 too.
@@ -40,14 +41,15 @@ pub(crate) struct Int8 {
 }
 
 impl Int8 {
-    /// For points of so many columns and of these lengths, if that promises to be faster than bf16.
-    pub fn of(columns: usize, lengths: &[f64]) -> Option<Self> {
+    /// For points of so many columns and of these lengths, if the longest is not longer than the mean
+    /// by more than this factor: rounding takes as much from the short ones as from it.
+    pub fn of(columns: usize, lengths: &[f64], similar: f64) -> Option<Self> {
         let longest = lengths.iter().copied().fold(0.0, f64::max);
         let mean = lengths.iter().sum::<f64>() / lengths.len() as f64;
         let suitable = !lengths.is_empty()
             && COLUMNS.contains(&columns)
             && LENGTHS.contains(&longest)
-            && longest <= SIMILAR * mean;
+            && longest <= similar * mean;
         suitable.then(|| Self::new(columns, longest))
     }
 
@@ -64,26 +66,27 @@ impl Int8 {
             step: 0.0,
             longest,
         };
-        turn.step = turn.step_of(longest);
+        let deviation = longest * (turn.block as f64 / padded as f64).sqrt();
+        turn.step = (DEVIATIONS * deviation / f64::from(LARGEST)) as f32;
         turn
     }
 
-    /// The share of the longest row's length that rounding takes from any.
+    /// Values of a turned row.
+    pub fn columns(&self) -> usize {
+        self.signs.len()
+    }
+
+    /// The share of the longest row's length that rounding takes from any, about.
     pub fn error(&self) -> f64 {
         DEVIATIONS / f64::from(LARGEST) / 12f64.sqrt()
     }
 
-    /// The step of rows up to so long.
-    fn step_of(&self, longest: f64) -> f32 {
-        let deviation = longest * (self.block as f64 / self.signs.len() as f64).sqrt();
-        (DEVIATIONS * deviation / f64::from(LARGEST)) as f32
-    }
-
-    /// The step of centroids up to so long, or a little longer.
-    pub fn step_of_centroids(&self, longest: f64) -> f32 {
+    /// The step of centroids up to so long, or a little longer, whose turned values are up to `largest`:
+    /// what was cut off of one would widen the window of all.
+    pub fn step_of_centroids(&self, longest: f64, largest: f32) -> f32 {
         // First values are |c|²/2 in units of a product of two steps.
         let for_first = longest * longest / (2.0 * FIRST * self.unit(1.0)) * (1.0 + 1e-3);
-        let step = f64::from(self.step_of(longest)).max(for_first);
+        let step = f64::from(largest / LARGEST).max(for_first);
         step.clamp(*STEPS.start(), *STEPS.end()) as f32
     }
 
@@ -108,6 +111,23 @@ fn mixed(i: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// `x − origin` turned, into as many values as [`Int8`] makes of a row; the largest of them.
+#[inline(always)]
+pub(crate) fn turn(x: &[f32], origin: &[f32], turn: &Int8, turned: &mut [f32]) -> f32 {
+    turned[x.len()..].fill(0.0);
+    for ((to, sign), (x, o)) in turned.iter_mut().zip(&turn.signs).zip(x.iter().zip(origin)) {
+        *to = (x - o) * sign;
+    }
+    turned.chunks_exact_mut(turn.block).for_each(transform);
+    let mut largest = [0.0f32; LANES];
+    for values in turned.chunks_exact(LANES) {
+        for (largest, value) in largest.iter_mut().zip(values) {
+            *largest = largest.max(value.abs());
+        }
+    }
+    largest.into_iter().fold(0.0, f32::max)
+}
+
 /// Turns `x − origin` (in `turned`, as long as [`Int8`] makes rows) and rounds it to multiples of
 /// `step`, two values in each of `rounded`. Returns the length of what was rounded away and that of
 /// the result, or more, in the units of `x`.
@@ -124,11 +144,7 @@ pub(crate) fn turn_and_round(
     rounded: &mut [u16],
 ) -> (f64, f64) {
     const U: f64 = 1.0 / (1u64 << 24) as f64;
-    turned[x.len()..].fill(0.0);
-    for ((to, sign), (x, o)) in turned.iter_mut().zip(&turn.signs).zip(x.iter().zip(origin)) {
-        *to = (x - o) * sign;
-    }
-    turned.chunks_exact_mut(turn.block).for_each(transform);
+    self::turn(x, origin, turn, turned);
     let inverse = 1.0 / step;
     let (mut errors, mut squares) = ([0.0f32; LANES], [0.0f32; LANES]);
     let pairs = rounded.chunks_exact_mut(LANES / 2);
@@ -217,7 +233,7 @@ mod tests {
             let length = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
             let [ma, mb] = [&a, &b].map(|x| moved(x));
-            let turn = Int8::of(d, &[length(&ma), length(&mb)]).expect("similar lengths");
+            let turn = Int8::of(d, &[length(&ma), length(&mb)], 2.0).expect("similar lengths");
             let padded = d.next_multiple_of(STEP);
             let round = |x: &[f32]| {
                 let (mut turned, mut rounded) = (vec![7.0; padded], vec![7; padded / 2]);
@@ -247,26 +263,27 @@ mod tests {
 
     #[test]
     fn lengths_decide_whether_it_may_pay() {
-        assert!(Int8::of(128, &[1.0, 0.9]).is_some());
+        assert!(Int8::of(128, &[1.0, 0.9], 2.0).is_some());
         assert!(
-            Int8::of(32, &[1.0, 0.9]).is_none(),
+            Int8::of(32, &[1.0, 0.9], 2.0).is_none(),
             "a row of a tile anyway"
         );
-        assert!(Int8::of(1 << 16, &[1.0, 0.9]).is_none(), "sums too long");
         assert!(
-            Int8::of(128, &[1.0, 0.1, 0.1]).is_none(),
-            "different lengths"
+            Int8::of(1 << 16, &[1.0, 0.9], 2.0).is_none(),
+            "sums too long"
         );
+        let apart = |similar| Int8::of(128, &[1.0, 0.1, 0.1], similar);
+        assert!(apart(2.0).is_none() && apart(3.0).is_some());
         for length in [0.0, 1e-20, 1e20, f64::INFINITY] {
-            assert!(Int8::of(128, &[length]).is_none(), "{length}");
+            assert!(Int8::of(128, &[length], 2.0).is_none(), "{length}");
         }
     }
 
     #[test]
     fn labels_are_those_of_plain_arithmetic() {
-        if !Isa::available().contains(&Isa::Amx) {
-            println!("no AMX here: 8-bit tiles are not tested");
-            return;
+        let levels = || Isa::available().iter().filter(|isa| isa.multiplies_bytes());
+        if levels().count() == 0 {
+            println!("neither AMX nor VNNI here: 8-bit tiles are not tested");
         }
         for (n, k, d) in [(1, 1, 33), (97, 17, 64), (1000, 130, 129), (333, 64, 700)] {
             let mut points = numbers(n * d, 7);
@@ -282,14 +299,16 @@ mod tests {
                 centroids[(k - 1) * d..].copy_from_slice(&points[..d]);
                 let points = Matrix::new(&points, n, d).expect("the right length");
                 let centroids = Matrix::new(&centroids, k, d).expect("the right length");
-                let mut packed = Points::pack(points, Isa::Amx);
-                packed.int8 = Some(Int8::new(d, f64::from(scale) * (d as f64 / 3.0).sqrt()));
-                packed.repack(true);
-                assert!(packed.turn().is_some());
-                let (labels, distances) = crate::span::tests::nearest_of(&packed, centroids);
                 let expected = assign_on(Isa::Portable, points, centroids, Some(1)).expect("sizes");
-                assert_eq!(labels, expected.labels, "{n} {k} {d} {scale}");
-                assert_eq!(distances, expected.distances, "{n} {k} {d} {scale}");
+                for isa in levels() {
+                    let mut packed = Points::pack(points, *isa);
+                    packed.int8 = Some(Int8::new(d, f64::from(scale) * (d as f64 / 3.0).sqrt()));
+                    packed.repack(true);
+                    assert!(packed.turn().is_some());
+                    let (labels, distances) = crate::span::tests::nearest_of(&packed, centroids);
+                    assert_eq!(labels, expected.labels, "{isa:?} {n} {k} {d} {scale}");
+                    assert_eq!(distances, expected.distances, "{isa:?} {n} {k} {d} {scale}");
+                }
             }
         }
     }

@@ -12,7 +12,8 @@ pub enum Isa {
     Portable,
     /// 256-bit vectors with fused multiply-add.
     Avx2,
-    /// 512-bit vectors (AVX-512 F, BW, DQ and VL).
+    /// 512-bit vectors (AVX-512 F, BW, DQ and VL), and of bytes where the processor multiplies those
+    /// (VNNI).
     Avx512,
     /// Tiles of bf16 and of 8 bits (AMX), beside all that the level below has, and AVX512-BF16.
     Amx,
@@ -53,6 +54,29 @@ impl Isa {
         }
         let level = Self::available().iter().find(|l| l.name() == name);
         level.copied().ok_or_else(|| Self::missing(name))
+    }
+
+    /// Whether there is a pass over 8-bit tiles.
+    pub(crate) fn multiplies_bytes(self) -> bool {
+        match self {
+            Self::Amx => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => crate::kernel::bytes_usable(),
+            _ => false,
+        }
+    }
+
+    /// What comparing a point with a group takes, in cycles at 128 columns; measured, and only a
+    /// matter of speed.
+    pub(crate) fn group_cycles(self, narrow: bool) -> f64 {
+        match (self, narrow) {
+            (Self::Amx, true) => 3.5,
+            (Self::Amx, false) => 5.2,
+            (_, true) => 22.0,
+            (Self::Avx512, false) => 85.0,
+            (Self::Avx2, false) => 150.0,
+            (Self::Portable, false) => 400.0,
+        }
     }
 
     /// This level, where the machine has it.

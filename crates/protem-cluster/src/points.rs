@@ -9,6 +9,10 @@ use crate::window::round_up;
 use rayon::prelude::*;
 use std::mem::take;
 
+/// How much longer than the mean the longest point may be to be tried in 8 bits, beside bf16 and
+/// beside f32.
+const SIMILAR_TO_BF16: f64 = 2.0;
+const SIMILAR_TO_F32: f64 = 16.0;
 /// bf16 values of a tile's row.
 const STEP: usize = 2 * LANES;
 /// Strips packed by one task.
@@ -25,22 +29,31 @@ pub(crate) struct Points<'a> {
     pub origin: Vec<f32>,
     /// Length of the origin, or more.
     pub origin_norm: f64,
-    /// With AMX: strips of 32 points, each two blocks of 16, each `steps` tiles whose row r holds
-    /// columns 2r and 2r + 1 of 16 points, or 4r to 4r + 3 in 8 bits.
+    /// Where the pass is over tiles: strips of 32 points, as [`kernel::Tiled`] has them.
     pub tiles: Vec<Halves>,
-    /// With AMX: how points would be rounded to 8 bits, if they are such that it may pay.
+    /// How points would be rounded to 8 bits, if there is a pass for that and they are such that it
+    /// may pay.
     pub int8: Option<Int8>,
     /// Whether tiles hold that.
     pub narrow: bool,
-    /// With AMX: how far the moved point lies from what it was rounded to, or more; else zero.
+    /// Whether they were packed at all.
+    pub packed: bool,
+    /// With tiles: how far the moved point lies from what it was rounded to, or more; else zero.
     errors: Vec<f32>,
     /// Length of what the pass multiplies, the point or what it was rounded to, or more.
     norms: Vec<f32>,
 }
 
 impl<'a> Points<'a> {
-    /// For the passes of `isa`, in bf16 where those are of tiles.
+    /// For the passes of `isa`, in bf16 where those are always of tiles, else in f32.
     pub fn pack(rows: Matrix<'a>, isa: Isa) -> Self {
+        let mut points = Self::new(rows, isa);
+        points.repack(false);
+        points
+    }
+
+    /// Points that have yet to be packed.
+    pub fn new(rows: Matrix<'a>, isa: Isa) -> Self {
         let origin = mean(rows);
         let mut points = Self {
             rows,
@@ -50,33 +63,53 @@ impl<'a> Points<'a> {
             tiles: Vec::new(),
             int8: None,
             narrow: false,
+            packed: false,
             errors: vec![0.0; rows.rows()],
             norms: vec![0.0; rows.rows()],
         };
-        match isa {
-            Isa::Amx => {
-                points.int8 = Int8::of(rows.cols(), &points.lengths());
-                points.pack_tiles();
-            }
-            _ => {
-                let of_strips = points.norms.par_chunks_mut(STRIP * STRIPS).enumerate();
-                of_strips.for_each(|(at, norms)| {
-                    for (i, norm) in norms.iter_mut().enumerate() {
-                        let row = rows.row(at * STRIP * STRIPS + i);
-                        *norm = round_up(kernel::squares64(isa, row).sqrt());
-                    }
-                });
-            }
+        if isa.multiplies_bytes() {
+            let similar = match isa {
+                Isa::Amx => SIMILAR_TO_BF16,
+                _ => SIMILAR_TO_F32,
+            };
+            points.int8 = Int8::of(rows.cols(), &points.lengths(), similar);
         }
         points
     }
 
-    /// Packs tiles anew, in 8 bits if they are to be `narrow` and can be, or in bf16.
+    /// Packs anew, in 8 bits if points are to be `narrow` and can be.
     pub fn repack(&mut self, narrow: bool) {
         self.narrow = narrow && self.int8.is_some();
+        self.packed = true;
         // Room for the new ones.
         self.tiles = Vec::new();
-        self.pack_tiles();
+        match self.tiled() {
+            true => self.pack_tiles(),
+            false => self.measure(),
+        }
+    }
+
+    /// Whether the pass is over tiles.
+    pub fn tiled(&self) -> bool {
+        self.isa == Isa::Amx || self.narrow
+    }
+
+    /// What comparing one with a group takes, in cycles at 128 columns, about.
+    pub fn group_cycles(&self) -> f64 {
+        self.isa.group_cycles(self.narrow)
+    }
+
+    /// The lengths of the points themselves.
+    fn measure(&mut self) {
+        let (rows, isa) = (self.rows, self.isa);
+        self.errors.fill(0.0);
+        let of_strips = self.norms.par_chunks_mut(STRIP * STRIPS).enumerate();
+        of_strips.for_each(|(at, norms)| {
+            for (i, norm) in norms.iter_mut().enumerate() {
+                let row = rows.row(at * STRIP * STRIPS + i);
+                *norm = round_up(kernel::squares64(isa, row).sqrt());
+            }
+        });
     }
 
     /// What makes the tiles, if they hold 8 bits.
@@ -107,6 +140,16 @@ impl<'a> Points<'a> {
         }
     }
 
+    /// What products of a centroid, rounded to 8 bits, with points come to beyond what is meant, as
+    /// tiles hold points.
+    pub fn beyond(&self, rounded: &[u16]) -> i32 {
+        if self.isa == Isa::Amx {
+            return 0;
+        }
+        let bytes = rounded.iter().flat_map(|pair| pair.to_le_bytes());
+        128 * bytes.map(|byte| i32::from(byte as i8)).sum::<i32>()
+    }
+
     /// Room for [`Self::round`].
     pub fn rounded(&self) -> Rounded {
         let values = self.steps() * STEP;
@@ -121,6 +164,11 @@ impl<'a> Points<'a> {
         let (n, rows) = (self.rows.rows(), self.rows);
         let of_block = self.steps() * LANES;
         let step = self.turn().map_or(1.0, |turn| turn.step);
+        // Bytes without a sign, 128 more, where the instruction wants them.
+        let sign = match self.isa {
+            Isa::Amx => 0,
+            _ => 0x8080,
+        };
         // While the others are written.
         let (mut errors, mut norms) = (take(&mut self.errors), take(&mut self.norms));
         let mut tiles = vec![Halves::ZERO; n.div_ceil(2 * LANES) * 2 * of_block];
@@ -138,7 +186,8 @@ impl<'a> Points<'a> {
                     (*error, *norm) = (round_up(e), round_up(n));
                     let tiles = &mut tiles[i / LANES * of_block..][..of_block];
                     for (pair, line) in rounded.values.chunks_exact(2).zip(tiles) {
-                        line.0[2 * (i % LANES)..][..2].copy_from_slice(pair);
+                        let values = [pair[0] ^ sign, pair[1] ^ sign];
+                        line.0[2 * (i % LANES)..][..2].copy_from_slice(&values);
                     }
                 }
             },
@@ -152,11 +201,11 @@ impl<'a> Points<'a> {
         (self.errors[i], self.norms[i])
     }
 
-    /// Points of a strip of this level.
+    /// Points of a strip.
     pub fn strip(&self) -> usize {
-        match self.isa {
-            Isa::Amx => 2 * LANES,
-            _ => STRIP,
+        match self.tiled() {
+            true => kernel::TILED_STRIP,
+            false => STRIP,
         }
     }
 
@@ -177,7 +226,6 @@ impl<'a> Points<'a> {
     }
 
     /// Tiles of chosen points, in the form of `tiles`; lanes beyond the last are left as they are.
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     pub fn gather(&self, chosen: impl Iterator<Item = usize>, tiles: &mut [Halves]) {
         let of_block = self.steps() * LANES;
         for (i, point) in chosen.enumerate() {

@@ -23,9 +23,9 @@ use crate::window::round_up;
 use lists::{Lists, Moved, Near, above, pruned_span, squares};
 use rayon::prelude::*;
 
-/// Groups from which on it may pay: of fewer, a full comparison costs little more than the rest of
-/// an iteration.
-const FEWEST: usize = 128;
+/// Cycles of comparing a point with all groups from which on it may pay: of fewer, a full comparison
+/// costs little more than the rest of an iteration.
+const FEWEST: f64 = 640.0;
 /// Groups whose numbers fit a list.
 const MOST: usize = u16::MAX as usize;
 /// Points per centroid from which on it is worth its memory.
@@ -36,20 +36,22 @@ const FULL: usize = 2;
 const SAMPLE: usize = 2048;
 /// Numbers of fast centroids that are considered, as shares of all.
 const SHARES: usize = 64;
-/// What an iteration costs beside its comparisons, in comparisons with one group: a full one, one
-/// that makes lists, a pruned one, and what a point adds that is compared with everything after
-/// all. Measured, and only a matter of speed.
-const FULL_COST: f32 = 110.0;
-const LIST_COST: f32 = 200.0;
-const PRUNED_COST: f32 = 80.0;
-const FAILED_COST: f32 = 60.0;
+/// What an iteration costs a point beside its comparisons with groups, in cycles at 128 columns: a full
+/// one, one that makes lists, a pruned one. Measured, and only a matter of speed.
+const FULL_COST: f32 = 1100.0;
+const LIST_COST: f32 = 1900.0;
+const PRUNED_COST: f32 = 660.0;
+/// The same for each group of fast centroids, of which some are scored again, and for a point that is
+/// compared with everything after all.
+const FAST_COST: f32 = 5.0;
+const FAILED_COST: f32 = 3000.0;
 /// Share of the cost of a full comparison below which a pruned one is taken.
 const WORTH: f32 = 0.75;
 
 /// Bounds over the iterations of one restart.
 pub(crate) struct Pruner {
-    /// Groups from which on lists are made.
-    fewest: usize,
+    /// Cycles of a full comparison from which on lists are made.
+    fewest: f64,
     nears: Vec<Near>,
     /// `|x'|²` of each point, or less.
     squares: Vec<f32>,
@@ -61,7 +63,7 @@ pub(crate) struct Pruner {
     fast: Vec<bool>,
     /// Iterations since lists were made, the one that made them included; 0 without lists.
     listed: usize,
-    /// What these cost together, and what the first pruned one did.
+    /// What these cost a point together, in cycles, and what the first pruned one did.
     cost: f32,
     first: f32,
     /// Iterations to wait before lists are made again, and how long the next time.
@@ -118,7 +120,8 @@ impl Pruner {
     ) {
         let count = rows.rows().div_ceil(LANES);
         let enough = labels.len() >= SHARING.saturating_mul(rows.rows());
-        let pays = (self.fewest..=MOST).contains(&count) && enough;
+        let cycles = count as f64 * points.group_cycles();
+        let pays = cycles >= self.fewest && count <= MOST && enough;
         let moved = match self.listed {
             0 => None,
             _ => self.plan(points, rows, to_follow, labels),
@@ -132,6 +135,7 @@ impl Pruner {
             centroids.arrange(alike(rows, points.isa), rows.rows(), points.isa);
             centroids.pack(rows, points);
             self.list(points, rows, centroids, labels, distances);
+            self.cost = self.all(points) + LIST_COST;
         } else {
             self.wait = self.wait.saturating_sub(1);
             centroids.pack(rows, points);
@@ -194,7 +198,11 @@ impl Pruner {
             });
         });
         self.listed = 1;
-        self.cost = regular as f32 + LIST_COST;
+    }
+
+    /// Cycles of comparing a point with all slow centroids where lists were made.
+    fn all(&self, points: &Points<'_>) -> f32 {
+        self.regular() as f32 * points.group_cycles() as f32
     }
 
     /// Groups of the slow centroids; those of the fast ones follow.
@@ -220,8 +228,9 @@ impl Pruner {
             of(b).total_cmp(&of(a)).then(a.cmp(b))
         });
         let most = |faster: usize| slow.get(faster).map_or(0.0, |c| movement[*c as usize]);
-        let plan = self.cheapest(&self.gaps(points, rows, labels), slow.len(), most)?;
-        if self.ends(plan.cost, to_follow) {
+        let gaps = self.gaps(points, rows, labels);
+        let plan = self.cheapest(&gaps, slow.len(), points.group_cycles() as f32, most)?;
+        if self.ends(plan.cost, self.all(points), to_follow) {
             if self.listed == 1 {
                 // Too much moves still.
                 self.wait = self.patience;
@@ -252,26 +261,32 @@ impl Pruner {
         })
     }
 
-    /// Whether an iteration of that cost is better a full one.
-    fn ends(&self, cost: f32, to_follow: usize) -> bool {
-        let regular = self.regular() as f32;
+    /// Whether an iteration of that cost is better a full one, whose comparisons cost `all`.
+    fn ends(&self, cost: f32, all: f32, to_follow: usize) -> bool {
         if self.listed == 1 || to_follow == 0 {
-            return cost > WORTH * (regular + FULL_COST);
+            return cost > WORTH * (all + FULL_COST);
         }
         let average = self.cost / self.listed as f32;
         let to_follow = to_follow as f32;
-        cost > average && cost * (to_follow + 1.0) > regular + LIST_COST + self.first * to_follow
+        cost > average && cost * (to_follow + 1.0) > all + LIST_COST + self.first * to_follow
     }
 
     /// Of several numbers of fast centroids the one that costs least, where `most(faster)` is the
-    /// movement of the others and `gaps` are sorted.
-    fn cheapest(&self, gaps: &[f32], slow: usize, most: impl Fn(usize) -> f32) -> Option<Plan> {
+    /// movement of the others, `gaps` are sorted, and comparing with a group takes so many cycles.
+    fn cheapest(
+        &self,
+        gaps: &[f32],
+        slow: usize,
+        group: f32,
+        most: impl Fn(usize) -> f32,
+    ) -> Option<Plan> {
         let regular = self.regular() as f32;
         let fast = self.fast.len() - slow;
         let cost = |faster: usize| {
             let failing = gaps.partition_point(|gap| *gap <= most(faster)) as f32;
             let dense = (fast + faster) as f32 / LANES as f32;
-            dense + failing / gaps.len() as f32 * (regular + dense + FAILED_COST) + PRUNED_COST
+            let of_failed = (regular + dense) * group + FAILED_COST;
+            dense * (group + FAST_COST) + failing / gaps.len() as f32 * of_failed + PRUNED_COST
         };
         let step = (self.fast.len() / SHARES).next_multiple_of(2 * LANES);
         let choices = (0..slow).step_by(step.max(1)).chain([slow]);
@@ -373,7 +388,7 @@ mod tests {
         for isa in Isa::available() {
             let mut packed = Points::pack(matrix, *isa);
             let mut pruner = Pruner {
-                fewest: 16,
+                fewest: 0.0,
                 ..Pruner::default()
             };
             pruner.begin(false);

@@ -1,8 +1,6 @@
 //! Memory of threads, kept from task to task.
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use crate::kernel::Halves;
-use crate::kernel::Lanes;
+use crate::kernel::{Halves, Lanes};
 use crate::span::Lead;
 use std::sync::{Mutex, PoisonError};
 
@@ -16,7 +14,6 @@ pub(crate) struct Scratch {
     /// A transposed strip.
     pub strip: Vec<Lanes>,
     /// Tiles of chosen points.
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     pub tiles: Vec<Halves>,
     /// Groups that can hold the nearest centroid of a point of the span, and the point.
     pub candidates: Vec<(u32, u32)>,

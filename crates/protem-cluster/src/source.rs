@@ -210,8 +210,8 @@ impl<'a> Source<'a> {
             }
             (Place::Host(rows), _) => {
                 let (rows, isa, threads) = (*rows, self.isa, self.threads);
-                let pack = || Arc::new(Mutex::new(threads.run(|| Points::pack(rows, isa))));
-                let points = self.packed.get_or_insert_with(pack).clone();
+                let new = || Arc::new(Mutex::new(threads.run(|| Points::new(rows, isa))));
+                let points = self.packed.get_or_insert_with(new).clone();
                 Ok(Box::new(Cpu::new(kmeans, points, self.weights, threads)))
             }
         }

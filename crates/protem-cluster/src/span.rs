@@ -1,12 +1,12 @@
 //! Stretches of points on their way from scores to labels, each on one thread.
 
 use crate::centroids::{Centroids, NOBODY};
-use crate::isa::Isa;
 use crate::kernel::{self, LANES, Lanes, Leaders, STRIP, TOGETHER};
 use crate::matrix::Matrix;
 use crate::part::Part;
 use crate::points::Points;
 use crate::scratch::{Scratch, Tally};
+use crate::window::round_up;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -113,10 +113,9 @@ impl Span<'_, '_> {
                 self.scratch.best.resize(needed, Lanes::ZERO);
             }
             self.scratch.highest.resize(strips * parts, Lanes::ZERO);
-            match self.points.isa {
-                #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-                Isa::Amx => self.tiles(groups.clone(), chosen, first, end),
-                _ => self.f32_strips(groups.clone(), chosen, first, end),
+            match self.points.tiled() {
+                true => self.tiles(groups.clone(), chosen, first, end),
+                false => self.f32_strips(groups.clone(), chosen, first, end),
             }
             let best = self.scratch.best.chunks_exact(of_strip);
             for (at, best) in best.take(strips).enumerate() {
@@ -139,14 +138,13 @@ impl Span<'_, '_> {
         }
     }
 
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     fn tiles(&mut self, groups: Range<usize>, chosen: Option<&[u32]>, first: usize, end: usize) {
         let steps = self.points.steps();
         let of_strip = 2 * steps * LANES;
         let count = (end - first).div_ceil(self.points.strip());
         let tiles = match chosen {
             None => {
-                let begin = (self.begin + first) / kernel::amx::POINTS * of_strip;
+                let begin = (self.begin + first) / kernel::TILED_STRIP * of_strip;
                 &self.points.tiles[begin..begin + count * of_strip]
             }
             Some(chosen) => {
@@ -159,18 +157,19 @@ impl Span<'_, '_> {
         };
         let all = &self.centroids.groups;
         let values = match self.points.turn() {
-            None => kernel::amx::Values::Bf16,
-            Some(_) => kernel::amx::Values::Int8 { unit: all.unit },
+            None => kernel::Values::Bf16,
+            Some(_) => kernel::Values::Int8 { unit: all.unit },
         };
-        kernel::amx::best_of_groups(
+        let of_group = steps * LANES;
+        let best = &mut self.scratch.best[..count * groups.len() * 2];
+        let tiled = kernel::Tiled {
             values,
-            tiles,
-            &all.tiles[groups.start * steps * LANES..groups.end * steps * LANES],
-            &all.first_of_tiles[groups.clone()],
+            points: tiles,
+            centroids: &all.tiles[groups.start * of_group..groups.end * of_group],
+            first: &all.first_of_tiles[groups],
             steps,
-            &mut self.scratch.best[..count * groups.len() * 2],
-            &mut self.scratch.highest,
-        );
+        };
+        kernel::best_of_tiles(self.points.isa, &tiled, best, &mut self.scratch.highest);
     }
 
     fn f32_strips(
@@ -294,10 +293,10 @@ impl Span<'_, '_> {
         let origin = self.points.origin_norm;
         let leads = (0..self.labels.len()).map(|i| {
             let (error, norm) = self.points.rounding(self.begin + i);
-            // With AMX these are of the moved point.
-            let whole = match self.points.isa {
-                Isa::Amx => crate::window::round_up(f64::from(error) + f64::from(norm) + origin),
-                _ => norm,
+            // With tiles these are of the moved point.
+            let whole = match self.points.tiled() {
+                true => round_up(f64::from(error) + f64::from(norm) + origin),
+                false => norm,
             };
             Lead {
                 score: f32::NEG_INFINITY,

@@ -12,7 +12,7 @@ mod tiles;
 
 pub(crate) use tiles::usable;
 
-use super::{Halves, LANES, Lanes};
+use super::{Lanes, RESIDENT, Tiled, Values};
 use std::arch::x86_64::{
     __m512, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps,
     _mm512_cvtepi32_ps, _mm512_load_ps, _mm512_max_epi32, _mm512_max_ps, _mm512_mul_ps,
@@ -20,92 +20,39 @@ use std::arch::x86_64::{
 };
 use tiles::{Block, ROWS, Results, Tiles, finish, least, multiply, prefetched};
 
-/// Points of a strip: two tiles.
-pub(crate) const POINTS: usize = 2 * LANES;
-/// Tiles of centroids that stay in the level-1 cache while the points go by, 16 KiB.
-const RESIDENT: usize = 16;
-
-/// What tiles hold.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Values {
-    Bf16,
-    /// Bytes, and first values in i32; a result of 1 stands for `unit`.
-    Int8 {
-        unit: f32,
-    },
-}
-
-/// For every strip of 32 points and every group of 16 centroids the best score of each point:
-/// `best[(strip · groups + group) · 2 + half]`. Points are strips of two blocks, centroids an even
-/// number of groups, of `steps` tiles each; `first` holds a line per group. And the best of each
-/// point in all groups: `highest[strip · 2 + half]`.
-///
-/// # Panics
-/// Where AMX is not usable, or if a slice has not the size that the others make it.
-pub(crate) fn best_of_groups(
-    values: Values,
-    points: &[Halves],
-    centroids: &[Halves],
-    first: &[Lanes],
-    steps: usize,
-    best: &mut [Lanes],
-    highest: &mut [Lanes],
-) {
-    let of_block = steps * ROWS;
-    let groups = first.len();
-    let strips = points.len() / (2 * of_block);
-    assert!(steps > 0 && groups.is_multiple_of(2), "whole blocks");
-    assert_eq!(points.len(), strips * 2 * of_block, "whole strips");
-    assert_eq!(centroids.len(), groups * of_block, "a row per centroid");
-    assert_eq!(best.len(), strips * groups * 2, "a result per group");
-    assert_eq!(highest.len(), strips * 2, "a line per half of a strip");
-    highest.fill(Lanes::all(f32::NEG_INFINITY));
-    if best.is_empty() {
-        return;
-    }
-    let operands = Operands {
-        points,
-        centroids,
-        first,
-        steps,
-    };
+/// As [`super::best_of_tiles`], which checks the sizes and that there is something to do.
+pub(super) fn best_of_tiles(tiled: &Tiled<'_>, best: &mut [Lanes], highest: &mut [Lanes]) {
+    assert!(tiled.first.len().is_multiple_of(2), "groups in pairs");
     let tiles = &mut Tiles::new();
-    // SAFETY: AMX is usable, which includes AVX-512 F; the asserts are what `sweep` asks for.
+    // SAFETY: AMX is usable, which includes AVX-512 F; the caller has checked what `sweep` asks for.
     unsafe {
-        match values {
-            Values::Bf16 => sweep::<false>(tiles, &operands, 1.0, best, highest),
-            Values::Int8 { unit } => sweep::<true>(tiles, &operands, unit, best, highest),
+        match tiled.values {
+            Values::Bf16 => sweep::<false>(tiles, tiled, 1.0, best, highest),
+            Values::Int8 { unit } => sweep::<true>(tiles, tiled, unit, best, highest),
         }
     }
 }
 
-/// As [`best_of_groups`] has them.
-struct Operands<'a> {
-    points: &'a [Halves],
-    centroids: &'a [Halves],
-    first: &'a [Lanes],
-    steps: usize,
-}
-
 /// # Safety
-/// AVX-512 F, and the sizes that [`best_of_groups`] asserts, none of them zero.
+/// AVX-512 F, and the sizes that [`super::best_of_tiles`] asserts, none of them zero, with groups in
+/// pairs.
 #[target_feature(enable = "avx512f")]
 unsafe fn sweep<const INT8: bool>(
     tiles: &mut Tiles,
-    operands: &Operands<'_>,
+    tiled: &Tiled<'_>,
     unit: f32,
     best: &mut [Lanes],
     highest: &mut [Lanes],
 ) {
-    let Operands {
+    let Tiled {
         points,
         centroids,
         first,
         steps,
-    } = *operands;
+        ..
+    } = *tiled;
     let of_block = steps * ROWS;
-    let groups = first.len();
-    let strips = points.len() / (2 * of_block);
+    let (groups, strips) = (first.len(), tiled.strips());
     let resident = (RESIDENT / steps).max(2) / 2 * 2;
     let mut take = |(strip, group): (usize, usize), maxima| {
         let at = (strip * groups + group) * 2;

@@ -19,10 +19,15 @@ mod avx512;
 mod guarded;
 mod portable;
 mod vectors;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 pub(crate) use vectors::{
-    add_rows, distance, dot, moved_sums, round_row, squares, squares64, turn_row,
+    add_rows, distance, dot, largest_turned, moved_sums, round_row, squares, squares64, turn_row,
 };
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use vnni::usable as bytes_usable;
 
 use crate::isa::Isa;
 
@@ -57,7 +62,7 @@ impl Lanes {
     }
 }
 
-/// 32 bf16 values, a cache line and a tile's row.
+/// 32 bf16 values or 64 bytes, a cache line and a tile's row.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Halves(pub [u16; 2 * LANES]);
@@ -92,6 +97,74 @@ pub(crate) fn best_of_groups(
         _ => portable::best_of_groups(points, groups, first, best),
     }
 }
+
+/// What tiles hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Values {
+    Bf16,
+    /// Bytes, and first values in i32; a sum of 1 stands for `unit`.
+    Int8 {
+        unit: f32,
+    },
+}
+
+/// Points and centroids in tiles of 16 lines, 32 bf16 values or 64 bytes each.
+pub(crate) struct Tiled<'a> {
+    pub values: Values,
+    /// Strips of two blocks of `steps` tiles each; line r of a tile holds columns 2r and 2r + 1 of 16
+    /// points, or 4r to 4r + 3 in bytes.
+    pub points: &'a [Halves],
+    /// Groups of `steps` tiles each, whose lines are centroids.
+    pub centroids: &'a [Halves],
+    /// A line per group: the first values of its centroids' sums.
+    pub first: &'a [Lanes],
+    pub steps: usize,
+}
+
+impl Tiled<'_> {
+    fn strips(&self) -> usize {
+        self.points.len() / (2 * self.steps * LANES)
+    }
+}
+
+/// Points of a strip of tiles.
+pub(crate) const TILED_STRIP: usize = 2 * LANES;
+
+/// The pass over tiles, for every strip and group: `best[(strip · groups + group) · 2 + half]`. And the
+/// best of each point in all groups: `highest[strip · 2 + half]`.
+///
+/// # Panics
+/// If the level is not this machine's or has no pass over such values, with AMX if groups are odd in
+/// number, or if a slice has not the size that the others make it.
+pub(crate) fn best_of_tiles(
+    isa: Isa,
+    tiled: &Tiled<'_>,
+    best: &mut [Lanes],
+    highest: &mut [Lanes],
+) {
+    let of_block = tiled.steps * LANES;
+    let (groups, strips) = (tiled.first.len(), tiled.strips());
+    assert!(tiled.steps > 0, "at least one column");
+    assert_eq!(tiled.points.len(), strips * 2 * of_block, "whole strips");
+    assert_eq!(tiled.centroids.len(), groups * of_block, "whole groups");
+    assert_eq!(best.len(), strips * groups * 2, "a result per group");
+    assert_eq!(highest.len(), strips * 2, "a line per half of a strip");
+    highest.fill(Lanes::all(f32::NEG_INFINITY));
+    if best.is_empty() {
+        return;
+    }
+    match (isa, tiled.values) {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        (Isa::Amx, _) => amx::best_of_tiles(tiled, best, highest),
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512, Values::Int8 { unit }) => vnni::best_of_tiles(tiled, unit, best, highest),
+        (_, values) => panic!("{isa:?} has no pass over tiles of {values:?}"),
+    }
+}
+
+/// Tiles of centroids that stay in the level-1 cache while the points go by, 16 KiB.
+#[cfg(target_arch = "x86_64")]
+const RESIDENT: usize = 16;
 
 /// Transposes 16 points: lane `i` of `lines[column · parts + part]` is a value of point `i`.
 ///
