@@ -262,45 +262,40 @@ fn reaching_of(
 }
 
 /// As [`super::top`].
-pub(super) fn top(best: &[Lanes], parts: usize, part: usize) -> Top {
+pub(super) fn top(best: &[Lanes], parts: usize, part: usize, top: &mut Top) {
     check();
     // SAFETY: AVX-512 F is there.
-    unsafe { top_of(best, parts, part) }
+    unsafe { top_of(best, parts, part, top) }
 }
 
 #[target_feature(enable = "avx512f")]
-fn top_of(best: &[Lanes], parts: usize, part: usize) -> Top {
-    let mut scores = [_mm512_set1_ps(f32::NEG_INFINITY); TOP];
-    let mut groups = [_mm512_setzero_si512(); TOP];
+fn top_of(best: &[Lanes], parts: usize, part: usize, top: &mut Top) {
+    let mut keys = [_mm512_setzero_ps(); TOP];
+    for (key, lanes) in keys.iter_mut().zip(&top.keys) {
+        *key = load(lanes);
+    }
+    let (number, least) = (
+        _mm512_set1_epi32(top.number as i32),
+        _mm512_set1_ps(f32::MIN),
+    );
     for (at, of_group) in best.chunks_exact(parts).enumerate() {
-        let mut score = load(&of_group[part]);
+        let score = _mm512_castps_si512(_mm512_max_ps(load(&of_group[part]), least));
+        let score = _mm512_andnot_si512(number, score);
+        let key = _mm512_or_si512(score, _mm512_set1_epi32(at as i32));
+        let mut key = _mm512_castsi512_ps(key);
         // Seldom, after the first few.
-        if _mm512_cmp_ps_mask::<_CMP_GT_OQ>(score, scores[TOP - 1]) == 0 {
+        if _mm512_cmp_ps_mask::<_CMP_GT_OQ>(key, keys[TOP - 1]) == 0 {
             continue;
         }
-        let mut group = _mm512_set1_epi32(at as i32);
-        for (s, g) in scores.iter_mut().zip(&mut groups) {
-            let greater = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(score, *s);
-            let (less, of_less) = (
-                _mm512_min_ps(score, *s),
-                _mm512_mask_mov_epi32(group, greater, *g),
-            );
-            (*s, *g) = (
-                _mm512_max_ps(score, *s),
-                _mm512_mask_mov_epi32(*g, greater, group),
-            );
-            (score, group) = (less, of_less);
+        for held in &mut keys {
+            let less = _mm512_min_ps(key, *held);
+            *held = _mm512_max_ps(key, *held);
+            key = less;
         }
     }
-    let mut top = Top::NONE;
-    for (level, (scores, groups)) in scores.into_iter().zip(groups).enumerate() {
-        // SAFETY: 64 bytes each.
-        unsafe {
-            _mm512_storeu_ps(top.scores[level].as_mut_ptr(), scores);
-            _mm512_storeu_si512(top.groups[level].as_mut_ptr().cast(), groups);
-        }
+    for (key, lanes) in keys.into_iter().zip(&mut top.keys) {
+        store(key, lanes);
     }
-    top
 }
 
 /// As [`super::transpose`], which checks the sizes, for whole sixteens of columns: how many.

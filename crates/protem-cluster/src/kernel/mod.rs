@@ -266,19 +266,41 @@ pub(crate) fn highest(isa: Isa, best: &[Lanes], parts: usize, part: usize) -> La
 /// Groups that [`top`] finds for each point.
 pub(crate) const TOP: usize = 9;
 
-/// The best scores of 16 points and the groups that have them, the best first; −∞ where there are
-/// fewer.
+/// The best scores of 16 points and the groups that have them, the best first, as numbers with the
+/// order of the scores: a group's number takes the last bits of its score.
 #[derive(Clone, Copy)]
 pub(crate) struct Top {
-    pub scores: [[f32; LANES]; TOP],
-    pub groups: [[u32; LANES]; TOP],
+    keys: [Lanes; TOP],
+    /// The bits of the number.
+    number: u32,
 }
 
 impl Top {
-    const NONE: Self = Self {
-        scores: [[f32::NEG_INFINITY; LANES]; TOP],
-        groups: [[0; LANES]; TOP],
-    };
+    /// Of as many groups.
+    fn of(groups: usize) -> Self {
+        let number = (groups.next_power_of_two() - 1) as u32;
+        let least = f32::from_bits(f32::MIN.to_bits() & !number);
+        Self {
+            keys: [Lanes::all(least); TOP],
+            number,
+        }
+    }
+
+    /// The score of that place, or somewhat more; very low where there are fewer groups.
+    #[inline]
+    pub fn score(&self, place: usize, lane: usize) -> f32 {
+        let key = self.keys[place].0[lane];
+        let bits = key.to_bits();
+        f32::from_bits(match key.is_sign_negative() {
+            true => bits & !self.number,
+            false => bits | self.number,
+        })
+    }
+
+    #[inline]
+    pub fn group(&self, place: usize, lane: usize) -> u32 {
+        self.keys[place].0[lane].to_bits() & self.number
+    }
 }
 
 /// The best scores of 16 points over all groups; `best[group · parts + part]`.
@@ -287,11 +309,13 @@ impl Top {
 /// As [`highest`].
 pub(crate) fn top(isa: Isa, best: &[Lanes], parts: usize, part: usize) -> Top {
     assert!(part < parts, "a part of the strip");
+    let mut top = Top::of(best.len() / parts);
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Amx => avx512::top(best, parts, part),
-        _ => portable::top(best, parts, part),
+        Isa::Avx512 | Isa::Amx => avx512::top(best, parts, part, &mut top),
+        _ => portable::top(best, parts, part, &mut top),
     }
+    top
 }
 
 /// Calls `found(group, lanes)` for each group of a strip's part in which some lane's best reaches

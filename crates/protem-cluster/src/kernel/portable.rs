@@ -114,28 +114,25 @@ pub(super) fn reaching(
 }
 
 /// As [`super::top`].
-pub(super) fn top(best: &[Lanes], parts: usize, part: usize) -> Top {
-    let mut top = Top::NONE;
+pub(super) fn top(best: &[Lanes], parts: usize, part: usize, top: &mut Top) {
     for (at, of_group) in best.chunks_exact(parts).enumerate() {
-        let mut score = of_group[part].0;
-        let last = score.iter().zip(&top.scores[TOP - 1]);
-        let any = last.fold(false, |any, (score, last)| any | (score > last));
+        let mut keys = of_group[part].0.map(|score| {
+            let bits = score.max(f32::MIN).to_bits() & !top.number;
+            f32::from_bits(bits | at as u32)
+        });
+        let last = keys.iter().zip(&top.keys[TOP - 1].0);
+        let any = last.fold(false, |any, (key, last)| any | (key > last));
         // Seldom, after the first few.
         if !any {
             continue;
         }
-        let mut group = [at as u32; LANES];
-        for level in 0..TOP {
-            let (scores, groups) = (&mut top.scores[level], &mut top.groups[level]);
-            for lane in 0..LANES {
-                let greater = score[lane] > scores[lane];
-                let (s, g) = (scores[lane], groups[lane]);
-                scores[lane] = if greater { score[lane] } else { s };
-                groups[lane] = if greater { group[lane] } else { g };
-                score[lane] = if greater { s } else { score[lane] };
-                group[lane] = if greater { g } else { group[lane] };
+        for held in &mut top.keys {
+            for (key, held) in keys.iter_mut().zip(&mut held.0) {
+                (*held, *key) = match *key > *held {
+                    true => (*key, *held),
+                    false => (*held, *key),
+                };
             }
         }
     }
-    top
 }

@@ -80,10 +80,10 @@ impl<'a> Lists<'a> {
             let window = self.window.of(error, norm);
             let lower = |score: f32| self.lower(i, score, window);
             nears[part.point(lane)] = Near {
-                rest: lower(top.scores[LISTED][lane]),
+                rest: lower(top.score(LISTED, lane)),
                 own: 0.0,
-                lower: std::array::from_fn(|j| lower(top.scores[j][lane])),
-                groups: std::array::from_fn(|j| top.groups[j][lane] as u16),
+                lower: std::array::from_fn(|j| lower(top.score(j, lane))),
+                groups: std::array::from_fn(|j| top.group(j, lane) as u16),
             };
         }
     }
