@@ -66,7 +66,7 @@ impl<'a, 'p> Lloyd<'a, 'p> {
         let mut rng = self.kmeans.rng(2 * restart as u64 + 1);
         // Whether the centroids are the means of `labels_before`.
         let mut settled = false;
-        let warm = matches!(self.kmeans.init, Init::Given(_));
+        let warm = matches!(self.kmeans.init, Init::Given(_)) && !self.are_points(&run.centroids);
         self.backend.begin(warm);
         for iteration in 0..self.kmeans.iterations {
             let begun = Instant::now();
@@ -95,6 +95,15 @@ impl<'a, 'p> Lloyd<'a, 'p> {
             settled = splits == 0;
         }
         Ok(run)
+    }
+
+    /// Whether centroids are points as they come: means are none, but those of single points.
+    fn are_points(&self, centroids: &[f32]) -> bool {
+        let cols = self.source.cols();
+        let last = centroids.len() - cols;
+        [0, last / cols / 2 * cols, last]
+            .into_iter()
+            .all(|at| self.source.holds(&centroids[at..at + cols]) == Some(true))
     }
 
     /// Labels and distances for the centroids of the last run.

@@ -31,7 +31,7 @@ const MOST: usize = u16::MAX as usize;
 /// Points per centroid from which on it is worth its memory.
 const SHARING: usize = 16;
 /// Iterations before the first lists, unless the start is warm: at first everything moves.
-const FULL: usize = 2;
+const FULL: usize = 3;
 /// Points whose bounds are looked at to choose which centroids count as fast.
 const SAMPLE: usize = 2048;
 /// Numbers of fast centroids that are considered, as shares of all.
@@ -39,11 +39,11 @@ const SHARES: usize = 64;
 /// What an iteration costs a point beside its comparisons with groups, in cycles at 128 columns: a full
 /// one, one that makes lists, a pruned one. Measured, and only a matter of speed.
 const FULL_COST: f32 = 1100.0;
-const LIST_COST: f32 = 1900.0;
+const LIST_COST: f32 = 1700.0;
 const PRUNED_COST: f32 = 660.0;
 /// The same for each group of fast centroids, of which some are scored again, and for a point that is
 /// compared with everything after all.
-const FAST_COST: f32 = 5.0;
+const FAST_COST: f32 = 6.0;
 const FAILED_COST: f32 = 3000.0;
 /// Share of the cost of a full comparison below which a pruned one is taken.
 const WORTH: f32 = 0.75;

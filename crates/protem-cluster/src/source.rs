@@ -134,6 +134,18 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Whether a point has these values. Of points on a device it is not known.
+    pub fn holds(&self, row: &[f32]) -> Option<bool> {
+        match &self.place {
+            Place::Host(rows) => self.threads.run(|| {
+                let points = (0..rows.rows()).into_par_iter().with_min_len(BLOCK);
+                Some(points.any(|i| rows.row(i) == row))
+            }),
+            #[cfg(feature = "cuda")]
+            Place::Card(_) => None,
+        }
+    }
+
     /// The values of chosen points, side by side.
     pub fn take(&self, chosen: &[usize]) -> Result<Vec<f32>, ClusterError> {
         match &self.place {
