@@ -39,7 +39,7 @@ const SHARES: usize = 64;
 /// What an iteration costs a point beside its comparisons with groups, in cycles at 128 columns: a full
 /// one, one that makes lists, a pruned one. Measured, and only a matter of speed.
 const FULL_COST: f32 = 1100.0;
-const LIST_COST: f32 = 1700.0;
+const LIST_COST: f32 = 1600.0;
 const PRUNED_COST: f32 = 660.0;
 /// The same for each group of fast centroids, of which some are scored again, and for a point that is
 /// compared with everything after all.

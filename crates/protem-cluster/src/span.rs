@@ -22,6 +22,9 @@ const BEST: usize = 1 << 14;
 /// Strips whose best scores are kept at once, at least: the centroids are read once for them all.
 const TOGETHER_STRIPS: usize = 32;
 
+/// Points whose rows are asked for before they are measured.
+const AHEAD: usize = 8;
+
 /// One in so many lines of points is looked at for what 8 bits would leave in question.
 const SAMPLED: usize = 16;
 
@@ -352,7 +355,8 @@ impl Span<'_, '_> {
             if !needed(i, *label) {
                 continue;
             }
-            if let Some(ahead) = self.labels.get(i + 8) {
+            if let Some(ahead) = self.labels.get(i + AHEAD) {
+                kernel::prefetch(self.points.rows.row(self.begin + i + AHEAD));
                 kernel::prefetch(self.rows.row(*ahead as usize));
             }
             let (x, c) = (

@@ -264,7 +264,7 @@ pub(crate) fn highest(isa: Isa, best: &[Lanes], parts: usize, part: usize) -> La
 }
 
 /// Groups that [`top`] finds for each point.
-pub(crate) const TOP: usize = 9;
+pub(crate) const TOP: usize = 7;
 
 /// The best scores of 16 points and the groups that have them, the best first, as numbers with the
 /// order of the scores: a group's number takes the last bits of its score.
