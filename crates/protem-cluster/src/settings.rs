@@ -195,7 +195,7 @@ impl KMeansBuilder {
         self
     }
 
-    /// Leave out of an iteration what the ones before have ruled out (`true`), for 60 bytes a
+    /// Leave out of an iteration what the ones before have ruled out (`true`), for 48 bytes a
     /// point and another copy of the centroids; done from two thousand clusters and sixteen points
     /// a cluster on, where it pays. The result has the same bits either way.
     pub fn prune(mut self, prune: bool) -> Self {
