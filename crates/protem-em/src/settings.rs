@@ -169,6 +169,10 @@ pub struct DataSettings {
     pub max_unreadable: f64,
     /// Whether the orientation that a camera noted (EXIF) is applied; PCL and torchvision do not.
     pub orientation: bool,
+    /// Whether large JPEGs are decoded at a half, a quarter or an eighth of their size, as long as their
+    /// shorter side keeps three times the pixels of a view's; faster, and smoother than the reference
+    /// recipes, which shrink the whole image.
+    pub reduced_jpegs: bool,
     /// Pixels above which an image is unreadable: a small file can declare gigabytes.
     pub max_pixels: u64,
     /// MiB of memory for decoded images of the training set, those held out of it among them: what is
@@ -189,6 +193,7 @@ impl Default for DataSettings {
             held_out: 0.1,
             max_unreadable: 0.1,
             orientation: false,
+            reduced_jpegs: false,
             max_pixels: DecodeOptions::default().max_pixels,
             cache_mib: 0,
             generated_images: 5000,
@@ -202,6 +207,9 @@ impl DataSettings {
         DecodeOptions {
             max_pixels: self.max_pixels,
             orientation: self.orientation,
+            reduce_to: self
+                .reduced_jpegs
+                .then_some(self.image_size.saturating_mul(3)),
             ..DecodeOptions::default()
         }
     }

@@ -5,11 +5,13 @@ use crate::error::ReadError;
 use image::error::{DecodingError, ImageFormatHint};
 use image::metadata::Orientation;
 use image::{ImageError, ImageFormat, RgbImage};
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
+use libjpeg_turbo_rs::{
+    DecodeLimits, DecodeWarning, Decoder, FrameHeader, ImageInfo, JpegError, PixelFormat,
+    ScalingFactor,
+};
+
+/// Scans of an image, at most: each passes over all of it, however short it is in the file.
+const SCANS: usize = 500;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ReadError> {
     if truncated(bytes) {
@@ -23,25 +25,81 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
 }
 
 fn decode_whole(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ReadError> {
-    let lenient = DecoderOptions::default()
-        .set_strict_mode(false)
-        .set_max_width(usize::MAX)
-        .set_max_height(usize::MAX)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), lenient);
-    decoder.decode_headers().map_err(damaged)?;
-    let (width, height) = decoder.dimensions().unwrap_or_default();
-    let (width, height) = (width as u32, height as u32); // 16 bits each in the file
-    let pixels = options.check(width, height)?;
-    let mut rgb = vec![0; pixels as usize * 3];
-    decoder.decode_into(&mut rgb).map_err(damaged)?;
-    let exif = decoder.exif().filter(|_| options.orientation);
-    let turned = exif.and_then(|exif| Orientation::from_exif_chunk(exif));
-    let image = RgbImage::from_raw(width, height, rgb).expect("three bytes a pixel");
+    let limits = DecodeLimits {
+        max_scans: SCANS,
+        ..DecodeLimits::default()
+    };
+    let decoder = Decoder::new_with_limits(bytes, limits).map_err(|e| damaged(&e))?;
+    let frame = decoder.header();
+    options.check(frame.width.into(), frame.height.into())?;
+    if frame.precision != 8 {
+        let reason = format!("samples of {} bits", frame.precision);
+        return Err(damaged(&JpegError::Unsupported(reason)));
+    }
+    let (format, channels) = match frame.components.len() {
+        4 => (PixelFormat::Cmyk, 4),
+        _ => (PixelFormat::Rgb, 3),
+    };
+    let scale = ScalingFactor::new(1, reduction(frame, options));
+    let side = |pixels: u16| scale.scale_dim(pixels.into());
+    let (width, height) = (side(frame.width), side(frame.height));
+    let orientation = decoder.exif_orientation().filter(|_| options.orientation);
+    let decoder = decoder.with_output_format(format).with_scale(scale);
+    let mut pixels = vec![0; width * height * channels];
+    let info = lenient(decoder, &mut pixels).map_err(|e| damaged(&e))?;
+    if (info.width, info.height, info.pixel_format) != (width, height, format) {
+        return Err(damaged(&JpegError::Unsupported(
+            "an image of its own size".into(),
+        )));
+    }
+    let rgb = match format {
+        PixelFormat::Cmyk => rgb_of(&pixels),
+        _ => pixels,
+    };
+    let image = RgbImage::from_raw(width as u32, height as u32, rgb).expect("three bytes a pixel");
+    let turned = orientation.and_then(Orientation::from_exif);
     Ok(upright(image, turned.unwrap_or(Orientation::NoTransforms)))
 }
 
-fn damaged(error: DecodeErrors) -> ReadError {
+/// By how much the sides are divided.
+fn reduction(frame: &FrameHeader, options: &DecodeOptions) -> u32 {
+    let shorter = u32::from(frame.width.min(frame.height));
+    let enough = |by: &u32| {
+        options
+            .reduce_to
+            .is_some_and(|least| shorter.div_ceil(*by) >= least)
+    };
+    [8, 4, 2].into_iter().find(enough).unwrap_or(1)
+}
+
+/// Decodes; if there is an error within the image, once more and beyond it, as libjpeg does.
+fn lenient(decoder: Decoder<'_>, pixels: &mut [u8]) -> Result<ImageInfo, JpegError> {
+    let error = match decoder.decode_image_into(pixels) {
+        Ok(info) => return Ok(info),
+        Err(error) => error,
+    };
+    let info = decoder.with_lenient(true).decode_image_into(pixels)?;
+    let cut = |warning: &DecodeWarning| !matches!(warning, DecodeWarning::HuffmanError { .. });
+    match info.warnings.iter().any(cut) {
+        true => Err(error),
+        false => Ok(info),
+    }
+}
+
+/// Pillow's colours of inks, of which a file holds what is left of white.
+fn rgb_of(inks: &[u8]) -> Vec<u8> {
+    let pixels = inks.chunks_exact(4);
+    let of = |ink: &[u8]| {
+        let white = u32::from(ink[3]);
+        [0, 1, 2].map(|channel| {
+            let product = u32::from(255 - ink[channel]) * white + 128;
+            white.saturating_sub(((product >> 8) + product) >> 8) as u8
+        })
+    };
+    pixels.flat_map(of).collect()
+}
+
+fn damaged(error: &JpegError) -> ReadError {
     let hint = ImageFormatHint::Exact(ImageFormat::Jpeg);
     ImageError::Decoding(DecodingError::new(hint, error.to_string())).into()
 }
