@@ -114,8 +114,11 @@ fn any(
 }
 
 impl DecodeOptions {
-    /// Pixels of an image of these sides, when they are allowed.
+    /// Pixels of an image of these sides, when there are some and they are allowed.
     fn check(&self, width: u32, height: u32) -> Result<u64, ReadError> {
+        if width == 0 || height == 0 {
+            return Err(ReadError::Empty { width, height });
+        }
         let pixels = u64::from(width) * u64::from(height);
         if pixels > self.max_pixels {
             return Err(ReadError::TooLarge {

@@ -18,6 +18,14 @@ pub enum ReadError {
     /// The decoder gave up in a way it should not.
     #[error("cannot be decoded: the decoder panicked")]
     DecoderPanic,
+    /// No pixels at all.
+    #[error("declares {width}×{height} pixels")]
+    Empty {
+        /// Declared width.
+        width: u32,
+        /// Declared height.
+        height: u32,
+    },
     /// More pixels than the limit.
     #[error("declares {width}×{height} pixels, the limit is {limit} in all")]
     TooLarge {

@@ -113,6 +113,26 @@ fn gray_is_copied_transparency_dropped_and_16_bits_are_cut() {
     }
 }
 
+#[test]
+fn an_image_without_pixels_is_none() {
+    for file in [&b"P4 0 1\n"[..], b"P5 3 0 255\n", b"P6 0 0 255\n"] {
+        let refused = decode(file).expect_err("no pixels");
+        let expected = matches!(refused, ReadError::Empty { .. } | ReadError::Decode(_));
+        assert!(expected, "{refused}");
+    }
+    let refused = decode(b"P4 0 1\n").expect_err("no pixels");
+    assert!(
+        matches!(
+            refused,
+            ReadError::Empty {
+                width: 0,
+                height: 1
+            }
+        ),
+        "{refused}"
+    );
+}
+
 /// 58 bytes that declare 30000 × 30000 pixels.
 #[test]
 fn a_bomb_is_refused_by_its_header() {
