@@ -1,4 +1,4 @@
-//! Points in a memory-mapped `.npy` file, so that their number is not bound by memory.
+//! Points in a `.npy` file, memory-mapped so that their number is not bound by memory, or read.
 //!
 //! The format: NEP 1 of numpy. Magic, version, length of the header, and the header: a Python
 //! dictionary of `descr`, `fortran_order` and `shape`, padded with spaces to a newline.
@@ -13,8 +13,24 @@ use std::path::{Path, PathBuf};
 /// A two-dimensional array of little-endian `f32` in a `.npy` file.
 #[derive(Debug)]
 pub struct Npy {
-    bytes: Mmap,
+    bytes: Bytes,
     header: Header,
+}
+
+/// A file's.
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    Read(Vec<u8>),
+}
+
+impl Bytes {
+    fn get(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Read(bytes) => bytes,
+        }
+    }
 }
 
 /// Why a file is not such an array.
@@ -62,8 +78,25 @@ impl Npy {
             source,
         };
         let file = File::open(path).map_err(failed)?;
-        let bytes = kernel::map(&file).map_err(failed)?;
-        let header = Header::parse(&bytes)?;
+        Self::of(Bytes::Mapped(kernel::map(&file).map_err(failed)?))
+    }
+
+    /// Reads a file into memory, where rows are at hand sooner than in a mapped one: its pages are
+    /// small, and each is fetched when it is first used.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, NpyError> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|source| NpyError::Io {
+            path: path.into(),
+            source,
+        })?;
+        Self::of(Bytes::Read(bytes))
+    }
+
+    fn of(bytes: Bytes) -> Result<Self, NpyError> {
+        let header = Header::parse(bytes.get())?;
         let npy = Self { bytes, header };
         npy.view()?;
         Ok(npy)
@@ -74,7 +107,7 @@ impl Npy {
     /// # Errors
     /// As [`Self::open`]; none after it.
     pub fn view(&self) -> Result<Matrix<'_>, NpyError> {
-        values(&self.bytes, &self.header)
+        values(self.bytes.get(), &self.header)
     }
 }
 

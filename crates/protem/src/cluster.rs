@@ -3,6 +3,7 @@
 use crate::args::{ClusterArgs, Switch};
 use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
+use crate::system::memory_bytes;
 use protem_cluster::{Fit, Init, KMeans, Matrix, Npy, NpyError};
 use protem_report::{RunFolder, write_npy, write_npy_labels, write_npy_vector};
 use std::path::{Path, PathBuf};
@@ -59,7 +60,13 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
 
 fn open(path: &Path) -> Result<Npy, Failure> {
     const ADVICE: &str = "It must be a two-dimensional array of 32-bit floats: numpy.save(\"x.npy\", x.astype(\"f4\")), or what `protem embed` writes.";
-    Npy::open(path).map_err(|e| match e {
+    // What is small beside the memory is read: that is faster.
+    let len = std::fs::metadata(path).map_or(u64::MAX, |file| file.len());
+    let opened = match memory_bytes().is_some_and(|memory| len <= memory / 8) {
+        true => Npy::read(path),
+        false => Npy::open(path),
+    };
+    opened.map_err(|e| match e {
         // It names the file.
         NpyError::Io { .. } => Failure::usage(format!("{e}\n{ADVICE}")),
         _ => Failure::usage(format!("{}: {e}\n{ADVICE}", path.display())),
