@@ -12,11 +12,11 @@ mod tiles;
 
 pub(crate) use tiles::usable;
 
+use super::avx512::{load, store};
 use super::{Lanes, RESIDENT, Tiled, Values};
 use std::arch::x86_64::{
     __m512, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_cvtepi32_ps, _mm512_load_ps, _mm512_max_epi32, _mm512_max_ps, _mm512_mul_ps,
-    _mm512_set1_ps, _mm512_store_ps,
+    _mm512_cvtepi32_ps, _mm512_max_epi32, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps,
 };
 use tiles::{Block, ROWS, Results, Tiles, finish, least, multiply, prefetched};
 
@@ -57,7 +57,7 @@ unsafe fn sweep<const INT8: bool>(
     let mut take = |(strip, group): (usize, usize), maxima| {
         let at = (strip * groups + group) * 2;
         let of_strip = &mut highest[2 * strip..2 * strip + 2];
-        store(
+        keep(
             &scores::<INT8>(maxima, unit),
             &mut best[at..at + 4],
             of_strip,
@@ -154,26 +154,15 @@ fn scores<const INT8: bool>(results: [__m512; 4], unit: f32) -> [__m512; 4] {
     scores
 }
 
+/// Keeps the maxima of two groups of centroids for two halves of a strip.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn load(lanes: &Lanes) -> __m512 {
-    // SAFETY: `Lanes` is 64 bytes on a boundary of 64.
-    unsafe { _mm512_load_ps(lanes.0.as_ptr()) }
-}
-
-/// The maxima of two groups of centroids for two halves of a strip.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn store(maxima: &[__m512; 4], best: &mut [Lanes], highest: &mut [Lanes]) {
-    let write = |lanes: &mut Lanes, value| {
-        // SAFETY: as in `load`.
-        unsafe { _mm512_store_ps(lanes.0.as_mut_ptr(), value) }
-    };
+fn keep(maxima: &[__m512; 4], best: &mut [Lanes], highest: &mut [Lanes]) {
     for (maximum, best) in maxima.iter().zip(best) {
-        write(best, *maximum);
+        store(*maximum, best);
     }
     for (half, highest) in highest.iter_mut().enumerate() {
         let of_groups = _mm512_max_ps(maxima[half], maxima[half + 2]);
-        write(highest, _mm512_max_ps(load(highest), of_groups));
+        store(_mm512_max_ps(load(highest), of_groups), highest);
     }
 }

@@ -83,14 +83,14 @@ unsafe fn half(points: &[Lanes], group: &[Lanes], first: &Lanes, begin: usize) -
 
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn load(lanes: &Lanes) -> __m512 {
+pub(super) fn load(lanes: &Lanes) -> __m512 {
     // SAFETY: 64 bytes on a boundary of 64.
     unsafe { _mm512_load_ps(lanes.0.as_ptr()) }
 }
 
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn store(value: __m512, lanes: &mut Lanes) {
+pub(super) fn store(value: __m512, lanes: &mut Lanes) {
     // SAFETY: 64 bytes on a boundary of 64.
     unsafe { _mm512_store_ps(lanes.0.as_mut_ptr(), value) }
 }

@@ -5,6 +5,7 @@
 //! are 128 more than they stand for, and first values are as much less. (Intel SDM, VPDPBUSD: sums in
 //! i32, which wrap.)
 
+use super::avx512::{load, store};
 use super::{Halves, LANES, Lanes, RESIDENT, Tiled};
 use std::arch::x86_64::*;
 
@@ -111,18 +112,4 @@ unsafe fn half(
 fn line(values: &Halves) -> __m512i {
     // SAFETY: 64 bytes on a boundary of 64.
     unsafe { _mm512_load_si512(values.0.as_ptr().cast()) }
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn load(lanes: &Lanes) -> __m512 {
-    // SAFETY: 64 bytes on a boundary of 64.
-    unsafe { _mm512_load_ps(lanes.0.as_ptr()) }
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn store(value: __m512, lanes: &mut Lanes) {
-    // SAFETY: 64 bytes on a boundary of 64.
-    unsafe { _mm512_store_ps(lanes.0.as_mut_ptr(), value) }
 }
