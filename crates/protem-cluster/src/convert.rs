@@ -108,3 +108,28 @@ mod from_candle {
         }
     }
 }
+
+#[cfg(feature = "rayon")]
+mod from_rayon {
+    use crate::{Matrix, Rows};
+    use rayon::prelude::*;
+
+    impl<const D: usize> FromParallelIterator<[f32; D]> for Rows {
+        /// Points of `D` values, in the order of the iterator.
+        fn from_par_iter<I: IntoParallelIterator<Item = [f32; D]>>(points: I) -> Self {
+            let points: Vec<[f32; D]> = points.into_par_iter().collect();
+            Self {
+                rows: points.len(),
+                cols: D,
+                values: points.into_flattened(),
+            }
+        }
+    }
+
+    impl<'a> Matrix<'a> {
+        /// The rows, for work on the threads of rayon.
+        pub fn par_rows(self) -> impl IndexedParallelIterator<Item = &'a [f32]> {
+            (0..self.rows()).into_par_iter().map(move |i| self.row(i))
+        }
+    }
+}

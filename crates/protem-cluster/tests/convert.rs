@@ -106,3 +106,21 @@ fn candle_tensors_are_copied_and_converted() {
     let flat = centroids.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(flat, fit.centroids);
 }
+
+#[cfg(feature = "rayon")]
+#[test]
+fn points_come_from_and_go_to_parallel_iterators() {
+    use protem_cluster::{KMeans, Rows};
+    use rayon::prelude::*;
+
+    let point = |i: usize| [i as f32, (i * i % 17) as f32];
+    let rows: Rows = (0..5000).into_par_iter().map(point).collect();
+    assert_eq!((rows.rows, rows.cols), (5000, 2));
+    let view = rows.view().unwrap();
+    assert!((0..5000).all(|i| view.row(i) == point(i)));
+    let sums: Vec<f32> = view.par_rows().map(|row| row.iter().sum()).collect();
+    assert!((0..5000).all(|i| sums[i] == point(i).iter().sum()));
+    assert_eq!(KMeans::builder(3).build().unwrap().fit(view).unwrap().k, 3);
+    let none: Rows = rayon::iter::empty::<[f32; 2]>().collect();
+    assert_eq!((none.rows, none.cols), (0, 2));
+}
