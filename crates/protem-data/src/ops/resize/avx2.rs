@@ -162,16 +162,17 @@ impl pulp::NullaryFnOnce for Rows<'_> {
                 }
                 (&copy[..], reach)
             };
-            self.kernel.block(source, step, out);
+            self.kernel.block(source, step, reach, out);
         }
     }
 }
 
 impl RowKernel<'_> {
-    /// Four rows, `step` bytes apart.
+    /// Four rows of `reach` bytes, `step` apart.
     #[inline(always)]
-    fn block(&self, source: &[u8], step: usize, out: &mut [u8]) {
-        let rows: [&[u8]; ROWS] = std::array::from_fn(|row| &source[row * step..]);
+    fn block(&self, source: &[u8], step: usize, reach: usize, out: &mut [u8]) {
+        // Of one length, so that one comparison tells for all of them that a load stays inside.
+        let rows: [&[u8]; ROWS] = std::array::from_fn(|row| &source[row * step..][..reach]);
         let (out0, rest) = out.split_at_mut(self.row);
         let (out1, rest) = rest.split_at_mut(self.row);
         let (out2, out3) = rest.split_at_mut(self.row);
