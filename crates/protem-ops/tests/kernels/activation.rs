@@ -6,22 +6,24 @@ use protem_ops::{Activation, Pool};
 
 #[test]
 fn images_are_scaled_and_come_out_by_channel() {
-    let (batch, height, width) = (3, 2, 5);
-    let bytes: Vec<u8> = (0..batch * height * width * 3)
-        .map(|i| (i * 37 % 256) as u8)
-        .collect();
-    let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
     let pool = Pool::default();
-    let map = Activation::from_images(&pool, F32, &bytes, (batch, height, width), mean, std);
-    let got = map.to_nchw();
-    for n in 0..batch {
-        for p in 0..height * width {
-            for c in 0..3 {
-                let byte = f64::from(bytes[(n * height * width + p) * 3 + c]);
-                let want = (byte / 255.0 - f64::from(mean[c])) / f64::from(std[c]);
-                let got = f64::from(got[(n * 3 + c) * height * width + p]);
-                // A difference of numbers below 5.
-                assert!((got - want).abs() < 5.0 * f64::from(f32::EPSILON));
+    let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+    // One by one, in whole blocks of pixels, in blocks and some more.
+    for (batch, height, width) in [(3, 2, 5), (1, 3, 16), (2, 2, 37)] {
+        let bytes: Vec<u8> = (0..batch * height * width * 3)
+            .map(|i| (i * 37 % 256) as u8)
+            .collect();
+        let map = Activation::from_images(&pool, F32, &bytes, (batch, height, width), mean, std);
+        let got = map.to_nchw();
+        for n in 0..batch {
+            for p in 0..height * width {
+                for c in 0..3 {
+                    let byte = f64::from(bytes[(n * height * width + p) * 3 + c]);
+                    let want = (byte / 255.0 - f64::from(mean[c])) / f64::from(std[c]);
+                    let got = f64::from(got[(n * 3 + c) * height * width + p]);
+                    // A difference of numbers below 5.
+                    assert!((got - want).abs() < 5.0 * f64::from(f32::EPSILON));
+                }
             }
         }
     }
