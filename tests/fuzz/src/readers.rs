@@ -60,8 +60,8 @@ pub fn tar(bytes: &[u8]) {
     images(Kind::Tar, bytes);
 }
 
-/// The format lets a page declare 2 GiB; a page more is kept, and its values.
-pub const PARQUET_MEMORY: usize = 5 << 30;
+/// 64 KiB can become pages of 72 MB; 128 MiB are kept, the last one and its values come on top.
+pub const PARQUET_MEMORY: usize = 512 << 20;
 
 /// A Parquet file of images.
 pub fn parquet(bytes: &[u8]) {

@@ -1,6 +1,6 @@
 //! One column of a Parquet file, read a page at a time.
 
-use crate::storage::{Storage, StorageReader};
+use crate::storage::{IMAGE_BYTES, Storage, StorageReader};
 use bytes::Bytes;
 use parquet::column::page::PageReader;
 use parquet::column::reader::{ColumnReader, get_column_reader};
@@ -9,7 +9,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
-use std::io::BufReader;
+use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
 /// Values that are decoded at a time where the number of rows is only declared.
@@ -211,11 +211,13 @@ impl Length for Chunks {
 }
 
 impl ChunkReader for Chunks {
-    type T = BufReader<StorageReader>;
+    type T = Header;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        // For page headers, which are short.
-        Ok(BufReader::with_capacity(256, self.0.reader(start)))
+        Ok(Header {
+            bytes: BufReader::with_capacity(256, self.0.reader(start)),
+            checked: false,
+        })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
@@ -223,5 +225,87 @@ impl ChunkReader for Chunks {
         Ok(bytes
             .map_err(|e| ParquetError::External(Box::new(e)))?
             .into())
+    }
+}
+
+/// A page's header, of which the page reader believes the sizes: it takes memory for what the page is
+/// to become before it decompresses. So they are looked at when it begins to read.
+struct Header {
+    bytes: BufReader<StorageReader>,
+    checked: bool,
+}
+
+impl Read for Header {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if !std::mem::replace(&mut self.checked, true) {
+            check_sizes(self.bytes.fill_buf()?).map_err(io::Error::other)?;
+        }
+        self.bytes.read(out)
+    }
+}
+
+/// What a byte can become: a little more than deflate's 1032, the most of what is read here.
+const EXPANSION: u64 = 1100;
+
+/// Whether a page can become as large as its header says, and may.
+fn check_sizes(header: &[u8]) -> Result<(), String> {
+    let Some([_, whole, held]) = first_integers(header) else {
+        return Err("a page's header does not begin with its sizes".into());
+    };
+    if whole > IMAGE_BYTES || whole > held.saturating_mul(EXPANSION) {
+        return Err(format!("a page of {held} bytes is to become {whole}"));
+    }
+    Ok(())
+}
+
+/// The first three fields of a Thrift structure in its compact form, if they are numbered 1 to 3 and
+/// 32-bit integers that are not negative; of a page's header its kind, its size once it is
+/// decompressed, and as it is.
+fn first_integers(bytes: &[u8]) -> Option<[u64; 3]> {
+    /// One more than the last number, a 32-bit integer.
+    const NEXT: u8 = 1 << 4 | 5;
+    let mut bytes = bytes.iter().copied();
+    let mut fields = [0; 3];
+    for field in &mut fields {
+        if bytes.next()? != NEXT {
+            return None;
+        }
+        let mut coded = 0u64;
+        for shift in (0..35).step_by(7) {
+            let byte = bytes.next()?;
+            coded |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        // Even ones are not negative.
+        *field = Some(coded).filter(|coded| coded % 2 == 0)? / 2;
+    }
+    Some(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_becomes_what_its_bytes_can() {
+        // A data page, 1000 bytes of 300.
+        let header = [0x15, 0, 0x15, 0xd0, 0x0f, 0x15, 0xd8, 4, 0x2c];
+        assert_eq!(first_integers(&header), Some([0, 1000, 300]));
+        assert_eq!(check_sizes(&header), Ok(()));
+        for cut in 0..8 {
+            assert!(first_integers(&header[..cut]).is_none(), "{cut}");
+        }
+        let bomb = [0x15, 0, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x15, 60];
+        let error = check_sizes(&bomb).expect_err("2 GiB of 30 bytes");
+        assert!(
+            error.contains("30 bytes is to become 2147483647"),
+            "{error}"
+        );
+        let negative = [0x15, 0, 0x15, 1, 0x15, 60];
+        assert!(check_sizes(&negative).is_err());
+        let endless = [0x15, 0, 0x15, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x15];
+        assert!(check_sizes(&endless).is_err());
     }
 }
