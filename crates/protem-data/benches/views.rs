@@ -4,8 +4,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use image::{ImageFormat, RgbImage};
 use protem_data::ops::{self, Crop};
 use protem_data::{
-    Augment, AugmentConfig, Evaluation, Generated, GeneratedSpec, Recipe, Share, Source, Split,
-    Stream, ViewLoader, ViewPlan, decode,
+    Augment, AugmentConfig, ClassNames, Evaluation, Generated, GeneratedSpec, Recipe, Share,
+    Source, Split, Stream, ViewLoader, ViewPlan, decode,
 };
 use std::hint::black_box;
 use std::io::Cursor;
@@ -123,8 +123,8 @@ fn loader(c: &mut Criterion) {
         fn label(&self, _: usize) -> Option<u32> {
             None
         }
-        fn classes(&self) -> &[String] {
-            &[]
+        fn classes(&self) -> &ClassNames {
+            const { &ClassNames::numbers(0) }
         }
         fn read(&self, _: usize) -> Result<RgbImage, protem_data::ReadError> {
             Ok(self.0.clone())

@@ -1,5 +1,6 @@
 //! Images decoded with options of one's own, and kept.
 
+use crate::class_names::ClassNames;
 use crate::decode::{DecodeOptions, decode_with};
 use crate::error::ReadError;
 use crate::source::{Encoded, Labelling, Source};
@@ -76,7 +77,7 @@ impl Source for Decoded {
     fn labelling(&self) -> Labelling {
         self.of.labelling()
     }
-    fn classes(&self) -> &[String] {
+    fn classes(&self) -> &ClassNames {
         self.of.classes()
     }
     fn read(&self, index: usize) -> Result<RgbImage, ReadError> {

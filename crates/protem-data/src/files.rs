@@ -1,5 +1,6 @@
 //! Image files by their paths, whatever named them: a folder, a list, a devkit.
 
+use crate::class_names::ClassNames;
 use crate::decode::decode;
 use crate::error::{DataError, ReadError};
 use crate::labels::Labels;
@@ -29,7 +30,7 @@ pub(crate) enum Classes {
     /// Any number each.
     Several {
         of: Vec<Vec<u32>>,
-        classes: Vec<String>,
+        classes: ClassNames,
     },
 }
 
@@ -109,7 +110,7 @@ impl Source for Files {
             Classes::One(_) => Labelling::One,
         }
     }
-    fn classes(&self) -> &[String] {
+    fn classes(&self) -> &ClassNames {
         match &self.classes {
             Classes::One(labels) => &labels.classes,
             Classes::Several { classes, .. } => classes,

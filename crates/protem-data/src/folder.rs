@@ -1,5 +1,6 @@
 //! A folder of image files.
 
+use crate::class_names::ClassNames;
 use crate::error::{DataError, ReadError};
 use crate::files::{Classes, EXTENSIONS, Files, is_image};
 use crate::labels::Labels;
@@ -107,7 +108,7 @@ pub(crate) fn by_top_folder(paths: &Paths) -> Labels {
     let name = |bytes: &Vec<u8>| crate::paths::path_of(bytes).display().to_string();
     Labels {
         of,
-        classes: seen.keys().map(name).collect(),
+        classes: seen.keys().map(name).collect::<Vec<_>>().into(),
     }
 }
 
@@ -121,7 +122,7 @@ impl Source for Folder {
     fn label(&self, index: usize) -> Option<u32> {
         self.0.label(index)
     }
-    fn classes(&self) -> &[String] {
+    fn classes(&self) -> &ClassNames {
         self.0.classes()
     }
     fn read(&self, index: usize) -> Result<RgbImage, ReadError> {

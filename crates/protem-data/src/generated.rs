@@ -5,6 +5,7 @@
 //! network that has learned to look past them finds it. Colours are muted and differ most in
 //! brightness, within the reach of colour jitter.
 
+use crate::class_names::ClassNames;
 use crate::error::ReadError;
 use crate::source::Source;
 use image::{Rgb, RgbImage};
@@ -56,23 +57,20 @@ const KEPT_BYTES: u64 = 1 << 30;
 #[derive(Debug)]
 pub struct Generated {
     spec: GeneratedSpec,
-    classes: Vec<String>,
+    classes: ClassNames,
     drawn: Vec<OnceLock<RgbImage>>,
 }
 
 impl Generated {
     /// The set of a spec.
     pub fn new(spec: GeneratedSpec) -> Self {
-        let classes = CLASSES
-            .iter()
-            .map(|(name, ..)| (*name).to_owned())
-            .collect();
+        let classes = CLASSES.map(|(name, ..)| name.to_owned()).to_vec();
         let pixels = u64::from(spec.size) * u64::from(spec.size);
         let bytes = (spec.images as u64).saturating_mul(3 * pixels);
         let kept = if bytes <= KEPT_BYTES { spec.images } else { 0 };
         Self {
             spec,
-            classes,
+            classes: classes.into(),
             drawn: std::iter::repeat_with(OnceLock::new).take(kept).collect(),
         }
     }
@@ -88,7 +86,7 @@ impl Source for Generated {
     fn label(&self, index: usize) -> Option<u32> {
         Some((index % CLASSES.len()) as u32)
     }
-    fn classes(&self) -> &[String] {
+    fn classes(&self) -> &ClassNames {
         &self.classes
     }
     fn read(&self, index: usize) -> Result<RgbImage, ReadError> {

@@ -4,6 +4,7 @@ use crate::source::{Encoded, Source, Unreadable, unreadable};
 use image::{ImageFormat, RgbImage};
 use rayon::prelude::*;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -153,7 +154,7 @@ pub fn inspect(source: &dyn Source, progress: &(dyn Fn(usize) + Sync)) -> Inspec
         bytes += image.bytes;
     }
     let (mean, std) = sums.moments();
-    let names = source.classes().iter().cloned();
+    let names = source.classes().iter().map(Cow::into_owned);
     Inspection {
         images: source.len(),
         classes: names

@@ -1,15 +1,16 @@
 //! Classes from what a set says of each image: a number or a name.
 
+use crate::class_names::ClassNames;
 use std::collections::HashMap;
 
-/// Classes that a set may have: a hostile number must not make a table of billions of names.
+/// Classes that a set may have: what counts them makes a table as long as the largest number.
 pub(crate) const MOST_CLASSES: u32 = 1_000_000;
 
 /// A class for each image, or for none.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Labels {
     pub(crate) of: Vec<u32>,
-    pub(crate) classes: Vec<String>,
+    pub(crate) classes: ClassNames,
 }
 
 impl Labels {
@@ -27,7 +28,7 @@ impl Labels {
                 most - 1
             ));
         }
-        self.classes = names;
+        self.classes = names.into();
         Ok(self)
     }
 
@@ -40,9 +41,7 @@ impl Labels {
                 most.unwrap_or_default()
             ));
         }
-        let classes = (0..most.map_or(0, |m| m + 1))
-            .map(|c| c.to_string())
-            .collect();
+        let classes = ClassNames::numbers(most.map_or(0, |m| m as usize + 1));
         Ok(Self { of, classes })
     }
 }
@@ -97,7 +96,8 @@ impl Gathered {
             classes: order
                 .iter()
                 .map(|id| std::mem::take(&mut names[*id as usize]))
-                .collect(),
+                .collect::<Vec<_>>()
+                .into(),
         })
     }
 }
@@ -125,13 +125,11 @@ mod tests {
     #[test]
     fn numbers_are_classes_and_names_are_sorted() {
         let labels = gathered(&["2", "0", "2"]);
-        assert_eq!(
-            (labels.of, labels.classes),
-            (vec![2, 0, 2], vec!["0".into(), "1".into(), "2".into()])
-        );
+        assert_eq!(labels.of, [2, 0, 2]);
+        assert_eq!(labels.classes, ClassNames::numbers(3));
         let labels = gathered(&["dog", "7", "cat", "dog"]);
         assert_eq!(labels.of, [2, 0, 1, 2]);
-        assert_eq!(labels.classes, ["7", "cat", "dog"]);
+        assert_eq!(&labels.classes, ["7", "cat", "dog"]);
         assert!(Labels::numbers(vec![u32::MAX]).is_err());
         assert!(Labels::numbers(vec![3]).unwrap().named(vec![]).is_err());
     }

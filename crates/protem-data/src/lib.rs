@@ -12,6 +12,7 @@
 //! The crate knows nothing of tensors or encoders.
 
 mod augment;
+mod class_names;
 mod decode;
 mod decoded;
 mod draw;
@@ -39,6 +40,7 @@ mod walk;
 pub mod ops;
 
 pub use augment::{Augment, AugmentConfig, Recipe, Stream};
+pub use class_names::ClassNames;
 pub use decode::{DecodeOptions, decode, decode_with};
 pub use decoded::Decoded;
 pub use error::{DataError, ReadError};

@@ -1,5 +1,6 @@
 //! Where images come from.
 
+use crate::class_names::ClassNames;
 use crate::decode::decode;
 use crate::error::ReadError;
 use image::RgbImage;
@@ -74,7 +75,7 @@ pub trait Source: Send + Sync {
     }
 
     /// Names of the classes; empty without classes.
-    fn classes(&self) -> &[String];
+    fn classes(&self) -> &ClassNames;
 
     /// Decodes image `index`.
     ///
@@ -130,7 +131,7 @@ impl Source for Subset {
     fn labelling(&self) -> Labelling {
         self.of.labelling()
     }
-    fn classes(&self) -> &[String] {
+    fn classes(&self) -> &ClassNames {
         self.of.classes()
     }
     fn read(&self, index: usize) -> Result<RgbImage, ReadError> {

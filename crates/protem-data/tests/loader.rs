@@ -2,9 +2,9 @@
 
 use image::{Rgb, RgbImage};
 use protem_data::{
-    Augment, AugmentConfig, DataError, DecodeOptions, Decoded, Evaluation, Folder, ReadError,
-    Recipe, Share, Source, StillBatch, StillLoader, Subset, ViewBatch, ViewLoader, ViewPlan,
-    epoch_order, split_held_out,
+    Augment, AugmentConfig, ClassNames, DataError, DecodeOptions, Decoded, Evaluation, Folder,
+    ReadError, Recipe, Share, Source, StillBatch, StillLoader, Subset, ViewBatch, ViewLoader,
+    ViewPlan, epoch_order, split_held_out,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,8 +41,8 @@ impl Source for Pictures {
     fn label(&self, index: usize) -> Option<u32> {
         (index + 1 < self.images).then_some(index as u32 % 3)
     }
-    fn classes(&self) -> &[String] {
-        &[]
+    fn classes(&self) -> &ClassNames {
+        const { &ClassNames::numbers(0) }
     }
     fn read(&self, index: usize) -> Result<RgbImage, ReadError> {
         self.reads.fetch_add(1, Ordering::Relaxed);

@@ -43,8 +43,7 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "list",
         read: readers::list,
-        // One large number makes a table of a million names.
-        memory: 64 << 20,
+        memory: 16 << 20,
     },
     Target {
         name: "idx",

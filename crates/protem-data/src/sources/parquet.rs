@@ -6,6 +6,7 @@
 
 use super::parquet_column::{Block, Column, guarded};
 use super::parquet_schema::{self, Columns};
+use crate::class_names::ClassNames;
 use crate::error::{DataError, ReadError};
 use crate::files::check_count;
 use crate::labels::Labels;
@@ -366,7 +367,7 @@ impl Source for Parquet {
     fn label(&self, index: usize) -> Option<u32> {
         self.labels.get(index)
     }
-    fn classes(&self) -> &[String] {
+    fn classes(&self) -> &ClassNames {
         &self.labels.classes
     }
     fn read(&self, index: usize) -> Result<RgbImage, ReadError> {

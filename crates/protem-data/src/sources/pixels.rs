@@ -1,5 +1,6 @@
 //! Files of raw pixels: records of one size, one behind the other.
 
+use crate::class_names::ClassNames;
 use crate::error::{DataError, ReadError};
 use crate::files::check_count;
 use crate::labels::Labels;
@@ -88,10 +89,7 @@ impl Pixels {
             height: shape.height,
             layout: shape.layout,
             before: shape.before,
-            labels: Labels {
-                of: Vec::new(),
-                classes: Vec::new(),
-            },
+            labels: Labels::default(),
             what,
         })
     }
@@ -118,7 +116,7 @@ impl Pixels {
             }
             self.labels.of.push(label[0].into());
         }
-        self.labels.classes = names;
+        self.labels.classes = names.into();
         Ok(self)
     }
 
@@ -167,7 +165,7 @@ impl Source for Pixels {
     fn label(&self, index: usize) -> Option<u32> {
         self.labels.get(index)
     }
-    fn classes(&self) -> &[String] {
+    fn classes(&self) -> &ClassNames {
         &self.labels.classes
     }
     fn read(&self, index: usize) -> Result<RgbImage, ReadError> {

@@ -7,6 +7,7 @@ use crate::labels::{Gathered, Labels};
 use crate::location::Location;
 use crate::source::Source;
 use crate::storage::Storage;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -141,21 +142,16 @@ fn as_in_training(labels: Labels, train: &Path) -> Result<Labels, String> {
     if classes.len() < 2 {
         return Ok(labels);
     }
-    let numbered = labels
-        .classes
-        .iter()
-        .enumerate()
-        .all(|(i, c)| *c == i.to_string());
-    if numbered {
+    if labels.classes.are_numbers() {
         return labels.named(classes);
     }
-    let place = |name: &String| match classes.binary_search(name) {
+    let place = |name: Cow<str>| match classes.binary_search_by(|class| class.as_str().cmp(&name)) {
         Ok(place) => Ok(place as u32),
         Err(_) => Err(format!("{name} is no class folder of {}", train.display())),
     };
     let places: Vec<u32> = labels.classes.iter().map(place).collect::<Result<_, _>>()?;
     Ok(Labels {
         of: labels.of.iter().map(|c| places[*c as usize]).collect(),
-        classes,
+        classes: classes.into(),
     })
 }

@@ -39,7 +39,11 @@ pub(crate) fn stl10(location: &Location) -> Result<Pixels, DataError> {
         return Err(file.damaged(at as u64, reason));
     }
     let of = of.iter().map(|label| u32::from(*label) - 1).collect();
-    pixels.with_labels(Labels { of, classes }, &file)
+    let labels = Labels {
+        of,
+        classes: classes.into(),
+    };
+    pixels.with_labels(labels, &file)
 }
 
 /// Pictures without labels.

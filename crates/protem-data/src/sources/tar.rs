@@ -6,6 +6,7 @@
 //! size, or 1 GiB if that is more.
 
 use super::tar_index::{Found, index};
+use crate::class_names::ClassNames;
 use crate::error::{DataError, ReadError};
 use crate::files::{EXTENSIONS, check_count};
 use crate::folder::by_top_folder;
@@ -167,11 +168,7 @@ fn labels(shards: &[Storage], found: &[Vec<Found>]) -> Result<Labels, DataError>
         reason,
     };
     let labels = gathered.finish().map_err(wrong)?;
-    let numbered = labels
-        .classes
-        .iter()
-        .enumerate()
-        .all(|(i, c)| *c == i.to_string());
+    let numbered = labels.classes.are_numbers();
     let folders = [path.parent(), path.parent().and_then(Path::parent)];
     for folder in folders.into_iter().flatten().filter(|_| numbered) {
         let names = folder.join("classnames.txt");
@@ -267,7 +264,7 @@ impl Source for Tar {
     fn label(&self, index: usize) -> Option<u32> {
         self.labels.get(index)
     }
-    fn classes(&self) -> &[String] {
+    fn classes(&self) -> &ClassNames {
         &self.labels.classes
     }
     fn read(&self, index: usize) -> Result<RgbImage, ReadError> {

@@ -68,7 +68,10 @@ pub(crate) fn voc(location: &Location) -> Result<Files, DataError> {
     let classes = if classes.is_empty() {
         Classes::One(Labels::default())
     } else {
-        Classes::Several { of, classes }
+        Classes::Several {
+            of,
+            classes: classes.into(),
+        }
     };
     let what = format!("VOC ({split}) in {}", root.display());
     Files {
