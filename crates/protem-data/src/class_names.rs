@@ -53,6 +53,14 @@ impl ClassNames {
         (0..self.len()).filter_map(|index| self.get(index))
     }
 
+    /// The first class that is not called the same in both, or is in one of them only.
+    pub fn differ_at(&self, other: &Self) -> Option<usize> {
+        if self == other {
+            return None;
+        }
+        (0..self.len().max(other.len())).find(|index| self.get(*index) != other.get(*index))
+    }
+
     /// Whether every class is called by its number; true without a class.
     pub(crate) fn are_numbers(&self) -> bool {
         matches!(self.0, Names::Numbers(_))
@@ -112,7 +120,17 @@ mod tests {
         for other in [&["0"][..], &["0", "1", "2"], &["1", "0"], &["0", "01"]] {
             assert_ne!(given(other), ClassNames::numbers(2));
             assert_ne!(&given(other), ["0", "1"]);
+            assert!(given(other).differ_at(&ClassNames::numbers(2)).is_some());
         }
+    }
+
+    #[test]
+    fn the_first_difference_is_found() {
+        let names = given(&["cat", "dog", "eel"]);
+        assert_eq!(names.differ_at(&names), None);
+        assert_eq!(names.differ_at(&given(&["cat", "elk", "eel"])), Some(1));
+        assert_eq!(names.differ_at(&given(&["cat", "dog"])), Some(2));
+        assert_eq!(given(&[]).differ_at(&names), Some(0));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::args::{AmiArgs, EmbedArgs, KnnArgs};
 use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
-use crate::images::open_images;
+use crate::images::{class_name, open_images};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{Decoded, Labelling, Source};
 use protem_em::{Checkpoint, Output, extract_readable};
@@ -158,12 +158,13 @@ pub fn knn(args: KnnArgs) -> Result<(), Failure> {
     }
     let checkpoint = open_checkpoint(&args.checkpoint)?;
     let (train, test) = (Labelled::open(&args.train)?, Labelled::open(&args.test)?);
-    if train.folder.classes() != test.folder.classes() {
+    let (of_train, of_test) = (train.folder.classes(), test.folder.classes());
+    if let Some(at) = of_train.differ_at(of_test) {
         return Err(Failure::usage(format!(
-            "the classes differ: {:?} in {}, {:?} in {}; both need the same",
-            train.folder.classes(),
+            "the classes differ: number {at} is {} in {} and {} in {}; both need the same",
+            class_name(of_train, at),
             args.train.display(),
-            test.folder.classes(),
+            class_name(of_test, at),
             args.test.display()
         )));
     }

@@ -3,8 +3,8 @@
 use crate::failure::{Failure, explain};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{
-    DataError, Decoded, Generated, GeneratedSpec, Labelling, Source, Split, Subset, Unreadable,
-    scan, split_held_out,
+    ClassNames, DataError, Decoded, Generated, GeneratedSpec, Labelling, Source, Split, Subset,
+    Unreadable, scan, split_held_out,
 };
 use protem_em::{Event, Set, Settings};
 use protem_report::Listed;
@@ -48,19 +48,8 @@ impl Images {
             Some(test) => Some(readable(test, Set::Test)?),
             None => None,
         };
-        if let Some(test) = &test
-            && (all.classes() != test.classes() || all.labelling() != Labelling::One)
-        {
-            if all.labelling() == Labelling::Several {
-                return Err(Failure::usage(
-                    "--test measures kNN, which takes one class an image: these have several; leave --test out",
-                ));
-            }
-            return Err(Failure::usage(format!(
-                "--test measures kNN: both sets must have the same classes (training {:?}, test {:?})",
-                all.classes(),
-                test.classes()
-            )));
+        if let Some(test) = &test {
+            check_classes(&*all, &**test)?;
         }
         if test.is_some() || all.labelling() != Labelling::One || data.held_out == 0.0 {
             return Ok(Self {
@@ -106,6 +95,31 @@ impl Images {
             at_start: true,
         })
     }
+}
+
+/// What is measured on must have the classes of what is trained on, one an image.
+fn check_classes(train: &dyn Source, test: &dyn Source) -> Result<(), Failure> {
+    let (of_train, of_test) = (train.classes(), test.classes());
+    let differ_at = of_train.differ_at(of_test);
+    let wrong = match (train.labelling(), differ_at) {
+        (Labelling::Several, _) => "takes one class an image: these have several".into(),
+        (_, Some(at)) => format!(
+            "needs the same classes in both sets: number {at} is {} in training and {} in the test",
+            class_name(of_train, at),
+            class_name(of_test, at)
+        ),
+        (Labelling::None, None) => "needs classes: these images have none".into(),
+        (Labelling::One, None) => return Ok(()),
+    };
+    Err(Failure::usage(format!(
+        "--test measures kNN, which {wrong}; leave --test out"
+    )))
+}
+
+/// What a message calls a class that may not be there.
+pub fn class_name(names: &ClassNames, index: usize) -> String {
+    let name = names.get(index);
+    name.map_or("missing".into(), |name| format!("{name:?}"))
 }
 
 /// Images by a name: a folder, shards, a published set, `KIND:PATH?OPTION=VALUE`.
