@@ -66,11 +66,11 @@ pub(crate) struct Update {
 
 /// What one more group in question costs a point, in cycles at 128 columns; measured.
 const CANDIDATE_CYCLES: f64 = 150.0;
-/// Groups in question without rounding to 8 bits, about.
+/// Groups in question without rounding to integers, about.
 const USUAL: f64 = 1.1;
 /// What packing a point anew costs, in the same.
 const REPACK_CYCLES: f64 = 500.0;
-/// Groups more in question with 8 bits where the centroids are points, about.
+/// Groups more in question with integers where the centroids are points, about.
 const AT_FIRST: f64 = 3.0;
 
 /// Points that backends share in turn, each of which may pack them anew.
@@ -83,7 +83,7 @@ pub(crate) fn lock<'l, 'a>(points: &'l SharedPoints<'a>) -> MutexGuard<'l, Point
 /// The processor.
 pub(crate) struct Cpu<'a> {
     points: SharedPoints<'a>,
-    /// Whether 8 bits were tried and given up.
+    /// Whether integers were tried and given up.
     given_up: bool,
     weights: Option<&'a [f32]>,
     threads: &'a Threads,
@@ -112,11 +112,11 @@ impl<'a> Cpu<'a> {
         }
     }
 
-    /// Whether points are better packed anew for the assignments to follow, and if so whether in 8
-    /// bits, by what the last one found.
+    /// Whether points are better packed anew for the assignments to follow, and if so whether in
+    /// integers, by what the last one found.
     fn better_width(&mut self, points: &Points<'_>, to_follow: usize) -> Option<bool> {
         let tally = self.groups.scratches.tally();
-        let saved = saved_by_bytes(points.isa) * self.groups.groups.len() as f64;
+        let saved = saved_by_integers(points.isa) * self.groups.groups.len() as f64;
         let of = |count: usize, points: usize| count as f64 / points as f64;
         let candidates = of(tally.candidates, tally.points);
         if points.narrow {
@@ -130,8 +130,8 @@ impl<'a> Cpu<'a> {
     }
 }
 
-/// Cycles that 8 bits save a point with each group.
-fn saved_by_bytes(isa: Isa) -> f64 {
+/// Cycles that integers save a point with each group.
+fn saved_by_integers(isa: Isa) -> f64 {
     isa.group_cycles(false) - isa.group_cycles(true)
 }
 
@@ -153,8 +153,8 @@ pub(crate) fn changed(change: &Change<'_>, k: usize, keep: bool) -> Vec<bool> {
 impl Backend for Cpu<'_> {
     fn begin(&mut self, warm: bool) {
         let points = &mut *lock(&self.points);
-        let saved = saved_by_bytes(points.isa) * self.k.div_ceil(LANES) as f64;
-        let narrow = points.int8.is_some()
+        let saved = saved_by_integers(points.isa) * self.k.div_ceil(LANES) as f64;
+        let narrow = points.integers.is_some()
             && !self.given_up
             && (warm && points.narrow || saved > AT_FIRST * CANDIDATE_CYCLES);
         if !points.packed || points.narrow != narrow {
@@ -214,21 +214,21 @@ mod tests {
     use super::*;
     use crate::span::tests::{nearest_of, numbers};
 
-    /// Points are packed in 8 bits where that leaves little in question, and not where it does not.
+    /// Points are packed in integers where that leaves little in question, and not where it does not.
     #[test]
     fn width_follows_what_is_in_question() {
         let levels = || Isa::available().iter().copied();
-        if levels().all(|isa| !isa.multiplies_bytes()) {
-            println!("neither AMX nor VNNI here: 8-bit tiles are not tested");
+        if levels().all(|isa| isa.integers().is_none()) {
+            println!("no level with a pass over integers here: not tested");
         }
         let (n, k, d) = (4000, 2000, 128);
         let (near, apart, noise) = (numbers(d, 1), numbers(k * d, 3), numbers(n * d, 5));
         let of = |i: usize| apart[i % apart.len()] + 0.1 * noise[i];
         let values: Vec<f32> = (0..n * d).map(of).collect();
         let matrix = Matrix::new(&values, n, d).expect("the right length");
-        // All centroids within a thousandth of one place: nothing can be left out with 8 bits.
-        let close: Vec<f32> = (0..k * d).map(|i| near[i % d] + 1e-3 * apart[i]).collect();
-        for isa in levels().filter(|isa| isa.multiplies_bytes()) {
+        // All centroids within a ten thousandth of one place: integers can leave nothing out.
+        let close: Vec<f32> = (0..k * d).map(|i| near[i % d] + 1e-4 * apart[i]).collect();
+        for isa in levels().filter(|isa| isa.integers().is_some()) {
             let points = Arc::new(Mutex::new(Points::pack(matrix, isa)));
             let threads = Threads::new(Some(2)).expect("two threads");
             let kmeans = KMeans::builder(k).prune(false).build().expect("settings");

@@ -19,10 +19,10 @@ pub(crate) struct Groups {
     /// Where the pass is over tiles: `steps` of them per group, rows are centroids; with AMX, groups are
     /// even in number.
     pub tiles: Vec<Halves>,
-    /// With tiles: a line per group, `−|c'|²/2` of its centroids; with 8 bits, integers in units of
+    /// With tiles: a line per group, `−|c'|²/2` of its centroids; of integers, whole numbers of
     /// `unit`.
     pub first_of_tiles: Vec<Lanes>,
-    /// What 1 stands for in sums of 8-bit products.
+    /// What 1 stands for in sums of integers' products.
     pub unit: f32,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Centroids {
     pub pass: Option<Window>,
     /// Of scores in f32.
     pub exact: Option<Window>,
-    /// Of the pass if tiles held 8 bits, roughly, where they could and do not.
+    /// Of the pass if tiles held integers, roughly, where they could and do not.
     pub narrow: Option<Window>,
     /// For who compares with them.
     pub scratches: Scratches,
@@ -116,7 +116,7 @@ impl Centroids {
         self.windows(points, step, &extent);
     }
 
-    /// The step to which centroids are rounded to 8 bits, if they are; notes the unit of scores.
+    /// The step by which centroids are rounded to integers, if they are; notes the unit of scores.
     fn step(&mut self, rows: Matrix<'_>, points: &Points<'_>) -> f32 {
         let Some(turn) = points.turn() else {
             return 1.0;
@@ -150,13 +150,13 @@ impl Centroids {
             (false, _) => exact,
             (true, None) => Window::of_bf16(points.steps() * 2 * LANES, extent),
             (true, Some(turn)) => match turn.first(extent.norm * extent.norm / 2.0, step) {
-                Some(_) => Window::of_int8(columns, self.groups.unit, extent),
+                Some(_) => Window::of_integers(columns, self.groups.unit, extent),
                 None => Window::EVERYTHING,
             },
         });
-        let other = points.int8.as_ref().filter(|_| !points.narrow);
+        let other = points.integers.as_ref().filter(|_| !points.narrow);
         self.narrow =
-            other.map(|turn| Window::expected_of_int8(turn.error(), turn.longest, extent));
+            other.map(|turn| Window::expected_of_integers(turn.error(), turn.longest, extent));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which vector instructions the assignment uses: found once per process.
 
 use crate::error::ClusterError;
+use crate::integers::Width;
 use std::sync::OnceLock;
 
 /// A level of vector instructions. Results have the same bits on every one of them.
@@ -10,7 +11,7 @@ use std::sync::OnceLock;
 pub enum Isa {
     /// Plain Rust, vectorised by the compiler for its baseline target.
     Portable,
-    /// 256-bit vectors with fused multiply-add.
+    /// 256-bit vectors with fused multiply-add, and of 16-bit integers.
     Avx2,
     /// 512-bit vectors (AVX-512 F, BW, DQ and VL), and of bytes where the processor multiplies those
     /// (VNNI).
@@ -56,13 +57,14 @@ impl Isa {
         level.copied().ok_or_else(|| Self::missing(name))
     }
 
-    /// Whether there is a pass over 8-bit tiles.
-    pub(crate) fn multiplies_bytes(self) -> bool {
+    /// The integers that there is a pass over.
+    pub(crate) fn integers(self) -> Option<Width> {
         match self {
-            Self::Amx => true,
+            Self::Amx => Some(Width::Bits8),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => crate::kernel::bytes_usable(),
-            _ => false,
+            Self::Avx512 => crate::kernel::bytes_usable().then_some(Width::Bits8),
+            Self::Avx2 => Some(Width::Bits16),
+            _ => None,
         }
     }
 
@@ -72,6 +74,7 @@ impl Isa {
         match (self, narrow) {
             (Self::Amx, true) => 3.5,
             (Self::Amx, false) => 5.2,
+            (Self::Avx2, true) => 100.0,
             (_, true) => 22.0,
             (Self::Avx512, false) => 85.0,
             (Self::Avx2, false) => 150.0,

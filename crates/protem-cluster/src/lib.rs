@@ -34,7 +34,7 @@ mod empty;
 mod error;
 mod fit;
 mod init;
-mod int8;
+mod integers;
 mod isa;
 mod kernel;
 mod kmeans;

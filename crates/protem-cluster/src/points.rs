@@ -1,7 +1,7 @@
 //! Points as the passes read them, prepared once for all iterations and all numbers of clusters.
 
 use crate::bf16;
-use crate::int8::{self, Int8};
+use crate::integers::Integers;
 use crate::isa::Isa;
 use crate::kernel::{self, Halves, LANES, Lanes, STRIP};
 use crate::matrix::Matrix;
@@ -9,7 +9,7 @@ use crate::window::round_up;
 use rayon::prelude::*;
 use std::mem::take;
 
-/// How much longer than the mean the longest point may be to be tried in 8 bits, beside bf16 and
+/// How much longer than the mean the longest point may be to be tried in integers, beside bf16 and
 /// beside f32.
 const SIMILAR_TO_BF16: f64 = 2.0;
 const SIMILAR_TO_F32: f64 = 16.0;
@@ -31,9 +31,9 @@ pub(crate) struct Points<'a> {
     pub origin_norm: f64,
     /// Where the pass is over tiles: strips of 32 points, as [`kernel::Tiled`] has them.
     pub tiles: Vec<Halves>,
-    /// How points would be rounded to 8 bits, if there is a pass for that and they are such that it
+    /// How points would be rounded to integers, if there is a pass for that and they are such that it
     /// may pay.
-    pub int8: Option<Int8>,
+    pub integers: Option<Integers>,
     /// Whether tiles hold that.
     pub narrow: bool,
     /// Whether they were packed at all.
@@ -61,25 +61,25 @@ impl<'a> Points<'a> {
             origin_norm: length(&origin),
             origin,
             tiles: Vec::new(),
-            int8: None,
+            integers: None,
             narrow: false,
             packed: false,
             errors: vec![0.0; rows.rows()],
             norms: vec![0.0; rows.rows()],
         };
-        if isa.multiplies_bytes() {
+        if let Some(width) = isa.integers() {
             let similar = match isa {
                 Isa::Amx => SIMILAR_TO_BF16,
                 _ => SIMILAR_TO_F32,
             };
-            points.int8 = Int8::of(rows.cols(), &points.lengths(), similar);
+            points.integers = Integers::of(width, rows.cols(), &points.lengths(), similar);
         }
         points
     }
 
-    /// Packs anew, in 8 bits if points are to be `narrow` and can be.
+    /// Packs anew, in integers if points are to be `narrow` and can be.
     pub fn repack(&mut self, narrow: bool) {
-        self.narrow = narrow && self.int8.is_some();
+        self.narrow = narrow && self.integers.is_some();
         self.packed = true;
         // Room for the new ones.
         self.tiles = Vec::new();
@@ -112,9 +112,9 @@ impl<'a> Points<'a> {
         });
     }
 
-    /// What makes the tiles, if they hold 8 bits.
-    pub fn turn(&self) -> Option<&Int8> {
-        self.int8.as_ref().filter(|_| self.narrow)
+    /// What makes the tiles, if they hold integers.
+    pub fn turn(&self) -> Option<&Integers> {
+        self.integers.as_ref().filter(|_| self.narrow)
     }
 
     /// The lengths of some of the points as they are moved, roughly.
@@ -126,11 +126,13 @@ impl<'a> Points<'a> {
 
     /// Tiles that a row of values fills.
     pub fn steps(&self) -> usize {
-        let of_tile = if self.narrow { int8::STEP } else { STEP };
-        self.rows.cols().div_ceil(of_tile)
+        match self.turn() {
+            Some(turn) => turn.steps(),
+            None => self.rows.cols().div_ceil(STEP),
+        }
     }
 
-    /// Rounds a point or a centroid, with 8 bits to this step. Returns the length of what was rounded
+    /// Rounds a point or a centroid, to integers by this step. Returns the length of what was rounded
     /// away and that of the result, or more.
     pub fn round(&self, row: &[f32], step: f32, rounded: &mut Rounded) -> (f64, f64) {
         let (values, turned) = (&mut rounded.values, &mut rounded.turned);
@@ -140,10 +142,10 @@ impl<'a> Points<'a> {
         }
     }
 
-    /// What products of a centroid, rounded to 8 bits, with points come to beyond what is meant, as
+    /// What products of a centroid, rounded to integers, with points come to beyond what is meant, as
     /// tiles hold points.
     pub fn beyond(&self, rounded: &[u16]) -> i32 {
-        if self.isa == Isa::Amx {
+        if self.isa != Isa::Avx512 {
             return 0;
         }
         let bytes = rounded.iter().flat_map(|pair| pair.to_le_bytes());
@@ -152,10 +154,9 @@ impl<'a> Points<'a> {
 
     /// Room for [`Self::round`].
     pub fn rounded(&self) -> Rounded {
-        let values = self.steps() * STEP;
-        let turned = if self.narrow { 2 * values } else { 0 };
+        let turned = self.turn().map_or(0, Integers::columns);
         Rounded {
-            values: vec![0; values],
+            values: vec![0; self.steps() * STEP],
             turned: vec![0.0; turned],
         }
     }
@@ -166,8 +167,8 @@ impl<'a> Points<'a> {
         let step = self.turn().map_or(1.0, |turn| turn.step);
         // Bytes without a sign, 128 more, where the instruction wants them.
         let sign = match self.isa {
-            Isa::Amx => 0,
-            _ => 0x8080,
+            Isa::Avx512 => 0x8080,
+            _ => 0,
         };
         // While the others are written.
         let (mut errors, mut norms) = (take(&mut self.errors), take(&mut self.norms));
@@ -241,7 +242,7 @@ impl<'a> Points<'a> {
 
 /// A row as the tiles hold it.
 pub(crate) struct Rounded {
-    /// bf16, or pairs of 8-bit integers.
+    /// bf16, 16-bit integers or pairs of 8-bit ones.
     pub values: Vec<u16>,
     turned: Vec<f32>,
 }

@@ -37,7 +37,7 @@ pub(crate) struct Tally {
     pub points: usize,
     /// Groups that could hold the nearest centroid, over all points.
     pub candidates: usize,
-    /// Points of which those were counted that there would be with 8 bits.
+    /// Points of which those were counted that there would be with integers.
     pub sampled: usize,
     pub narrow_candidates: usize,
 }

@@ -1,6 +1,7 @@
 //! Stretches of points on their way from scores to labels, each on one thread.
 
 use crate::centroids::{Centroids, NOBODY};
+use crate::integers::Width;
 use crate::kernel::{self, LANES, Lanes, Leaders, STRIP, TOGETHER};
 use crate::matrix::Matrix;
 use crate::part::Part;
@@ -25,7 +26,7 @@ const TOGETHER_STRIPS: usize = 32;
 /// Points whose rows are asked for before they are measured.
 const AHEAD: usize = 8;
 
-/// One in so many lines of points is looked at for what 8 bits would leave in question.
+/// One in so many lines of points is looked at for what integers would leave in question.
 const SAMPLED: usize = 16;
 
 /// Labels and distances of points that are checked and packed.
@@ -159,9 +160,11 @@ impl Span<'_, '_> {
             }
         };
         let all = &self.centroids.groups;
-        let values = match self.points.turn() {
+        let unit = all.unit;
+        let values = match self.points.turn().map(|turn| turn.width) {
             None => kernel::Values::Bf16,
-            Some(_) => kernel::Values::Int8 { unit: all.unit },
+            Some(Width::Bits8) => kernel::Values::Int8 { unit },
+            Some(Width::Bits16) => kernel::Values::Int16 { unit },
         };
         let of_group = steps * LANES;
         let best = &mut self.scratch.best[..count * groups.len() * 2];

@@ -66,18 +66,18 @@ impl Window {
         Self::of_rounded(columns, columns + 8, extent)
     }
 
-    /// As [`Self::of_bf16`], of exact sums of 8-bit products and a first value, in units of `unit`;
+    /// As [`Self::of_bf16`], of exact sums of integers' products and a first value, in units of `unit`;
     /// the first value is rounded, to half a unit and by what its f64 lacks, and the sum when it
     /// becomes an f32, twice, as is the unit.
-    pub fn of_int8(columns: usize, unit: f32, extent: &Extent) -> Self {
+    pub fn of_integers(columns: usize, unit: f32, extent: &Extent) -> Self {
         let mut window = Self::of_rounded(columns, 8, extent);
         window.d = round_up(f64::from(window.d) + f64::from(unit) * SPARE);
         window
     }
 
-    /// About what [`Self::of_int8`] will be where rounding takes that share of the longest point's and
+    /// About what [`Self::of_integers`] will be where rounding takes that share of the longest point's and
     /// of the longest centroid's length.
-    pub fn expected_of_int8(share: f64, longest: f64, extent: &Extent) -> Self {
+    pub fn expected_of_integers(share: f64, longest: f64, extent: &Extent) -> Self {
         let of_length = (2.0 * share * extent.norm) as f32;
         Self {
             a: 0.0,
@@ -196,7 +196,7 @@ mod tests {
             return; // longer than anything that gets this far
         }
         let levels = || Isa::available().iter();
-        let narrow = levels().filter(|isa| isa.multiplies_bytes());
+        let narrow = levels().filter(|isa| isa.integers().is_some());
         let narrow = narrow.map(|isa| (*isa, true));
         let wide = levels().map(|isa| (*isa, false));
         for (isa, narrow) in wide.chain(narrow) {

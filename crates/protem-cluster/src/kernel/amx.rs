@@ -29,6 +29,7 @@ pub(super) fn best_of_tiles(tiled: &Tiled<'_>, best: &mut [Lanes], highest: &mut
         match tiled.values {
             Values::Bf16 => sweep::<false>(tiles, tiled, 1.0, best, highest),
             Values::Int8 { unit } => sweep::<true>(tiles, tiled, unit, best, highest),
+            Values::Int16 { .. } => unreachable!("no tiles of these"),
         }
     }
 }

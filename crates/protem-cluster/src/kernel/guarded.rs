@@ -135,17 +135,19 @@ fn sums_stay_inside() {
 fn tiles_stay_inside() {
     let one = crate::bf16::round(1.0);
     let minus_half = -0.5f32;
-    let int8 = Values::Int8 { unit: 0.5 };
+    let (int8, int16) = (Values::Int8 { unit: 0.5 }, Values::Int16 { unit: 0.5 });
     // Sums of 64 products of 1 each, from −1 on, are half as long; points without a sign as well.
+    // Of 32 products they are a quarter.
     let first = |value: i32| f32::from_bits(value as u32);
     let kinds = [
         (Isa::Amx, Values::Bf16, one, minus_half, 32.0),
         (Isa::Amx, int8, 0x0101, first(-1), 32.0),
         (Isa::Avx512, int8, 0x0101, first(-1), 32.0),
+        (Isa::Avx2, int16, 0x0001, first(-1), 16.0),
     ];
     for (isa, values, one, begin, of_step) in kinds {
         let there = Isa::available().contains(&isa);
-        if !there || values == int8 && !isa.multiplies_bytes() {
+        if !there || values != Values::Bf16 && isa.integers().is_none() {
             println!("no {isa:?} of {values:?} here: not tested");
             continue;
         }

@@ -21,6 +21,8 @@ mod portable;
 mod vectors;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
+#[cfg(target_arch = "x86_64")]
+mod words;
 
 pub(crate) use vectors::{
     add_rows, distance, dot, largest_turned, moved_sums, round_row, squares, squares64, turn_row,
@@ -106,9 +108,13 @@ pub(crate) enum Values {
     Int8 {
         unit: f32,
     },
+    /// The same of 16 bits.
+    Int16 {
+        unit: f32,
+    },
 }
 
-/// Points and centroids in tiles of 16 lines, 32 bf16 values or 64 bytes each.
+/// Points and centroids in tiles of 16 lines, 32 values of 16 bits or 64 bytes each.
 pub(crate) struct Tiled<'a> {
     pub values: Values,
     /// Strips of two blocks of `steps` tiles each; line r of a tile holds columns 2r and 2r + 1 of 16
@@ -155,9 +161,11 @@ pub(crate) fn best_of_tiles(
     }
     match (isa, tiled.values) {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        (Isa::Amx, _) => amx::best_of_tiles(tiled, best, highest),
+        (Isa::Amx, Values::Bf16 | Values::Int8 { .. }) => amx::best_of_tiles(tiled, best, highest),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx512, Values::Int8 { unit }) => vnni::best_of_tiles(tiled, unit, best, highest),
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2, Values::Int16 { unit }) => words::best_of_tiles(tiled, unit, best, highest),
         (_, values) => panic!("{isa:?} has no pass over tiles of {values:?}"),
     }
 }

@@ -5,7 +5,7 @@
 
 use super::LANES;
 use crate::centroids::{MovedSums, moved_sums_of};
-use crate::int8::{Int8, turn, turn_and_round};
+use crate::integers::{Integers, turn, turn_and_round};
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::points::round_moved;
@@ -76,12 +76,12 @@ on_every_level! {
 
 on_every_level! {
     /// See [`turn`].
-    largest_turned = turn(x: &[f32], origin: &[f32], by: &Int8, turned: &mut [f32]) -> f32
+    largest_turned = turn(x: &[f32], origin: &[f32], by: &Integers, turned: &mut [f32]) -> f32
 }
 
 on_every_level! {
     /// See [`turn_and_round`].
-    turn_row = turn_and_round(x: &[f32], origin: &[f32], turn: &Int8, step: f32, turned: &mut [f32], rounded: &mut [u16]) -> (f64, f64)
+    turn_row = turn_and_round(x: &[f32], origin: &[f32], turn: &Integers, step: f32, turned: &mut [f32], rounded: &mut [u16]) -> (f64, f64)
 }
 
 on_every_level! {

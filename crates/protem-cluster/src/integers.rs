@@ -1,23 +1,19 @@
-//! Rounding to 8-bit integers, for tiles that hold twice as many columns as of bf16, and for vectors
-//! that hold four times as many as of f32.
+//! Rounding to integers: of 8 bits for tiles that hold twice as many columns as of bf16, and for
+//! vectors of 512 bits that hold four times as many as of f32; of 16 bits for vectors of 256.
 //!
 //! Points and centroids are turned alike, by random signs and a Walsh–Hadamard transform, so scores
 //! stay what they are while what a few columns hold is spread over all. Turned values are then much
-//! alike in size, and rounding all to multiples of one step takes little from any: about a
-//! hundredth of the length, five times what bf16 takes. More groups of centroids stay in question
-//! for that; it pays where points are of similar lengths and clusters not too close together, the
-//! sooner the slower the other pass is.
+//! alike in size, and rounding all to multiples of one step takes little from any: with 8 bits about
+//! a hundredth of the length, five times what bf16 takes, with 16 bits half of that. More groups of
+//! centroids stay in question for 8 bits; it pays where points are of similar lengths and clusters
+//! not too close together, the sooner the slower the other pass is.
 
 use crate::kernel::LANES;
 
-/// Columns of a tile's row.
-pub(crate) const STEP: usize = 4 * LANES;
-/// Columns of which sums still fit: `127² · 2¹⁵ < 2²⁹`.
-const COLUMNS: std::ops::RangeInclusive<usize> = STEP / 2 + 1..=1 << 15;
-/// Turned values spread like normal ones; this many deviations are kept of the longest point. What lies
-/// beyond is cut off: then many groups stay in question, but for one point in a hundred.
-const DEVIATIONS: f64 = 4.0;
-const LARGEST: f32 = 127.0;
+/// Columns that are worth it, and of which sums still fit: `127² · 2¹⁵ < 2²⁹`.
+const COLUMNS: std::ops::RangeInclusive<usize> = 2 * LANES + 1..=1 << 15;
+/// What sums of products stay below, with either width.
+const PRODUCTS: f64 = (1 << 29) as f64;
 /// A small number added to this is rounded to an integer, which is then in its lowest bits.
 const TO_WHOLE: f32 = 1.5 * (1 << 23) as f32;
 /// Lengths of points whose squares and steps are far from the ends of f32.
@@ -27,9 +23,47 @@ const STEPS: std::ops::RangeInclusive<f64> = 1e-24..=1e24;
 /// The largest first value of a sum, which together with the products stays above `i32::MIN`.
 const FIRST: f64 = (1 << 29) as f64;
 
+/// How wide integers are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Width {
+    Bits8,
+    Bits16,
+}
+
+impl Width {
+    /// Columns of a tile's row.
+    fn step(self) -> usize {
+        match self {
+            Self::Bits8 => 4 * LANES,
+            Self::Bits16 => 2 * LANES,
+        }
+    }
+
+    /// The largest value in so many columns.
+    fn largest(self, columns: usize) -> f32 {
+        match self {
+            Self::Bits8 => 127.0,
+            Self::Bits16 => (PRODUCTS / columns as f64).sqrt().floor() as f32,
+        }
+    }
+
+    /// Turned values spread like normal ones; this many deviations are kept of the longest point. What
+    /// lies beyond is cut off: then many groups stay in question, with 8 bits for one point in a
+    /// hundred.
+    fn deviations(self) -> f64 {
+        match self {
+            Self::Bits8 => 4.0,
+            Self::Bits16 => 5.0,
+        }
+    }
+}
+
 /// Turns rows and rounds points.
 #[derive(Debug, Clone)]
-pub(crate) struct Int8 {
+pub(crate) struct Integers {
+    pub width: Width,
+    /// The largest of them.
+    largest: f32,
     /// 1 or −1 for each column, in whole tiles' rows.
     signs: Vec<f32>,
     /// Columns transformed together, a power of two.
@@ -40,34 +74,36 @@ pub(crate) struct Int8 {
     pub longest: f64,
 }
 
-impl Int8 {
+impl Integers {
     /// For points of so many columns and of these lengths, if the longest is not longer than the mean
     /// by more than this factor: rounding takes as much from the short ones as from it.
-    pub fn of(columns: usize, lengths: &[f64], similar: f64) -> Option<Self> {
+    pub fn of(width: Width, columns: usize, lengths: &[f64], similar: f64) -> Option<Self> {
         let longest = lengths.iter().copied().fold(0.0, f64::max);
         let mean = lengths.iter().sum::<f64>() / lengths.len() as f64;
         let suitable = !lengths.is_empty()
             && COLUMNS.contains(&columns)
             && LENGTHS.contains(&longest)
             && longest <= similar * mean;
-        suitable.then(|| Self::new(columns, longest))
+        suitable.then(|| Self::new(width, columns, longest))
     }
 
     /// Whatever it is worth.
-    fn new(columns: usize, longest: f64) -> Self {
-        let padded = columns.next_multiple_of(STEP);
+    fn new(width: Width, columns: usize, longest: f64) -> Self {
+        let padded = columns.next_multiple_of(width.step());
         let signs = (0..padded as u64).map(|i| match mixed(i) >> 63 {
             0 => 1.0,
             _ => -1.0,
         });
         let mut turn = Self {
+            width,
+            largest: width.largest(padded),
             signs: signs.collect(),
             block: 1 << padded.trailing_zeros(),
             step: 0.0,
             longest,
         };
         let deviation = longest * (turn.block as f64 / padded as f64).sqrt();
-        turn.step = (DEVIATIONS * deviation / f64::from(LARGEST)) as f32;
+        turn.step = (width.deviations() * deviation / f64::from(turn.largest)) as f32;
         turn
     }
 
@@ -76,9 +112,14 @@ impl Int8 {
         self.signs.len()
     }
 
+    /// Tiles that a row fills.
+    pub fn steps(&self) -> usize {
+        self.columns() / self.width.step()
+    }
+
     /// The share of the longest row's length that rounding takes from any, about.
     pub fn error(&self) -> f64 {
-        DEVIATIONS / f64::from(LARGEST) / 12f64.sqrt()
+        self.width.deviations() / f64::from(self.largest) / 12f64.sqrt()
     }
 
     /// The step of centroids up to so long, or a little longer, whose turned values are up to `largest`:
@@ -86,7 +127,7 @@ impl Int8 {
     pub fn step_of_centroids(&self, longest: f64, largest: f32) -> f32 {
         // First values are |c|²/2 in units of a product of two steps.
         let for_first = longest * longest / (2.0 * FIRST * self.unit(1.0)) * (1.0 + 1e-3);
-        let step = f64::from(largest / LARGEST).max(for_first);
+        let step = f64::from(largest / self.largest).max(for_first);
         step.clamp(*STEPS.start(), *STEPS.end()) as f32
     }
 
@@ -111,9 +152,9 @@ fn mixed(i: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// `x − origin` turned, into as many values as [`Int8`] makes of a row; the largest of them.
+/// `x − origin` turned, into as many values as [`Integers`] makes of a row; the largest of them.
 #[inline(always)]
-pub(crate) fn turn(x: &[f32], origin: &[f32], turn: &Int8, turned: &mut [f32]) -> f32 {
+pub(crate) fn turn(x: &[f32], origin: &[f32], turn: &Integers, turned: &mut [f32]) -> f32 {
     turned[x.len()..].fill(0.0);
     for ((to, sign), (x, o)) in turned.iter_mut().zip(&turn.signs).zip(x.iter().zip(origin)) {
         *to = (x - o) * sign;
@@ -128,9 +169,9 @@ pub(crate) fn turn(x: &[f32], origin: &[f32], turn: &Int8, turned: &mut [f32]) -
     largest.into_iter().fold(0.0, f32::max)
 }
 
-/// Turns `x − origin` (in `turned`, as long as [`Int8`] makes rows) and rounds it to multiples of
-/// `step`, two values in each of `rounded`. Returns the length of what was rounded away and that of
-/// the result, or more, in the units of `x`.
+/// Turns `x − origin` (in `turned`, as long as [`Integers`] makes rows) and rounds it to multiples of
+/// `step`, one value in each of `rounded`, or two of 8 bits. Returns the length of what was rounded
+/// away and that of the result, or more, in the units of `x`.
 ///
 /// A transform of `block` columns makes values `√block` times as long; `step` is of these. Each of
 /// its stages, exact up to the scale, adds an error of `u` of the whole length.
@@ -138,28 +179,46 @@ pub(crate) fn turn(x: &[f32], origin: &[f32], turn: &Int8, turned: &mut [f32]) -
 pub(crate) fn turn_and_round(
     x: &[f32],
     origin: &[f32],
-    turn: &Int8,
+    turn: &Integers,
+    step: f32,
+    turned: &mut [f32],
+    rounded: &mut [u16],
+) -> (f64, f64) {
+    match turn.width {
+        Width::Bits8 => turn_and_round_to::<true>(x, origin, turn, step, turned, rounded),
+        Width::Bits16 => turn_and_round_to::<false>(x, origin, turn, step, turned, rounded),
+    }
+}
+
+#[inline(always)]
+fn turn_and_round_to<const PAIRS: bool>(
+    x: &[f32],
+    origin: &[f32],
+    turn: &Integers,
     step: f32,
     turned: &mut [f32],
     rounded: &mut [u16],
 ) -> (f64, f64) {
     const U: f64 = 1.0 / (1u64 << 24) as f64;
     self::turn(x, origin, turn, turned);
-    let inverse = 1.0 / step;
+    let (inverse, largest) = (1.0 / step, turn.largest);
     let (mut errors, mut squares) = ([0.0f32; LANES], [0.0f32; LANES]);
-    let pairs = rounded.chunks_exact_mut(LANES / 2);
-    for (values, pairs) in turned.chunks_exact(LANES).zip(pairs) {
+    let rounded = rounded.chunks_exact_mut(if PAIRS { LANES / 2 } else { LANES });
+    for (values, rounded) in turned.chunks_exact(LANES).zip(rounded) {
         let mut steps = [0u32; LANES];
         for lane in 0..LANES {
-            let whole = (values[lane] * inverse).clamp(-LARGEST, LARGEST) + TO_WHOLE;
+            let whole = (values[lane] * inverse).clamp(-largest, largest) + TO_WHOLE;
             steps[lane] = whole.to_bits();
             let nearest = whole - TO_WHOLE;
             let error = values[lane] - nearest * step;
             errors[lane] += error * error;
             squares[lane] += nearest * nearest;
         }
-        for (at, pair) in pairs.iter_mut().enumerate() {
-            *pair = (steps[2 * at] & 0xff | (steps[2 * at + 1] & 0xff) << 8) as u16;
+        for (at, rounded) in rounded.iter_mut().enumerate() {
+            *rounded = match PAIRS {
+                true => (steps[2 * at] & 0xff | (steps[2 * at + 1] & 0xff) << 8) as u16,
+                false => steps[at] as u16,
+            };
         }
     }
     let roundings = (turned.len() / LANES + 2 * LANES + 4) as f64;
@@ -215,15 +274,24 @@ mod tests {
     use crate::span::tests::numbers;
     use crate::{Matrix, assign_on};
 
-    /// The values that bytes stand for, in f64.
-    fn values(rounded: &[u16], unit: f64) -> Vec<f64> {
+    const WIDTHS: [Width; 2] = [Width::Bits8, Width::Bits16];
+
+    /// The values that integers stand for, in f64.
+    fn values(width: Width, rounded: &[u16], unit: f64) -> Vec<f64> {
         let bytes = rounded.iter().flat_map(|pair| pair.to_le_bytes());
-        bytes.map(|byte| f64::from(byte as i8) * unit).collect()
+        match width {
+            Width::Bits8 => bytes.map(|byte| f64::from(byte as i8) * unit).collect(),
+            Width::Bits16 => {
+                let words = rounded.iter();
+                words.map(|word| f64::from(*word as i16) * unit).collect()
+            }
+        }
     }
 
     #[test]
     fn turning_keeps_products_and_lengths_are_bounds() {
-        for d in [33, 64, 65, 128, 129, 192, 700, 2048] {
+        let sizes = [33, 64, 65, 128, 129, 192, 700, 2048];
+        for (width, d) in WIDTHS.into_iter().flat_map(|w| sizes.map(|d| (w, d))) {
             let (a, b) = (numbers(d, 1), numbers(d, 3));
             let origin = numbers(d, 5);
             let moved = |x: &[f32]| -> Vec<f64> {
@@ -233,10 +301,14 @@ mod tests {
             let length = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
             let [ma, mb] = [&a, &b].map(|x| moved(x));
-            let turn = Int8::of(d, &[length(&ma), length(&mb)], 2.0).expect("similar lengths");
-            let padded = d.next_multiple_of(STEP);
+            let turn = Integers::of(width, d, &[length(&ma), length(&mb)], 2.0);
+            let turn = turn.expect("similar lengths");
+            let padded = turn.columns();
             let round = |x: &[f32]| {
-                let (mut turned, mut rounded) = (vec![7.0; padded], vec![7; padded / 2]);
+                let (mut turned, mut rounded) = (
+                    vec![7.0; padded],
+                    vec![7; padded * 2 * LANES / width.step()],
+                );
                 let (error, norm) = turn_row(
                     Isa::Portable,
                     x,
@@ -247,7 +319,7 @@ mod tests {
                     &mut rounded,
                 );
                 let scale = (turn.block as f64).sqrt();
-                let kept = values(&rounded, f64::from(turn.step) / scale);
+                let kept = values(width, &rounded, f64::from(turn.step) / scale);
                 let turned: Vec<f64> = turned.iter().map(|x| f64::from(*x) / scale).collect();
                 let lost: Vec<f64> = turned.iter().zip(&kept).map(|(t, k)| t - k).collect();
                 assert!(length(&lost) <= error, "{d}: {} {error}", length(&lost));
@@ -263,27 +335,31 @@ mod tests {
 
     #[test]
     fn lengths_decide_whether_it_may_pay() {
-        assert!(Int8::of(128, &[1.0, 0.9], 2.0).is_some());
-        assert!(
-            Int8::of(32, &[1.0, 0.9], 2.0).is_none(),
-            "a row of a tile anyway"
-        );
-        assert!(
-            Int8::of(1 << 16, &[1.0, 0.9], 2.0).is_none(),
-            "sums too long"
-        );
-        let apart = |similar| Int8::of(128, &[1.0, 0.1, 0.1], similar);
-        assert!(apart(2.0).is_none() && apart(3.0).is_some());
-        for length in [0.0, 1e-20, 1e20, f64::INFINITY] {
-            assert!(Int8::of(128, &[length], 2.0).is_none(), "{length}");
+        for width in WIDTHS {
+            let of = |columns| Integers::of(width, columns, &[1.0, 0.9], 2.0);
+            assert!(of(128).is_some());
+            assert!(of(32).is_none(), "a row of a tile anyway");
+            assert!(of(1 << 16).is_none(), "sums too long");
+            let apart = |similar| Integers::of(width, 128, &[1.0, 0.1, 0.1], similar);
+            assert!(apart(2.0).is_none() && apart(3.0).is_some());
+            for length in [0.0, 1e-20, 1e20, f64::INFINITY] {
+                let turn = Integers::of(width, 128, &[length], 2.0);
+                assert!(turn.is_none(), "{length}");
+            }
         }
     }
 
     #[test]
     fn labels_are_those_of_plain_arithmetic() {
-        let levels = || Isa::available().iter().filter(|isa| isa.multiplies_bytes());
-        if levels().count() == 0 {
-            println!("neither AMX nor VNNI here: 8-bit tiles are not tested");
+        let levels = || {
+            Isa::available()
+                .iter()
+                .filter_map(|isa| Some((*isa, isa.integers()?)))
+        };
+        for width in WIDTHS {
+            if levels().all(|(_, of_level)| of_level != width) {
+                println!("no level with integers of {width:?} here: not tested");
+            }
         }
         for (n, k, d) in [(1, 1, 33), (97, 17, 64), (1000, 130, 129), (333, 64, 700)] {
             let mut points = numbers(n * d, 7);
@@ -300,9 +376,10 @@ mod tests {
                 let points = Matrix::new(&points, n, d).expect("the right length");
                 let centroids = Matrix::new(&centroids, k, d).expect("the right length");
                 let expected = assign_on(Isa::Portable, points, centroids, Some(1)).expect("sizes");
-                for isa in levels() {
-                    let mut packed = Points::pack(points, *isa);
-                    packed.int8 = Some(Int8::new(d, f64::from(scale) * (d as f64 / 3.0).sqrt()));
+                for (isa, width) in levels() {
+                    let mut packed = Points::pack(points, isa);
+                    let longest = f64::from(scale) * (d as f64 / 3.0).sqrt();
+                    packed.integers = Some(Integers::new(width, d, longest));
                     packed.repack(true);
                     assert!(packed.turn().is_some());
                     let (labels, distances) = crate::span::tests::nearest_of(&packed, centroids);
