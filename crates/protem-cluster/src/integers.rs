@@ -4,9 +4,10 @@
 //! Points and centroids are turned alike, by random signs and a Walsh–Hadamard transform, so scores
 //! stay what they are while what a few columns hold is spread over all. Turned values are then much
 //! alike in size, and rounding all to multiples of one step takes little from any: with 8 bits about
-//! a hundredth of the length, five times what bf16 takes, with 16 bits half of that. More groups of
-//! centroids stay in question for 8 bits; it pays where points are of similar lengths and clusters
-//! not too close together, the sooner the slower the other pass is.
+//! a hundredth of the length, five times what bf16 takes, with 16 bits and some hundreds of columns
+//! about a thousandth. With 8 bits more groups of centroids stay in question for that; it pays where
+//! points are of similar lengths and clusters not too close together, the sooner the slower the other
+//! pass is.
 
 use crate::kernel::LANES;
 
