@@ -119,7 +119,7 @@ fn points_come_from_and_go_to_parallel_iterators() {
     let view = rows.view().unwrap();
     assert!((0..5000).all(|i| view.row(i) == point(i)));
     let sums: Vec<f32> = view.par_rows().map(|row| row.iter().sum()).collect();
-    assert!((0..5000).all(|i| sums[i] == point(i).iter().sum()));
+    assert!((0..5000).all(|i| sums[i] == point(i).iter().sum::<f32>()));
     assert_eq!(KMeans::builder(3).build().unwrap().fit(view).unwrap().k, 3);
     let none: Rows = rayon::iter::empty::<[f32; 2]>().collect();
     assert_eq!((none.rows, none.cols), (0, 2));
