@@ -102,17 +102,20 @@ fn check_classes(train: &dyn Source, test: &dyn Source) -> Result<(), Failure> {
     let (of_train, of_test) = (train.classes(), test.classes());
     let differ_at = of_train.differ_at(of_test);
     let wrong = match (train.labelling(), differ_at) {
-        (Labelling::Several, _) => "takes one class an image: these have several".into(),
+        (Labelling::Several, _) => {
+            "takes one class an image: these have several; name others".into()
+        }
         (_, Some(at)) => format!(
-            "needs the same classes in both sets: number {at} is {} in training and {} in the test",
+            "needs the same classes in both sets: number {at} is {} in training and {} in the test; \
+             name another test set",
             class_name(of_train, at),
             class_name(of_test, at)
         ),
-        (Labelling::None, None) => "needs classes: these images have none".into(),
+        (Labelling::None, None) => "needs classes: these images have none; name others".into(),
         (Labelling::One, None) => return Ok(()),
     };
     Err(Failure::usage(format!(
-        "--test measures kNN, which {wrong}; leave --test out"
+        "--test measures kNN, which {wrong}, or leave --test out"
     )))
 }
 
