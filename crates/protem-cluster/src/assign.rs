@@ -2,7 +2,8 @@
 //!
 //! A pass finds the best score of each point in each group of 16 centroids, in bf16, integers or f32;
 //! groups that cannot hold the nearest centroid are left out by the window of the pass's error.
-//! The others are scored in f32, each group once for all points that ask for it. Where that leaves
+//! Where the pass tells which centroid is best and how good the second is, that may settle it.
+//! Otherwise groups are scored in f32, each once for all points that ask for it. Where that leaves
 //! more than one centroid within f32's own window, `Σ(x − c)²` in f64 decides.
 //!
 //! So a label is a function of the point and the centroids alone: the lowest of those with the

@@ -150,7 +150,10 @@ impl Centroids {
             (false, _) => exact,
             (true, None) => Window::of_bf16(points.steps() * 2 * LANES, extent),
             (true, Some(turn)) => match turn.first(extent.norm * extent.norm / 2.0, step) {
-                Some(_) => Window::of_integers(columns, self.groups.unit, extent),
+                Some(_) => {
+                    let numbered = turn.width.numbered();
+                    Window::of_integers(columns, self.groups.unit, numbered, extent)
+                }
                 None => Window::EVERYTHING,
             },
         });

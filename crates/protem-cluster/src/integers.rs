@@ -48,6 +48,11 @@ impl Width {
         }
     }
 
+    /// Whether the pass over them numbers scores by centroids' lanes (see [`crate::kernel::Highest`]).
+    pub fn numbered(self) -> bool {
+        self == Self::Bits16
+    }
+
     /// Turned values spread like normal ones; this many deviations are kept of the longest point. What
     /// lies beyond is cut off: then many groups stay in question, with 8 bits for one point in a
     /// hundred.

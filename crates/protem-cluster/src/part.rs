@@ -1,7 +1,7 @@
 //! The best scores of a line of points, as a pass leaves them.
 
 use crate::isa::Isa;
-use crate::kernel::{self, Lanes};
+use crate::kernel::{self, Highest, Lanes};
 use crate::points::Points;
 use crate::window::Window;
 
@@ -10,8 +10,7 @@ pub(crate) struct Part<'p> {
     pub isa: Isa,
     /// `best[group · parts + part]`.
     pub best: &'p [Lanes],
-    /// The best of a point in all groups.
-    pub highest: &'p Lanes,
+    pub highest: &'p Highest,
     pub parts: usize,
     pub part: usize,
     /// How many lanes are points.
@@ -41,9 +40,17 @@ impl Part<'_> {
         let mut threshold = Lanes::all(f32::INFINITY);
         for lane in 0..self.count {
             let (error, norm) = points.rounding(begin + self.point(lane));
-            threshold.0[lane] = self.highest.0[lane] - window.of(error, norm);
+            threshold.0[lane] = self.highest.best.0[lane] - window.of(error, norm);
         }
         threshold
+    }
+
+    /// Lanes whose threshold one centroid alone reaches, bit by bit.
+    pub fn decided(&self, threshold: &Lanes) -> u16 {
+        let pairs = self.highest.second.0.iter().zip(&threshold.0);
+        let bits = pairs.map(|(second, threshold)| u16::from(second < threshold));
+        bits.enumerate()
+            .fold(0, |all, (lane, bit)| all | bit << lane)
     }
 
     /// Calls `found(group, lane)` wherever a best score reaches the lane's threshold.

@@ -190,7 +190,7 @@ impl Pruner {
                 };
                 task.scratch.candidates.clear();
                 let list = Lists::new(points, centroids, squares, regular, begin);
-                task.compare(None, &mut |part| list.make(part, nears));
+                task.compare(None, false, &mut |part| list.make(part, nears));
                 task.score_again(true);
                 task.decide_ties();
                 list.make_own(&task.scratch.leads, nears);

@@ -1,6 +1,6 @@
 //! Memory of threads, kept from task to task.
 
-use crate::kernel::{Halves, Lanes};
+use crate::kernel::{Halves, Highest, Lanes};
 use crate::span::Lead;
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ pub(crate) struct Scratch {
     /// Best scores, `[strip][group][part]`.
     pub best: Vec<Lanes>,
     /// The best of these over the groups, `[strip][part]`.
-    pub highest: Vec<Lanes>,
+    pub highest: Vec<Highest>,
     /// A transposed strip.
     pub strip: Vec<Lanes>,
     /// Tiles of chosen points.

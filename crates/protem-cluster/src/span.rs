@@ -2,7 +2,7 @@
 
 use crate::centroids::{Centroids, NOBODY};
 use crate::integers::Width;
-use crate::kernel::{self, LANES, Lanes, Leaders, STRIP, TOGETHER};
+use crate::kernel::{self, Highest, LANES, Lanes, Leaders, STRIP, TOGETHER};
 use crate::matrix::Matrix;
 use crate::part::Part;
 use crate::points::Points;
@@ -53,7 +53,7 @@ pub(crate) fn nearest(
                     scratch,
                 };
                 task.scratch.candidates.clear();
-                task.compare(None, &mut |_| {});
+                task.compare(None, true, &mut |_| {});
                 task.score_again(false);
                 task.decide_ties();
                 task.measure(distances, |_, _| true);
@@ -97,12 +97,12 @@ pub(crate) struct Span<'a, 'b> {
 
 impl Span<'_, '_> {
     /// Passes over `groups` for the points of the span, or those of it that are chosen; with AMX,
-    /// pairs of groups.
+    /// pairs of groups. `visit` gets the labels of the span too.
     pub fn pass(
         &mut self,
         groups: Range<usize>,
         chosen: Option<&[u32]>,
-        visit: &mut impl FnMut(&Part<'_>),
+        visit: &mut impl FnMut(&Part<'_>, &mut [u32]),
     ) {
         let strip = self.points.strip();
         let parts = strip / LANES;
@@ -116,7 +116,9 @@ impl Span<'_, '_> {
             if self.scratch.best.len() < needed {
                 self.scratch.best.resize(needed, Lanes::ZERO);
             }
-            self.scratch.highest.resize(strips * parts, Lanes::ZERO);
+            self.scratch
+                .highest
+                .resize(strips * parts, Highest::alone(Lanes::ZERO));
             match self.points.tiled() {
                 true => self.tiles(groups.clone(), chosen, first, end),
                 false => self.f32_strips(groups.clone(), chosen, first, end),
@@ -126,7 +128,7 @@ impl Span<'_, '_> {
                 for part in 0..parts {
                     let first = first + at * strip + part * LANES;
                     if first < end {
-                        visit(&Part {
+                        let part = Part {
                             isa: self.points.isa,
                             best,
                             highest: &self.scratch.highest[at * parts + part],
@@ -135,7 +137,8 @@ impl Span<'_, '_> {
                             count: LANES.min(end - first),
                             first,
                             chosen,
-                        });
+                        };
+                        visit(&part, self.labels);
                     }
                 }
             }
@@ -201,33 +204,52 @@ impl Span<'_, '_> {
                 .transpose(of_strip.map(place), &mut scratch.strip);
             kernel::best_of_groups(self.points.isa, &scratch.strip, lines, starts, best);
             for (part, highest) in highest.iter_mut().enumerate() {
-                *highest = kernel::highest(self.points.isa, best, STRIP / LANES, part);
+                *highest =
+                    Highest::alone(kernel::highest(self.points.isa, best, STRIP / LANES, part));
             }
         }
     }
 
     /// Passes over all groups and takes up as candidates those that can hold the nearest centroids.
-    pub fn compare(&mut self, chosen: Option<&[u32]>, visit: &mut impl FnMut(&Part<'_>)) {
+    /// If it may `decide`, points get their labels where there is one such centroid, and no candidates.
+    pub fn compare(
+        &mut self,
+        chosen: Option<&[u32]>,
+        decide: bool,
+        visit: &mut impl FnMut(&Part<'_>),
+    ) {
         let window = self.centroids.pass.expect("packed centroids");
         let narrow = self.centroids.narrow.filter(|_| chosen.is_none());
         let (points, begin) = (self.points, self.begin);
         let mut candidates = std::mem::take(&mut self.scratch.candidates);
         let before = candidates.len();
         let mut tally = Tally::default();
-        self.pass(0..self.centroids.groups.len(), chosen, &mut |part| {
-            visit(part);
-            let threshold = part.threshold(points, begin, &window);
-            part.reaching(&threshold, |group, lane| {
-                candidates.push((group as u32, part.point(lane) as u32));
-            });
-            if let Some(window) = &narrow
-                && ((begin + part.first) / LANES).is_multiple_of(SAMPLED)
-            {
-                let threshold = part.threshold(points, begin, window);
-                part.reaching(&threshold, |_, _| tally.narrow_candidates += 1);
-                tally.sampled += part.count;
-            }
-        });
+        let order = &self.centroids.order;
+        self.pass(
+            0..self.centroids.groups.len(),
+            chosen,
+            &mut |part, labels| {
+                visit(part);
+                let threshold = part.threshold(points, begin, &window);
+                let decided = if decide { part.decided(&threshold) } else { 0 };
+                part.reaching(&threshold, |group, lane| {
+                    let point = part.point(lane);
+                    if decided >> lane & 1 == 1 {
+                        let of_group = Highest::lane(part.highest.best.0[lane]);
+                        labels[point] = order[group * LANES + of_group];
+                    } else {
+                        candidates.push((group as u32, point as u32));
+                    }
+                });
+                if let Some(window) = &narrow
+                    && ((begin + part.first) / LANES).is_multiple_of(SAMPLED)
+                {
+                    let threshold = part.threshold(points, begin, window);
+                    part.reaching(&threshold, |_, _| tally.narrow_candidates += 1);
+                    tally.sampled += part.count;
+                }
+            },
+        );
         if chosen.is_none() {
             tally.points = self.labels.len();
             tally.candidates = candidates.len() - before;

@@ -68,10 +68,16 @@ impl Window {
 
     /// As [`Self::of_bf16`], of exact sums of integers' products and a first value, in units of `unit`;
     /// the first value is rounded, to half a unit and by what its f64 lacks, and the sum when it
-    /// becomes an f32, twice, as is the unit.
-    pub fn of_integers(columns: usize, unit: f32, extent: &Extent) -> Self {
-        let mut window = Self::of_rounded(columns, 8, extent);
-        window.d = round_up(f64::from(window.d) + f64::from(unit) * SPARE);
+    /// becomes an f32, twice, as is the unit. If scores are `numbered`, the last four bits of a sum, and
+    /// then of the f32, may be any: up to 15 units, and less than 32 roundings.
+    pub fn of_integers(columns: usize, unit: f32, numbered: bool, extent: &Extent) -> Self {
+        let (roundings, units) = if numbered {
+            (8 + 32, 1.0 + 30.0)
+        } else {
+            (8, 1.0)
+        };
+        let mut window = Self::of_rounded(columns, roundings, extent);
+        window.d = round_up(f64::from(window.d) + units * f64::from(unit) * SPARE);
         window
     }
 
@@ -216,7 +222,7 @@ mod tests {
                 labels: &mut labels,
                 scratch: &mut Scratch::default(),
             };
-            task.pass(0..centroids.groups.len(), None, &mut |part| {
+            task.pass(0..centroids.groups.len(), None, &mut |part, _| {
                 for lane in 0..part.count {
                     let i = part.point(lane);
                     let found = f64::from(part.best[part.part].0[lane]);

@@ -13,7 +13,7 @@ mod tiles;
 pub(crate) use tiles::usable;
 
 use super::avx512::{load, store};
-use super::{Lanes, RESIDENT, Tiled, Values};
+use super::{Highest, Lanes, RESIDENT, Tiled, Values};
 use std::arch::x86_64::{
     __m512, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps,
     _mm512_cvtepi32_ps, _mm512_max_epi32, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps,
@@ -21,7 +21,7 @@ use std::arch::x86_64::{
 use tiles::{Block, ROWS, Results, Tiles, finish, least, multiply, prefetched};
 
 /// As [`super::best_of_tiles`], which checks the sizes and that there is something to do.
-pub(super) fn best_of_tiles(tiled: &Tiled<'_>, best: &mut [Lanes], highest: &mut [Lanes]) {
+pub(super) fn best_of_tiles(tiled: &Tiled<'_>, best: &mut [Lanes], highest: &mut [Highest]) {
     assert!(tiled.first.len().is_multiple_of(2), "groups in pairs");
     let tiles = &mut Tiles::new();
     // SAFETY: AMX is usable, which includes AVX-512 F; the caller has checked what `sweep` asks for.
@@ -43,7 +43,7 @@ unsafe fn sweep<const INT8: bool>(
     tiled: &Tiled<'_>,
     unit: f32,
     best: &mut [Lanes],
-    highest: &mut [Lanes],
+    highest: &mut [Highest],
 ) {
     let Tiled {
         points,
@@ -158,12 +158,13 @@ fn scores<const INT8: bool>(results: [__m512; 4], unit: f32) -> [__m512; 4] {
 /// Keeps the maxima of two groups of centroids for two halves of a strip.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn keep(maxima: &[__m512; 4], best: &mut [Lanes], highest: &mut [Lanes]) {
+fn keep(maxima: &[__m512; 4], best: &mut [Lanes], highest: &mut [Highest]) {
     for (maximum, best) in maxima.iter().zip(best) {
         store(*maximum, best);
     }
     for (half, highest) in highest.iter_mut().enumerate() {
         let of_groups = _mm512_max_ps(maxima[half], maxima[half + 2]);
+        let highest = &mut highest.best;
         store(_mm512_max_ps(load(highest), of_groups), highest);
     }
 }

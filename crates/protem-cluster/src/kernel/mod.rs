@@ -52,6 +52,18 @@ impl Lanes {
         Self([value; LANES])
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn min(self, other: &Self) -> Self {
+        Self(std::array::from_fn(|i| {
+            if self.0[i] < other.0[i] {
+                self.0[i]
+            } else {
+                other.0[i]
+            }
+        }))
+    }
+
     #[inline(always)]
     pub fn max(self, other: &Self) -> Self {
         Self(std::array::from_fn(|i| {
@@ -100,6 +112,47 @@ pub(crate) fn best_of_groups(
     }
 }
 
+/// The best scores of 16 points over all groups.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Highest {
+    pub best: Lanes,
+    /// What all centroids but one score at most; ∞ where a pass does not tell.
+    pub second: Lanes,
+}
+
+impl Highest {
+    /// Of no group.
+    const NOTHING: Self = Self {
+        best: Lanes::all(f32::NEG_INFINITY),
+        second: Lanes::all(f32::NEG_INFINITY),
+    };
+
+    /// Whose second is not known.
+    pub const fn alone(best: Lanes) -> Self {
+        Self {
+            best,
+            second: Lanes::all(f32::INFINITY),
+        }
+    }
+
+    /// Of these groups too.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)] // to be compiled for the caller's vectors
+    fn with(&self, other: &Self) -> Self {
+        let less = self.best.min(&other.best);
+        Self {
+            best: self.best.max(&other.best),
+            second: self.second.max(&other.second).max(&less),
+        }
+    }
+
+    /// The lane within its group of the centroid that has this score, if the second is known.
+    #[inline]
+    pub fn lane(score: f32) -> usize {
+        score.to_bits() as usize % LANES
+    }
+}
+
 /// What tiles hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Values {
@@ -137,7 +190,8 @@ impl Tiled<'_> {
 pub(crate) const TILED_STRIP: usize = 2 * LANES;
 
 /// The pass over tiles, for every strip and group: `best[(strip · groups + group) · 2 + half]`. And the
-/// best of each point in all groups: `highest[strip · 2 + half]`.
+/// best of each point in all groups: `highest[strip · 2 + half]`, of 16-bit integers with the second, and
+/// with the number of its centroid's lane in the last four bits of every score.
 ///
 /// # Panics
 /// If the level is not this machine's or has no pass over such values, with AMX if groups are odd in
@@ -146,7 +200,7 @@ pub(crate) fn best_of_tiles(
     isa: Isa,
     tiled: &Tiled<'_>,
     best: &mut [Lanes],
-    highest: &mut [Lanes],
+    highest: &mut [Highest],
 ) {
     let of_block = tiled.steps * LANES;
     let (groups, strips) = (tiled.first.len(), tiled.strips());
@@ -155,7 +209,10 @@ pub(crate) fn best_of_tiles(
     assert_eq!(tiled.centroids.len(), groups * of_block, "whole groups");
     assert_eq!(best.len(), strips * groups * 2, "a result per group");
     assert_eq!(highest.len(), strips * 2, "a line per half of a strip");
-    highest.fill(Lanes::all(f32::NEG_INFINITY));
+    highest.fill(match tiled.values {
+        Values::Int16 { .. } => Highest::NOTHING,
+        Values::Bf16 | Values::Int8 { .. } => Highest::alone(Highest::NOTHING.best),
+    });
     if best.is_empty() {
         return;
     }

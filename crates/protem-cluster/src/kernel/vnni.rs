@@ -6,7 +6,7 @@
 //! i32, which wrap.)
 
 use super::avx512::{load, store};
-use super::{Halves, LANES, Lanes, RESIDENT, Tiled};
+use super::{Halves, Highest, LANES, Lanes, RESIDENT, Tiled};
 use std::arch::x86_64::*;
 
 /// Centroids whose sums are in registers at once: half a group.
@@ -22,7 +22,7 @@ pub(super) fn best_of_tiles(
     tiled: &Tiled<'_>,
     unit: f32,
     best: &mut [Lanes],
-    highest: &mut [Lanes],
+    highest: &mut [Highest],
 ) {
     assert!(usable(), "AVX512-VNNI is not usable here");
     // SAFETY: AVX-512 F and VNNI are there.
@@ -30,7 +30,7 @@ pub(super) fn best_of_tiles(
 }
 
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn sweep(tiled: &Tiled<'_>, unit: f32, best: &mut [Lanes], highest: &mut [Lanes]) {
+fn sweep(tiled: &Tiled<'_>, unit: f32, best: &mut [Lanes], highest: &mut [Highest]) {
     let of_block = tiled.steps * LANES;
     let groups = tiled.first.len();
     let resident = (RESIDENT / tiled.steps).max(1);
@@ -55,10 +55,8 @@ fn sweep(tiled: &Tiled<'_>, unit: f32, best: &mut [Lanes], highest: &mut [Lanes]
                     let sum = _mm512_max_epi32(low[part], high[part]);
                     let score = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), unit);
                     store(score, &mut best[2 * group + part]);
-                    store(
-                        _mm512_max_ps(load(&highest[part]), score),
-                        &mut highest[part],
-                    );
+                    let highest = &mut highest[part].best;
+                    store(_mm512_max_ps(load(highest), score), highest);
                 }
             }
         }

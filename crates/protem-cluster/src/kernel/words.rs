@@ -3,7 +3,7 @@
 //! A line of points holds two columns of 16 of them, and two columns of a centroid are broadcast: an
 //! instruction makes 16 products and adds each two, exactly. (Intel SDM, VPMADDWD.)
 
-use super::{Halves, LANES, Lanes, RESIDENT, Tiled};
+use super::{Halves, Highest, LANES, Lanes, RESIDENT, Tiled};
 use std::arch::x86_64::*;
 
 /// Centroids whose sums are in registers at once.
@@ -13,12 +13,15 @@ const WIDTH: usize = 8;
 /// Vectors of 16 points.
 const VECTORS: usize = LANES / WIDTH;
 
+/// The last bits of a sum or score, which give way to the number of its centroid's lane.
+const NUMBER: i32 = LANES as i32 - 1;
+
 /// As [`super::best_of_tiles`], which checks the sizes and that there is something to do.
 pub(super) fn best_of_tiles(
     tiled: &Tiled<'_>,
     unit: f32,
     best: &mut [Lanes],
-    highest: &mut [Lanes],
+    highest: &mut [Highest],
 ) {
     assert!(is_x86_feature_detected!("avx2"), "AVX2 is not usable here");
     // SAFETY: AVX2 is there.
@@ -26,7 +29,7 @@ pub(super) fn best_of_tiles(
 }
 
 #[target_feature(enable = "avx2")]
-fn sweep(tiled: &Tiled<'_>, unit: f32, best: &mut [Lanes], highest: &mut [Lanes]) {
+fn sweep(tiled: &Tiled<'_>, unit: f32, best: &mut [Lanes], highest: &mut [Highest]) {
     let of_block = tiled.steps * LANES;
     let groups = tiled.first.len();
     let resident = (RESIDENT / tiled.steps).max(1);
@@ -37,34 +40,64 @@ fn sweep(tiled: &Tiled<'_>, unit: f32, best: &mut [Lanes], highest: &mut [Lanes]
             let (strip, part) = (block / 2, block % 2);
             for group in begin..end {
                 let centroids = &tiled.centroids[group * of_block..][..of_block];
-                let scores = of_group(points, centroids, &tiled.first[group], unit);
-                best[(strip * groups + group) * 2 + part] = scores;
-                *highest = highest.max(&scores);
+                let found = of_group(points, centroids, &tiled.first[group], unit);
+                best[(strip * groups + group) * 2 + part] = found.best;
+                *highest = highest.with(&found);
             }
         }
     }
 }
 
-/// The best scores of a group's centroids for a block of points, of as many lines.
+/// The best and second best scores of a group's centroids for a block of points, of as many lines.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn of_group(points: &[Halves], centroids: &[Halves], first: &Lanes, unit: f32) -> Lanes {
+fn of_group(points: &[Halves], centroids: &[Halves], first: &Lanes, unit: f32) -> Highest {
     let mut most = [_mm256_set1_epi32(i32::MIN); VECTORS];
+    let mut second = most;
     for begin in (0..LANES).step_by(ROWS) {
         // SAFETY: `begin` is at most 12.
-        for sums in unsafe { sums(points, centroids, first, begin) } {
-            for (most, sum) in most.iter_mut().zip(sums) {
+        let sums = unsafe { sums(points, centroids, first, begin) };
+        for (number, sums) in (begin as i32..).zip(sums) {
+            for ((most, second), sum) in most.iter_mut().zip(&mut second).zip(sums) {
+                let sum = numbered(sum, _mm256_set1_epi32(number));
+                *second = _mm256_max_epi32(*second, _mm256_min_epi32(*most, sum));
                 *most = _mm256_max_epi32(*most, sum);
             }
         }
     }
-    let mut scores = Lanes::ZERO;
-    for (scores, most) in scores.0.chunks_exact_mut(WIDTH).zip(most) {
-        let score = _mm256_mul_ps(_mm256_cvtepi32_ps(most), _mm256_set1_ps(unit));
-        // SAFETY: eight values.
-        unsafe { _mm256_storeu_ps(scores.as_mut_ptr(), score) };
+    let mut found = Highest::NOTHING;
+    for (scores, most) in found.best.0.chunks_exact_mut(WIDTH).zip(most) {
+        let number = _mm256_and_si256(most, _mm256_set1_epi32(NUMBER));
+        let score = numbered(_mm256_castps_si256(score(most, unit)), number);
+        put(_mm256_castsi256_ps(score), scores);
     }
-    scores
+    for (scores, second) in found.second.0.chunks_exact_mut(WIDTH).zip(second) {
+        put(score(second, unit), scores);
+    }
+    found
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn numbered(value: __m256i, number: __m256i) -> __m256i {
+    _mm256_or_si256(
+        _mm256_andnot_si256(_mm256_set1_epi32(NUMBER), value),
+        number,
+    )
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn score(sum: __m256i, unit: f32) -> __m256 {
+    _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(unit))
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn put(scores: __m256, to: &mut [f32]) {
+    assert_eq!(to.len(), WIDTH, "a value for each");
+    // SAFETY: eight values.
+    unsafe { _mm256_storeu_ps(to.as_mut_ptr(), scores) };
 }
 
 /// The sums of centroids `begin` to `begin + 4`.

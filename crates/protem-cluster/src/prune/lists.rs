@@ -171,7 +171,7 @@ pub(super) fn pruned_span(
     }
     let (regular, all) = (lists.regular, task.centroids.groups.len());
     if regular < all {
-        task.pass(regular..all, None, &mut |part| {
+        task.pass(regular..all, None, &mut |part, _| {
             let threshold = lists.reach(part, nears, distances, columns);
             part.reaching(&threshold, |group, lane| {
                 candidates.push(((regular + group) as u32, part.point(lane) as u32));
@@ -183,7 +183,7 @@ pub(super) fn pruned_span(
     let asking = (0..asked.len()).filter(|i| asked[*i] && own_group(*i) < regular);
     candidates.extend(asking.map(|i| (own_group(i) as u32, i as u32)));
     task.scratch.candidates = candidates;
-    task.compare(Some(&chosen), &mut |part| lists.make(part, nears));
+    task.compare(Some(&chosen), false, &mut |part| lists.make(part, nears));
     task.score_again(true);
     task.decide_ties();
     lists.make_own(&task.scratch.leads, nears);
