@@ -19,8 +19,8 @@ pub(crate) struct Groups {
     /// Where the pass is over tiles: `steps` of them per group, rows are centroids; with AMX, groups are
     /// even in number.
     pub tiles: Vec<Halves>,
-    /// With tiles: a line per group, `−|c'|²/2` of its centroids; of integers, whole numbers of
-    /// `unit`.
+    /// With tiles: a line per group, `−|c'|²/2` of its centroids, and the least value where there is
+    /// none; of integers, whole numbers of `unit`.
     pub first_of_tiles: Vec<Lanes>,
     /// What 1 stands for in sums of integers' products.
     pub unit: f32,
@@ -196,7 +196,8 @@ impl Group<'_> {
             }
         };
         let nobody = match points.turn() {
-            None => f32::NEG_INFINITY,
+            // A number in its last bits keeps it one.
+            None => f32::MIN,
             Some(_) => f32::from_bits(i32::MIN as u32),
         };
         let mut extent = Extent {

@@ -61,9 +61,10 @@ impl Window {
     }
 
     /// Of sums in f32 of `x̃·c̃ − |c'|²/2`, `x̃` and `c̃` rounded to bf16: `norm` is `|x̃|`, `error`
-    /// is `|x' − x̃|`, and `|x'·c' − x̃·c̃| ≤ |x' − x̃||c'| + |x̃||c' − c̃|`.
+    /// is `|x' − x̃|`, and `|x'·c' − x̃·c̃| ≤ |x' − x̃||c'| + |x̃||c' − c̃|`. The last four bits of a
+    /// score may be any: less than 32 roundings.
     pub fn of_bf16(columns: usize, extent: &Extent) -> Self {
-        Self::of_rounded(columns, columns + 8, extent)
+        Self::of_rounded(columns, columns + 8 + 32, extent)
     }
 
     /// As [`Self::of_bf16`], of exact sums of integers' products and a first value, in units of `unit`;

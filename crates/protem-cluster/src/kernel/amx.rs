@@ -1,11 +1,12 @@
 //! Scores in AMX tiles: 32 centroids by 32 points at a time, of which only the best of each 16
-//! centroids is kept.
+//! centroids is kept, and of bf16 the second best of all.
 //!
 //! A tile holds 16 rows of 64 bytes. Centroids are the rows of the left tiles, 32 bf16 or 64 bytes
 //! along the columns of the data each; points are the columns of the right tiles, whose rows hold
 //! *pairs* of values, or fours of bytes; so a row of the result is one centroid against 16 points,
 //! and the best of 16 centroids is a maximum over whole rows, to each of which its centroid's
-//! `−|c|²/2` is added. (Intel SDM, TDPBF16PS: products are exact, sums round to nearest,
+//! `−|c|²/2` is added; of bf16, the row's number takes the last bits of a score, and so tells which
+//! centroid is best. (Intel SDM, TDPBF16PS: products are exact, sums round to nearest,
 //! denormals count as zero. TDPBSSD: signed bytes, sums in i32, which wrap.)
 
 mod tiles;
@@ -15,10 +16,11 @@ pub(crate) use tiles::usable;
 use super::avx512::{load, store};
 use super::{Highest, Lanes, RESIDENT, Tiled, Values};
 use std::arch::x86_64::{
-    __m512, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_cvtepi32_ps, _mm512_max_epi32, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps,
+    __m512, _mm512_add_epi32, _mm512_add_ps, _mm512_and_epi32, _mm512_castps_si512,
+    _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_max_epi32, _mm512_max_ps, _mm512_min_ps,
+    _mm512_mul_ps, _mm512_or_epi32, _mm512_set1_epi32, _mm512_set1_ps,
 };
-use tiles::{Block, ROWS, Results, Tiles, finish, least, multiply, prefetched};
+use tiles::{Block, KEPT, Maxima, ROWS, Results, Tiles, finish, multiply, prefetched};
 
 /// As [`super::best_of_tiles`], which checks the sizes and that there is something to do.
 pub(super) fn best_of_tiles(tiled: &Tiled<'_>, best: &mut [Lanes], highest: &mut [Highest]) {
@@ -58,11 +60,7 @@ unsafe fn sweep<const INT8: bool>(
     let mut take = |(strip, group): (usize, usize), maxima| {
         let at = (strip * groups + group) * 2;
         let of_strip = &mut highest[2 * strip..2 * strip + 2];
-        keep(
-            &scores::<INT8>(maxima, unit),
-            &mut best[at..at + 4],
-            of_strip,
-        );
+        keep::<INT8>(&maxima, unit, &mut best[at..at + 4], of_strip);
     };
     let first_of = |(_, group): (usize, usize)| -> &[Lanes; 2] {
         first[group..].first_chunk().expect("groups in pairs")
@@ -107,12 +105,21 @@ unsafe fn sweep<const INT8: bool>(
 
 /// What [`multiply`] does with the block before.
 #[target_feature(enable = "avx512f")]
-fn maxima<const INT8: bool>(results: &Results, first: &[Lanes; 2]) -> [__m512; 4] {
-    let mut maxima = [least::<INT8>(); 4];
-    for (at, (tile, maximum)) in results.0.chunks_exact(ROWS).zip(&mut maxima).enumerate() {
-        for (row, first) in tile.iter().zip(first[at / 2].0) {
-            let score = sum::<INT8>(load(row), _mm512_set1_ps(first));
-            *maximum = larger::<INT8>(*maximum, score);
+fn maxima<const INT8: bool>(results: &Results, first: &[Lanes; 2]) -> Maxima {
+    let mut maxima = Maxima::nothing::<INT8>();
+    for (at, tile) in results.0.chunks_exact(ROWS).enumerate() {
+        let (best, second) = (&mut maxima.best[at], &mut maxima.second[at]);
+        for (number, (row, first)) in tile.iter().zip(first[at / 2].0).enumerate() {
+            let (sums, first) = (load(row), _mm512_set1_ps(first));
+            if INT8 {
+                let sum = _mm512_add_epi32(_mm512_castps_si512(sums), _mm512_castps_si512(first));
+                let larger = _mm512_max_epi32(_mm512_castps_si512(*best), sum);
+                *best = _mm512_castsi512_ps(larger);
+            } else {
+                let score = numbered(_mm512_add_ps(sums, first), number as i32);
+                *second = _mm512_max_ps(*second, _mm512_min_ps(*best, score));
+                *best = _mm512_max_ps(*best, score);
+            }
         }
     }
     maxima
@@ -120,51 +127,35 @@ fn maxima<const INT8: bool>(results: &Results, first: &[Lanes; 2]) -> [__m512; 4
 
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn sum<const INT8: bool>(a: __m512, b: __m512) -> __m512 {
+fn numbered(score: __m512, number: i32) -> __m512 {
+    let kept = _mm512_and_epi32(_mm512_castps_si512(score), _mm512_set1_epi32(KEPT));
+    _mm512_castsi512_ps(_mm512_or_epi32(kept, _mm512_set1_epi32(number)))
+}
+
+/// Keeps the maxima of two groups of centroids for two halves of a strip, with the second best if they
+/// are of bf16; a sum of 1 stands for `unit`.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn keep<const INT8: bool>(maxima: &Maxima, unit: f32, best: &mut [Lanes], highest: &mut [Highest]) {
+    let mut scores = maxima.best;
     if INT8 {
-        let (a, b) = (_mm512_castps_si512(a), _mm512_castps_si512(b));
-        _mm512_castsi512_ps(_mm512_add_epi32(a, b))
-    } else {
-        _mm512_add_ps(a, b)
+        for score in &mut scores {
+            let sum = _mm512_cvtepi32_ps(_mm512_castps_si512(*score));
+            *score = _mm512_mul_ps(sum, _mm512_set1_ps(unit));
+        }
     }
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn larger<const INT8: bool>(a: __m512, b: __m512) -> __m512 {
-    if INT8 {
-        let (a, b) = (_mm512_castps_si512(a), _mm512_castps_si512(b));
-        _mm512_castsi512_ps(_mm512_max_epi32(a, b))
-    } else {
-        _mm512_max_ps(a, b)
-    }
-}
-
-/// Results as scores.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn scores<const INT8: bool>(results: [__m512; 4], unit: f32) -> [__m512; 4] {
-    if !INT8 {
-        return results;
-    }
-    let unit = _mm512_set1_ps(unit);
-    let mut scores = results;
-    for score in &mut scores {
-        *score = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_castps_si512(*score)), unit);
-    }
-    scores
-}
-
-/// Keeps the maxima of two groups of centroids for two halves of a strip.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn keep(maxima: &[__m512; 4], best: &mut [Lanes], highest: &mut [Highest]) {
-    for (maximum, best) in maxima.iter().zip(best) {
-        store(*maximum, best);
+    for (score, best) in scores.iter().zip(best) {
+        store(*score, best);
     }
     for (half, highest) in highest.iter_mut().enumerate() {
-        let of_groups = _mm512_max_ps(maxima[half], maxima[half + 2]);
-        let highest = &mut highest.best;
-        store(_mm512_max_ps(load(highest), of_groups), highest);
+        let (one, other) = (scores[half], scores[half + 2]);
+        let (of_groups, before) = (_mm512_max_ps(one, other), load(&highest.best));
+        store(_mm512_max_ps(before, of_groups), &mut highest.best);
+        if !INT8 {
+            let seconds = _mm512_max_ps(maxima.second[half], maxima.second[half + 2]);
+            let less = _mm512_max_ps(_mm512_min_ps(one, other), _mm512_min_ps(before, of_groups));
+            let second = _mm512_max_ps(load(&highest.second), _mm512_max_ps(seconds, less));
+            store(second, &mut highest.second);
+        }
     }
 }

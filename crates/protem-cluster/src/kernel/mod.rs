@@ -190,8 +190,8 @@ impl Tiled<'_> {
 pub(crate) const TILED_STRIP: usize = 2 * LANES;
 
 /// The pass over tiles, for every strip and group: `best[(strip · groups + group) · 2 + half]`. And the
-/// best of each point in all groups: `highest[strip · 2 + half]`, of 16-bit integers with the second, and
-/// with the number of its centroid's lane in the last four bits of every score.
+/// best of each point in all groups: `highest[strip · 2 + half]`, of bf16 and of 16-bit integers with the
+/// second, and with the number of its centroid's lane in the last four bits of every score.
 ///
 /// # Panics
 /// If the level is not this machine's or has no pass over such values, with AMX if groups are odd in
@@ -210,8 +210,8 @@ pub(crate) fn best_of_tiles(
     assert_eq!(best.len(), strips * groups * 2, "a result per group");
     assert_eq!(highest.len(), strips * 2, "a line per half of a strip");
     highest.fill(match tiled.values {
-        Values::Int16 { .. } => Highest::NOTHING,
-        Values::Bf16 | Values::Int8 { .. } => Highest::alone(Highest::NOTHING.best),
+        Values::Bf16 | Values::Int16 { .. } => Highest::NOTHING,
+        Values::Int8 { .. } => Highest::alone(Highest::NOTHING.best),
     });
     if best.is_empty() {
         return;

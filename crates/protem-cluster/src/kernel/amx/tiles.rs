@@ -5,7 +5,7 @@
 //! filled anew before it is stored: so a block's results stay in tiles until each gives way to the
 //! next block's, and the maxima over the block before that are taken meanwhile, between products.
 
-use crate::kernel::{Halves, Lanes};
+use crate::kernel::{Halves, LANES, Lanes};
 use std::arch::asm;
 use std::arch::x86_64::{
     __cpuid_count, __m512, _mm512_castsi512_ps, _mm512_set1_epi32, _mm512_set1_ps,
@@ -114,13 +114,38 @@ pub(super) fn least<const INT8: bool>() -> __m512 {
     if INT8 {
         _mm512_castsi512_ps(_mm512_set1_epi32(i32::MIN))
     } else {
-        _mm512_set1_ps(f32::NEG_INFINITY)
+        _mm512_set1_ps(f32::MIN)
     }
 }
 
-/// One row of each tile of sums, with the first values of its two centroids, into the four maxima.
-macro_rules! row {
-    ($add:literal, $larger:literal, $row:literal) => {
+/// Over the 16 rows of each of four tiles.
+#[derive(Clone, Copy)]
+pub(super) struct Maxima {
+    pub best: [__m512; 4],
+    /// What all rows but one hold at most; of bf16.
+    pub second: [__m512; 4],
+}
+
+impl Maxima {
+    /// Of no rows.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    pub fn nothing<const INT8: bool>() -> Self {
+        Self {
+            best: [least::<INT8>(); 4],
+            second: [least::<INT8>(); 4],
+        }
+    }
+}
+
+/// The bits of a score that do not give way to the number of its row.
+pub(super) const KEPT: i32 = !(LANES as i32 - 1);
+/// The numbers of rows.
+static NUMBERS: [i32; ROWS] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+/// The first values of a row's two centroids.
+macro_rules! first_values {
+    ($row:literal) => {
         concat!(
             "vbroadcastss {f0}, [{first} + 4*",
             $row,
@@ -128,30 +153,83 @@ macro_rules! row {
             "vbroadcastss {f1}, [{first} + 4*",
             $row,
             " + 64]\n",
-            $add,
-            " {s0}, {f0}, [{before} + 64*",
+        )
+    };
+}
+
+/// One row of each tile of sums in i32, with the first values, into the four maxima.
+macro_rules! int_row {
+    (next $rows:literal) => {
+        ""
+    };
+    ($row:literal) => {
+        concat!(
+            first_values!($row),
+            int_row!("{m0}", "{f0}", $row, "0"),
+            int_row!("{m1}", "{f0}", $row, "1024"),
+            int_row!("{m2}", "{f1}", $row, "2048"),
+            int_row!("{m3}", "{f1}", $row, "3072"),
+        )
+    };
+    ($best:literal, $first:literal, $row:literal, $tile:literal) => {
+        concat!(
+            "vpaddd {s}, ",
+            $first,
+            ", [{before} + 64*",
+            $row,
+            " + ",
+            $tile,
+            "]\n",
+            "vpmaxsd ",
+            $best,
+            ", ",
+            $best,
+            ", {s}\n",
+        )
+    };
+}
+
+/// The same in f32; the row's number takes the last bits of a score, and the second best is kept too.
+macro_rules! float_row {
+    (next $rows:literal) => {
+        concat!("add {numbers}, 4*", $rows)
+    };
+    ($row:literal) => {
+        concat!(
+            first_values!($row),
+            "vpbroadcastd {number}, [{numbers} + 4*",
             $row,
             "]\n",
-            $larger,
-            " {m0}, {m0}, {s0}\n",
-            $add,
-            " {s1}, {f0}, [{before} + 64*",
+            float_row!("{m0}", "{n0}", "{f0}", $row, "0"),
+            float_row!("{m1}", "{n1}", "{f0}", $row, "1024"),
+            float_row!("{m2}", "{n2}", "{f1}", $row, "2048"),
+            float_row!("{m3}", "{n3}", "{f1}", $row, "3072"),
+        )
+    };
+    ($best:literal, $second:literal, $first:literal, $row:literal, $tile:literal) => {
+        concat!(
+            "vaddps {s}, ",
+            $first,
+            ", [{before} + 64*",
             $row,
-            " + 1024]\n",
-            $larger,
-            " {m1}, {m1}, {s1}\n",
-            $add,
-            " {s0}, {f1}, [{before} + 64*",
-            $row,
-            " + 2048]\n",
-            $larger,
-            " {m2}, {m2}, {s0}\n",
-            $add,
-            " {s1}, {f1}, [{before} + 64*",
-            $row,
-            " + 3072]\n",
-            $larger,
-            " {m3}, {m3}, {s1}\n",
+            " + ",
+            $tile,
+            "]\n",
+            // s & kept | number
+            "vpternlogd {s}, {kept}, {number}, 0xea\n",
+            "vminps {less}, ",
+            $best,
+            ", {s}\n",
+            "vmaxps ",
+            $best,
+            ", ",
+            $best,
+            ", {s}\n",
+            "vmaxps ",
+            $second,
+            ", ",
+            $second,
+            ", {less}\n",
         )
     };
 }
@@ -184,7 +262,8 @@ macro_rules! four_ahead {
 }
 
 /// A block's products into the tiles, whose results of the block before go to `stored`; meanwhile
-/// the maxima over the rows of each tile of `before` with its groups' first values.
+/// the maxima over the rows of each tile of `before` with its groups' first values, of bf16 with
+/// numbers.
 ///
 /// # Safety
 /// AVX-512 F. The block's pointers are good for `2·steps` tiles of centroids and of points; `steps`
@@ -198,10 +277,12 @@ pub(super) unsafe fn multiply<const INT8: bool>(
     stored: &mut Results,
     before: &Results,
     first: &[Lanes; 2],
-) -> [__m512; 4] {
-    let mut m = [least::<INT8>(); 4];
+) -> Maxima {
+    let mut maxima = Maxima::nothing::<INT8>();
+    let Maxima { best: m, second: n } = &mut maxima;
     macro_rules! tiles {
-        ($product:literal, $add:tt, $larger:tt, $ahead:ident, $each:literal, $of_ahead:literal,
+        ($product:literal, $row:ident, [$($operands:tt)*],
+         $ahead:ident, $each:literal, $of_ahead:literal,
          [$($q0:literal),*], [$($q1:literal),*], [$($q2:literal),*], [$($q3:literal),*]) => {
             asm!(
                 // The first step: a tile is stored, emptied and multiplied into, one by one.
@@ -210,21 +291,21 @@ pub(super) unsafe fn multiply<const INT8: bool>(
                 "tilestored [{stored} + {line}*1], tmm0",
                 "tilezero tmm0",
                 concat!($product, " tmm0, tmm4, tmm6"),
-                $(row!($add, $larger, $q0), $ahead!($q0),)*
+                $($row!($q0), $ahead!($q0),)*
                 "tileloadd tmm7, [{p2} + {line}*1]",
                 "tilestored [{stored} + {line}*1 + 1024], tmm1",
                 "tilezero tmm1",
                 concat!($product, " tmm1, tmm4, tmm7"),
-                $(row!($add, $larger, $q1), $ahead!($q1),)*
+                $($row!($q1), $ahead!($q1),)*
                 "tileloadd tmm5, [{c2} + {line}*1]",
                 "tilestored [{stored} + {line}*1 + 2048], tmm2",
                 "tilezero tmm2",
                 concat!($product, " tmm2, tmm5, tmm6"),
-                $(row!($add, $larger, $q2), $ahead!($q2),)*
+                $($row!($q2), $ahead!($q2),)*
                 "tilestored [{stored} + {line}*1 + 3072], tmm3",
                 "tilezero tmm3",
                 concat!($product, " tmm3, tmm5, tmm7"),
-                $(row!($add, $larger, $q3), $ahead!($q3),)*
+                $($row!($q3), $ahead!($q3),)*
                 // Steps with maxima between the products.
                 "test {with}, {with}",
                 "jz 3f",
@@ -235,19 +316,20 @@ pub(super) unsafe fn multiply<const INT8: bool>(
                 "add {p2}, 1024",
                 concat!("add {before}, 64*", $each),
                 concat!("add {first}, 4*", $each),
+                $row!(next $each),
                 concat!("add {next}, 64*", $of_ahead, "*", $each),
                 "tileloadd tmm4, [{c} + {line}*1]",
                 "tileloadd tmm6, [{p} + {line}*1]",
                 concat!($product, " tmm0, tmm4, tmm6"),
-                $(row!($add, $larger, $q0), $ahead!($q0),)*
+                $($row!($q0), $ahead!($q0),)*
                 "tileloadd tmm7, [{p2} + {line}*1]",
                 concat!($product, " tmm1, tmm4, tmm7"),
-                $(row!($add, $larger, $q1), $ahead!($q1),)*
+                $($row!($q1), $ahead!($q1),)*
                 "tileloadd tmm5, [{c2} + {line}*1]",
                 concat!($product, " tmm2, tmm5, tmm6"),
-                $(row!($add, $larger, $q2), $ahead!($q2),)*
+                $($row!($q2), $ahead!($q2),)*
                 concat!($product, " tmm3, tmm5, tmm7"),
-                $(row!($add, $larger, $q3), $ahead!($q3),)*
+                $($row!($q3), $ahead!($q3),)*
                 "dec {with}",
                 "jnz 2b",
                 // Steps without.
@@ -287,21 +369,41 @@ pub(super) unsafe fn multiply<const INT8: bool>(
                 m3 = inout(zmm_reg) m[3],
                 f0 = out(zmm_reg) _,
                 f1 = out(zmm_reg) _,
-                s0 = out(zmm_reg) _,
-                s1 = out(zmm_reg) _,
+                s = out(zmm_reg) _,
+                $($operands)*
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
             )
         };
     }
+    let kept = _mm512_set1_epi32(KEPT);
+    macro_rules! floats {
+        ($($shape:tt)*) => {
+            tiles!(
+                "tdpbf16ps",
+                float_row,
+                [
+                    n0 = inout(zmm_reg) n[0],
+                    n1 = inout(zmm_reg) n[1],
+                    n2 = inout(zmm_reg) n[2],
+                    n3 = inout(zmm_reg) n[3],
+                    less = out(zmm_reg) _,
+                    number = out(zmm_reg) _,
+                    kept = in(zmm_reg) kept,
+                    numbers = inout(reg) NUMBERS.as_ptr() => _,
+                ],
+                $($shape)*
+            )
+        };
+    }
+    macro_rules! ints {
+        ($($shape:tt)*) => { tiles!("tdpbssd", int_row, [], $($shape)*) };
+    }
     // The rows that go with each product of a step, and the lines asked for with each.
     macro_rules! whole {
-        ($product:literal, $add:literal, $larger:literal) => {
-            tiles!(
-                $product,
-                $add,
-                $larger,
+        ($kind:ident) => {
+            $kind!(
                 one_ahead,
                 16,
                 1,
@@ -313,53 +415,31 @@ pub(super) unsafe fn multiply<const INT8: bool>(
         };
     }
     macro_rules! halves {
-        ($product:literal, $add:literal, $larger:literal, $ahead:ident, $of_ahead:literal) => {
-            tiles!(
-                $product,
-                $add,
-                $larger,
-                $ahead,
-                8,
-                $of_ahead,
-                [0, 1],
-                [2, 3],
-                [4, 5],
-                [6, 7]
-            )
+        ($kind:ident, $ahead:ident, $of_ahead:literal) => {
+            $kind!($ahead, 8, $of_ahead, [0, 1], [2, 3], [4, 5], [6, 7])
         };
     }
     macro_rules! quarters {
-        ($product:literal, $add:literal, $larger:literal) => {
-            tiles!(
-                $product,
-                $add,
-                $larger,
-                four_ahead,
-                4,
-                4,
-                [0],
-                [1],
-                [2],
-                [3]
-            )
+        ($kind:ident) => {
+            $kind!(four_ahead, 4, 4, [0], [1], [2], [3])
         };
     }
     // SAFETY: the tiles are configured, and the caller vouches for `steps` tiles behind each of
     // the four operands. `before`, 64 rows, and `first`, 32 values, are read and `stored` written in
-    // whole; the steps with maxima are 16 rows in all and not more than `steps`.
+    // whole; the steps with maxima are 16 rows in all and not more than `steps`; so many numbers are read.
     unsafe {
         match (INT8, steps) {
-            (false, 1) => whole!("tdpbf16ps", "vaddps", "vmaxps"),
-            (false, 2) => halves!("tdpbf16ps", "vaddps", "vmaxps", one_ahead, 1),
-            (false, 3) => halves!("tdpbf16ps", "vaddps", "vmaxps", four_ahead, 4),
-            (false, _) => quarters!("tdpbf16ps", "vaddps", "vmaxps"),
-            (true, 1) => whole!("tdpbssd", "vpaddd", "vpmaxsd"),
-            (true, 2) => halves!("tdpbssd", "vpaddd", "vpmaxsd", one_ahead, 1),
-            (true, 3) => halves!("tdpbssd", "vpaddd", "vpmaxsd", four_ahead, 4),
-            (true, _) => quarters!("tdpbssd", "vpaddd", "vpmaxsd"),
+            (false, 1) => whole!(floats),
+            (false, 2) => halves!(floats, one_ahead, 1),
+            (false, 3) => halves!(floats, four_ahead, 4),
+            (false, _) => quarters!(floats),
+            (true, 1) => whole!(ints),
+            (true, 2) => halves!(ints, one_ahead, 1),
+            (true, 3) => halves!(ints, four_ahead, 4),
+            (true, _) => quarters!(ints),
         }
     }
-    m
+    maxima
 }
 
 /// The results of the last block.
