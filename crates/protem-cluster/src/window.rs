@@ -41,6 +41,9 @@ impl Extent {
 }
 
 const U: f64 = 1.0 / (1u64 << 24) as f64;
+/// What the last four bits of an f32, which may be any where a centroid's number stands in them, are at
+/// most in roundings.
+const NUMBERED: usize = 32;
 /// For the roundings of a window itself and of the comparison with it.
 const SPARE: f64 = 1.0 + 1e-5;
 
@@ -61,19 +64,18 @@ impl Window {
     }
 
     /// Of sums in f32 of `x̃·c̃ − |c'|²/2`, `x̃` and `c̃` rounded to bf16: `norm` is `|x̃|`, `error`
-    /// is `|x' − x̃|`, and `|x'·c' − x̃·c̃| ≤ |x' − x̃||c'| + |x̃||c' − c̃|`. The last four bits of a
-    /// score may be any: less than 32 roundings.
+    /// is `|x' − x̃|`, and `|x'·c' − x̃·c̃| ≤ |x' − x̃||c'| + |x̃||c' − c̃|`. Scores are numbered
+    /// ([`NUMBERED`]).
     pub fn of_bf16(columns: usize, extent: &Extent) -> Self {
-        Self::of_rounded(columns, columns + 8 + 32, extent)
+        Self::of_rounded(columns, columns + 8 + NUMBERED, extent)
     }
 
     /// As [`Self::of_bf16`], of exact sums of integers' products and a first value, in units of `unit`;
     /// the first value is rounded, to half a unit and by what its f64 lacks, and the sum when it
-    /// becomes an f32, twice, as is the unit. If scores are `numbered`, the last four bits of a sum, and
-    /// then of the f32, may be any: up to 15 units, and less than 32 roundings.
+    /// becomes an f32, twice, as is the unit. If scores are `numbered`, so are sums: up to 15 units.
     pub fn of_integers(columns: usize, unit: f32, numbered: bool, extent: &Extent) -> Self {
         let (roundings, units) = if numbered {
-            (8 + 32, 1.0 + 30.0)
+            (8 + NUMBERED, 1.0 + 30.0)
         } else {
             (8, 1.0)
         };

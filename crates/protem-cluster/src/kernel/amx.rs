@@ -14,13 +14,13 @@ mod tiles;
 pub(crate) use tiles::usable;
 
 use super::avx512::{load, store};
-use super::{Highest, Lanes, RESIDENT, Tiled, Values};
+use super::{Highest, Lanes, NUMBER, RESIDENT, Tiled, Values};
 use std::arch::x86_64::{
     __m512, _mm512_add_epi32, _mm512_add_ps, _mm512_and_epi32, _mm512_castps_si512,
     _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_max_epi32, _mm512_max_ps, _mm512_min_ps,
     _mm512_mul_ps, _mm512_or_epi32, _mm512_set1_epi32, _mm512_set1_ps,
 };
-use tiles::{Block, KEPT, Maxima, ROWS, Results, Tiles, finish, multiply, prefetched};
+use tiles::{Block, Maxima, ROWS, Results, Tiles, finish, multiply, prefetched};
 
 /// As [`super::best_of_tiles`], which checks the sizes and that there is something to do.
 pub(super) fn best_of_tiles(tiled: &Tiled<'_>, best: &mut [Lanes], highest: &mut [Highest]) {
@@ -128,7 +128,10 @@ fn maxima<const INT8: bool>(results: &Results, first: &[Lanes; 2]) -> Maxima {
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn numbered(score: __m512, number: i32) -> __m512 {
-    let kept = _mm512_and_epi32(_mm512_castps_si512(score), _mm512_set1_epi32(KEPT));
+    let kept = _mm512_and_epi32(
+        _mm512_castps_si512(score),
+        _mm512_set1_epi32(!NUMBER as i32),
+    );
     _mm512_castsi512_ps(_mm512_or_epi32(kept, _mm512_set1_epi32(number)))
 }
 

@@ -149,9 +149,13 @@ impl Highest {
     /// The lane within its group of the centroid that has this score, if the second is known.
     #[inline]
     pub fn lane(score: f32) -> usize {
-        score.to_bits() as usize % LANES
+        (score.to_bits() & NUMBER) as usize
     }
 }
+
+/// The last bits of a score, which give way to the number of its centroid's lane where the second best is
+/// kept.
+const NUMBER: u32 = LANES as u32 - 1;
 
 /// What tiles hold.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,7 +3,7 @@
 //! A line of points holds two columns of 16 of them, and two columns of a centroid are broadcast: an
 //! instruction makes 16 products and adds each two, exactly. (Intel SDM, VPMADDWD.)
 
-use super::{Halves, Highest, LANES, Lanes, RESIDENT, Tiled};
+use super::{Halves, Highest, LANES, Lanes, NUMBER, RESIDENT, Tiled};
 use std::arch::x86_64::*;
 
 /// Centroids whose sums are in registers at once.
@@ -12,9 +12,6 @@ const ROWS: usize = 4;
 const WIDTH: usize = 8;
 /// Vectors of 16 points.
 const VECTORS: usize = LANES / WIDTH;
-
-/// The last bits of a sum or score, which give way to the number of its centroid's lane.
-const NUMBER: i32 = LANES as i32 - 1;
 
 /// As [`super::best_of_tiles`], which checks the sizes and that there is something to do.
 pub(super) fn best_of_tiles(
@@ -67,7 +64,7 @@ fn of_group(points: &[Halves], centroids: &[Halves], first: &Lanes, unit: f32) -
     }
     let mut found = Highest::NOTHING;
     for (scores, most) in found.best.0.chunks_exact_mut(WIDTH).zip(most) {
-        let number = _mm256_and_si256(most, _mm256_set1_epi32(NUMBER));
+        let number = _mm256_and_si256(most, _mm256_set1_epi32(NUMBER as i32));
         let score = numbered(_mm256_castps_si256(score(most, unit)), number);
         put(_mm256_castsi256_ps(score), scores);
     }
@@ -81,7 +78,7 @@ fn of_group(points: &[Halves], centroids: &[Halves], first: &Lanes, unit: f32) -
 #[inline]
 fn numbered(value: __m256i, number: __m256i) -> __m256i {
     _mm256_or_si256(
-        _mm256_andnot_si256(_mm256_set1_epi32(NUMBER), value),
+        _mm256_andnot_si256(_mm256_set1_epi32(NUMBER as i32), value),
         number,
     )
 }

@@ -5,7 +5,7 @@
 //! filled anew before it is stored: so a block's results stay in tiles until each gives way to the
 //! next block's, and the maxima over the block before that are taken meanwhile, between products.
 
-use crate::kernel::{Halves, LANES, Lanes};
+use crate::kernel::{Halves, Lanes, NUMBER};
 use std::arch::asm;
 use std::arch::x86_64::{
     __cpuid_count, __m512, _mm512_castsi512_ps, _mm512_set1_epi32, _mm512_set1_ps,
@@ -107,17 +107,6 @@ pub(super) fn prefetched(steps: usize) -> usize {
     }
 }
 
-/// What every result is at least: f32, or the bits of i32.
-#[target_feature(enable = "avx512f")]
-#[inline]
-pub(super) fn least<const INT8: bool>() -> __m512 {
-    if INT8 {
-        _mm512_castsi512_ps(_mm512_set1_epi32(i32::MIN))
-    } else {
-        _mm512_set1_ps(f32::MIN)
-    }
-}
-
 /// Over the 16 rows of each of four tiles.
 #[derive(Clone, Copy)]
 pub(super) struct Maxima {
@@ -127,19 +116,21 @@ pub(super) struct Maxima {
 }
 
 impl Maxima {
-    /// Of no rows.
+    /// Of no rows: what every result is at least, f32 or the bits of i32.
     #[target_feature(enable = "avx512f")]
     #[inline]
     pub fn nothing<const INT8: bool>() -> Self {
+        let least = match INT8 {
+            true => _mm512_castsi512_ps(_mm512_set1_epi32(i32::MIN)),
+            false => _mm512_set1_ps(f32::MIN),
+        };
         Self {
-            best: [least::<INT8>(); 4],
-            second: [least::<INT8>(); 4],
+            best: [least; 4],
+            second: [least; 4],
         }
     }
 }
 
-/// The bits of a score that do not give way to the number of its row.
-pub(super) const KEPT: i32 = !(LANES as i32 - 1);
 /// The numbers of rows.
 static NUMBERS: [i32; ROWS] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
@@ -377,7 +368,7 @@ pub(super) unsafe fn multiply<const INT8: bool>(
             )
         };
     }
-    let kept = _mm512_set1_epi32(KEPT);
+    let kept = _mm512_set1_epi32(!NUMBER as i32);
     macro_rules! floats {
         ($($shape:tt)*) => {
             tiles!(
