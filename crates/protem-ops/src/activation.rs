@@ -229,6 +229,19 @@ fn scaled<T: Element>(
     let shift: [f32; 3] = std::array::from_fn(|c| -mean[c] / std[c]);
     let image = shape.height * shape.width * 3;
     let mut out = Map::uninit(pool, shape);
+    if shape.batch == 1 {
+        // A row's values lie side by side, in the image as in the map: with as many factors, the
+        // loop is one of vectors.
+        let repeated = |of: [f32; 3]| of.repeat(shape.width);
+        let (scale, shift) = (repeated(scale), repeated(shift));
+        each_row(&mut out, |values, row| {
+            let terms = images[values].iter().zip(&scale).zip(&shift);
+            for (value, ((byte, scale), shift)) in row.iter_mut().zip(terms) {
+                *value = T::narrow(f32::from(*byte) * scale + shift);
+            }
+        });
+        return out;
+    }
     each_row(&mut out, |values, row| {
         let first = values.start / shape.pixel();
         for (p, pixel) in row.chunks_exact_mut(shape.pixel()).enumerate() {

@@ -8,8 +8,8 @@ use protem_ops::{Activation, Pool};
 fn images_are_scaled_and_come_out_by_channel() {
     let pool = Pool::default();
     let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-    // One by one, in whole blocks of pixels, in blocks and some more.
-    for (batch, height, width) in [(3, 2, 5), (1, 3, 16), (2, 2, 37)] {
+    // Several images, one in whole vectors, one in vectors and some more.
+    for (batch, height, width) in [(3, 2, 5), (1, 3, 16), (1, 2, 37), (2, 2, 37)] {
         let bytes: Vec<u8> = (0..batch * height * width * 3)
             .map(|i| (i * 37 % 256) as u8)
             .collect();

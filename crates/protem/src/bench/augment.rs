@@ -6,15 +6,12 @@ use crate::failure::{Failure, explain};
 use crate::images::open_images;
 use crate::system::processor_seconds;
 use protem_data::{
-    Augment, AugmentConfig, Encoded, Evaluation, IMAGENET_MEAN, IMAGENET_STD, RgbImage, Stream,
-    decode,
+    Augment, AugmentConfig, Encoded, Evaluation, IMAGENET_MEAN, IMAGENET_STD, ReadError, RgbImage,
+    Stream, decode,
 };
 use protem_ops::{Activation, Pool, Precision};
 use rayon::prelude::*;
 use std::time::Instant;
-
-/// Most images of a batch.
-const BATCH: usize = 32;
 
 /// An image to make views of.
 enum Picture {
@@ -58,17 +55,14 @@ pub fn augment(args: &AugmentArgs) -> Result<(), Failure> {
         })),
         ViewKind::Evaluation => Maker::Evaluation(Evaluation::for_size(args.size)),
     };
-    let mut room = Room {
-        views,
-        side: args.size as usize,
-        bytes: Vec::new(),
-        pool: Pool::default(),
-    };
+    let (pool, side) = (Pool::default(), args.size as usize);
     let mut seconds = Vec::with_capacity(args.iters);
-    // The first epoch fills what is kept from one batch to the next, and is not timed.
+    // The first epoch fills what is kept from one image to the next, and is not timed.
     for epoch in 0..=args.iters as u64 {
         let (begun, used) = (Instant::now(), processor_seconds());
-        workers.install(|| all(&pictures, &maker, epoch, &mut room))?;
+        workers
+            .install(|| all(&pictures, &maker, epoch, (views, side), &pool))
+            .map_err(|e| Failure::running(explain(&e)))?;
         seconds.push(match args.threads {
             1 => processor_seconds() - used,
             _ => begun.elapsed().as_secs_f64(),
@@ -113,57 +107,43 @@ fn pictures(args: &AugmentArgs) -> Result<Vec<Picture>, Failure> {
         .collect()
 }
 
-/// What is kept from one batch to the next, as in training.
-struct Room {
-    views: usize,
-    side: usize,
-    bytes: Vec<u8>,
-    pool: Pool,
-}
-
-/// The views of all images, in batches, scaled to what an encoder takes.
-fn all(pictures: &[Picture], maker: &Maker, epoch: u64, room: &mut Room) -> Result<(), Failure> {
-    let (views, side) = (room.views, room.side);
-    let bytes = side * side * 3;
-    for (at, batch) in pictures.chunks(BATCH).enumerate() {
-        room.bytes.resize(batch.len() * views * bytes, 0);
-        let rows = &mut room.bytes;
-        let made: Result<Vec<()>, _> = rows
-            .par_chunks_exact_mut(views * bytes)
-            .zip(batch)
-            .enumerate()
-            .map(|(row, (out, picture))| {
-                let index = (at * BATCH + row) as u64;
-                let decoded = match picture {
-                    Picture::Encoded(encoded) => &decode(encoded)?,
-                    Picture::Decoded(decoded) => decoded,
-                };
-                for (view, out) in out.chunks_exact_mut(bytes).enumerate() {
-                    let stream = Stream {
-                        seed: 0,
-                        epoch,
-                        index,
-                        view: view as u64,
-                    };
-                    match maker {
-                        Maker::Views(augment) => augment.view_into(decoded, stream, out),
-                        Maker::Evaluation(evaluation) => evaluation.view_into(decoded, out),
-                    }
-                }
-                Ok::<_, protem_data::ReadError>(())
-            })
-            .collect();
-        made.map_err(|e| Failure::running(explain(&e)))?;
-        std::hint::black_box(Activation::from_images(
-            &room.pool,
-            Precision::F32,
-            rows,
-            (batch.len() * views, side, side),
-            IMAGENET_MEAN,
-            IMAGENET_STD,
-        ));
-    }
-    Ok(())
+/// The views of all images, each scaled to what an encoder takes.
+fn all(
+    pictures: &[Picture],
+    maker: &Maker,
+    epoch: u64,
+    (views, side): (usize, usize),
+    pool: &Pool,
+) -> Result<(), ReadError> {
+    let room = || vec![0; side * side * 3];
+    let numbered = pictures.par_iter().enumerate();
+    numbered.try_for_each_init(room, |bytes, (index, picture)| {
+        let decoded = match picture {
+            Picture::Encoded(encoded) => &decode(encoded)?,
+            Picture::Decoded(decoded) => decoded,
+        };
+        for view in 0..views as u64 {
+            let stream = Stream {
+                seed: 0,
+                epoch,
+                index: index as u64,
+                view,
+            };
+            match maker {
+                Maker::Views(augment) => augment.view_into(decoded, stream, bytes),
+                Maker::Evaluation(evaluation) => evaluation.view_into(decoded, bytes),
+            }
+            std::hint::black_box(Activation::from_images(
+                pool,
+                Precision::F32,
+                bytes,
+                (1, side, side),
+                IMAGENET_MEAN,
+                IMAGENET_STD,
+            ));
+        }
+        Ok(())
+    })
 }
 
 fn tell(args: &AugmentArgs, images: usize, views: usize, seconds: f64) {
