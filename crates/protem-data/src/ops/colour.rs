@@ -1,11 +1,19 @@
 //! Colours of a picture in planes, in Pillow's arithmetic.
 //!
-//! Written as plain loops over lines of bytes and compiled for the processor's vectors (AVX-512,
-//! AVX2, NEON). What Pillow rounds in single precision is rounded there; where it changes to double
-//! precision, a formula in single precision stands here that gives the same byte for every colour,
-//! which the tests go through.
+//! A formula is written once, for numbers in single precision, and computed for eight pixels at once
+//! with AVX2; elsewhere it is a plain loop over lines of bytes, which the compiler makes vectors of.
+//! What Pillow rounds in single precision is rounded there; where it changes to double precision, a
+//! formula in single precision stands here that gives the same byte for every colour, which the tests
+//! go through.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod number;
+#[cfg(test)]
+mod tests;
 
 use super::planes::Planes;
+use number::{Number, byte_of};
 use pulp::Arch;
 
 /// ITU-R 601 luma in Pillow's fixed point.
@@ -14,36 +22,33 @@ pub(super) fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
 
-/// `base + factor·(byte − base)`, cut to 8 bits as Pillow's `Image.blend` does.
+/// The same with what is behind the point, which is exact.
 #[inline(always)]
-fn blend(byte: u8, base: f32, factor: f32) -> u8 {
-    byte_of(within(base + factor * (f32::from(byte) - base), 255.0))
+fn luma_of<N: Number>([r, g, b]: [N; 3]) -> N {
+    const ONE: f32 = 65536.0;
+    let (r_share, g_share, b_share) = (
+        r.constant(19595.0 / ONE),
+        r.constant(38470.0 / ONE),
+        r.constant(7471.0 / ONE),
+    );
+    let rounded = b.times_plus(b_share, b.constant(0.5));
+    r.times_plus(r_share, g.times_plus(g_share, rounded))
 }
 
-/// A number cut to 0 and `most`. The language's own `clamp` minds numbers that are none and takes
-/// twice as many instructions.
+/// `base + factor·(number − base)` (Pillow's `Image.blend`).
 #[inline(always)]
-fn within(number: f32, most: f32) -> f32 {
-    let number = if number > 0.0 { number } else { 0.0 };
-    if number < most { number } else { most }
-}
-
-/// Added to a small number, it leaves no bit for a fraction.
-const NO_FRACTION: f32 = (1 << 23) as f32;
-
-/// The whole part of a number from 0 to 255 as a byte. The language's own conversion minds numbers
-/// that are none and does so one at a time; this one is two instructions.
-#[inline(always)]
-fn byte_of(number: f32) -> u8 {
-    (number.floor() + NO_FRACTION).to_bits() as u8
+fn blend<N: Number>(number: N, base: N, factor: N) -> N {
+    base + factor * (number - base)
 }
 
 /// What becomes of a pixel, whatever its neighbours.
 trait Change: Copy {
-    fn of(self, pixel: [u8; 3]) -> [u8; 3];
+    /// From whole numbers from 0 to 255, to numbers that are cut to such by leaving out what is
+    /// behind the point and beyond the ends.
+    fn of<N: Number>(self, pixel: [N; 3]) -> [N; 3];
 }
 
-/// A change of all pixels.
+/// A change of all pixels, one by one.
 struct Each<'a, C> {
     planes: &'a mut Planes,
     change: C,
@@ -56,7 +61,7 @@ impl<C: Change> pulp::NullaryFnOnce for Each<'_, C> {
     fn call(self) {
         let [r, g, b] = &mut self.planes.channels;
         for ((r, g), b) in r.iter_mut().zip(g).zip(b) {
-            [*r, *g, *b] = self.change.of([*r, *g, *b]);
+            [*r, *g, *b] = self.change.of([*r, *g, *b].map(f32::from)).map(byte_of);
         }
     }
 }
@@ -67,12 +72,12 @@ struct Grayscale;
 
 impl Change for Grayscale {
     #[inline(always)]
-    fn of(self, pixel: [u8; 3]) -> [u8; 3] {
-        [luma(pixel); 3]
+    fn of<N: Number>(self, pixel: [N; 3]) -> [N; 3] {
+        [luma_of(pixel); 3]
     }
 }
 
-/// Every byte is blended with the same base.
+/// Every channel is blended with the same base.
 #[derive(Clone, Copy)]
 struct Blend {
     base: f32,
@@ -81,12 +86,17 @@ struct Blend {
 
 impl Change for Blend {
     #[inline(always)]
-    fn of(self, pixel: [u8; 3]) -> [u8; 3] {
-        pixel.map(|byte| blend(byte, self.base, self.factor))
+    fn of<N: Number>(self, [r, g, b]: [N; 3]) -> [N; 3] {
+        let (base, factor) = (r.constant(self.base), r.constant(self.factor));
+        [
+            blend(r, base, factor),
+            blend(g, base, factor),
+            blend(b, base, factor),
+        ]
     }
 }
 
-/// Every byte is blended with the pixel's luma.
+/// Every channel is blended with the pixel's luma.
 #[derive(Clone, Copy)]
 struct Saturation {
     factor: f32,
@@ -94,29 +104,39 @@ struct Saturation {
 
 impl Change for Saturation {
     #[inline(always)]
-    fn of(self, pixel: [u8; 3]) -> [u8; 3] {
-        let gray = f32::from(luma(pixel));
-        pixel.map(|byte| blend(byte, gray, self.factor))
+    fn of<N: Number>(self, [r, g, b]: [N; 3]) -> [N; 3] {
+        let gray = luma_of([r, g, b]).floor();
+        let factor = r.constant(self.factor);
+        [
+            blend(r, gray, factor),
+            blend(g, gray, factor),
+            blend(b, gray, factor),
+        ]
     }
 }
 
-/// Bytes that are not below the threshold are inverted.
+/// Channels that are not below the threshold are inverted.
 #[derive(Clone, Copy)]
 struct Solarize {
-    threshold: u8,
+    threshold: f32,
 }
 
 impl Change for Solarize {
     #[inline(always)]
-    fn of(self, pixel: [u8; 3]) -> [u8; 3] {
-        pixel.map(|byte| {
-            if byte < self.threshold {
-                byte
-            } else {
-                255 - byte
-            }
-        })
+    fn of<N: Number>(self, [r, g, b]: [N; 3]) -> [N; 3] {
+        let threshold = r.constant(self.threshold);
+        [
+            inverted(r, threshold),
+            inverted(g, threshold),
+            inverted(b, threshold),
+        ]
     }
+}
+
+#[inline(always)]
+fn inverted<N: Number>(number: N, from: N) -> N {
+    let inverted = number.constant(255.0) - number;
+    inverted.where_so(number.reaches(from), number)
 }
 
 /// The hue grows by a whole number below 256.
@@ -127,11 +147,12 @@ struct Hue {
 
 impl Change for Hue {
     #[inline(always)]
-    fn of(self, pixel: [u8; 3]) -> [u8; 3] {
+    fn of<N: Number>(self, pixel: [N; 3]) -> [N; 3] {
         let [h, s, v] = to_hsv(pixel);
-        let turned = h + self.shift;
-        let turned = turned - if turned >= 256.0 { 256.0 } else { 0.0 };
-        from_hsv([turned, s, v])
+        let turned = h + h.constant(self.shift);
+        let whole_turn = h.constant(256.0);
+        let h = (turned - whole_turn).where_so(turned.reaches(whole_turn), turned);
+        from_hsv([h, s, v])
     }
 }
 
@@ -190,10 +211,19 @@ impl Planes {
 
     /// Inverts the bytes that are not below the threshold.
     pub fn solarize(&mut self, threshold: u8) {
+        let threshold = f32::from(threshold);
         self.change(Solarize { threshold });
     }
 
     fn change(&mut self, change: impl Change) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            return simd.vectorize(avx2::Each {
+                simd,
+                planes: self,
+                change,
+            });
+        }
         Arch::new().dispatch(Each {
             planes: self,
             change,
@@ -203,49 +233,49 @@ impl Planes {
 
 /// Whole numbers from 0 to 255; the hue of grays is any.
 #[inline(always)]
-fn to_hsv(pixel: [u8; 3]) -> [f32; 3] {
-    let [r, g, b] = pixel.map(f32::from);
+fn to_hsv<N: Number>([r, g, b]: [N; 3]) -> [N; 3] {
+    let one = r.constant(1.0);
     let most = r.max(g).max(b);
-    let least = r.min(g).min(b);
-    let middle = r + g + b - most - least;
+    let (red, green) = (r.equals(most), g.equals(most));
+    let not_blue = r.either(red, green);
+    // The two channels that are not the largest, in the order of their names.
+    let (p, q) = (g.where_so(red, r), b.where_so(not_blue, g));
+    let first = p.reaches(q);
+    let (middle, least) = (p.where_so(first, q), q.where_so(first, p));
     let range = most - least;
     // How far the middle channel is from the largest one, in ranges; the smallest one is 1 away.
-    let away = (most - middle) / range.max(1.0);
-    let (sixth, sign) = if r == most {
-        if g >= b { (1.0, -1.0) } else { (-1.0, 1.0) }
-    } else if g == most {
-        if r >= b { (1.0, 1.0) } else { (3.0, -1.0) }
-    } else if r >= g {
-        (5.0, -1.0)
-    } else {
-        (3.0, 1.0)
-    };
-    let sixth: f32 = sixth + sign * away;
-    // Pillow adds a turn, in double precision, and takes it off where it is too much.
-    let h = if sixth < 0.0 {
-        (sixth + 6.0) * 42.5 + 1e-5
-    } else {
-        sixth / 6.0 * 255.0
-    };
-    [h.floor(), (range / most.max(1.0) * 255.0).floor(), most]
+    let away = (most - middle) / range.max(one);
+    let green = one.just_one(not_blue, red); // and not red as well
+    let turn = away.negated_where(one.just_one(first, green));
+    // Pillow has −1 here and adds a turn in double precision: a little more gives its bytes.
+    let five = r.constant(5.000_002).where_so(red, r.constant(3.0));
+    let start = one
+        .where_so(not_blue, r.constant(5.0))
+        .where_so(first, five);
+    let h = (start + turn) / r.constant(6.0) * r.constant(255.0);
+    let s = range / most.max(one) * r.constant(255.0);
+    [h.floor(), s.floor(), most]
 }
 
 /// From whole numbers from 0 to 255.
 ///
 /// A channel is `v·(1 − s·w)`, rounded, where `w` says how far it is from the largest one: 0 to 1,
-/// in 85 steps over each sixth of the circle, of which a hue is two. As a fraction over 255·85 the
-/// numerator is below 2²⁴, so everything before the division is exact.
+/// in 42.5 steps over each sixth of the circle. As a fraction over 255·42.5 twice the numerator is
+/// below 2²⁴, so everything before the division is exact.
 #[inline(always)]
-fn from_hsv([h, s, v]: [f32; 3]) -> [u8; 3] {
-    const WHOLE: f32 = 255.0 * 85.0;
-    let steps = h * 2.0;
-    let away = [
-        170.0 - (steps - 255.0).abs(),
-        (steps - 170.0).abs() - 85.0,
-        (steps - 340.0).abs() - 85.0,
-    ];
-    away.map(|away| {
-        let numerator = v * (WHOLE - s * within(away, 85.0));
-        byte_of(numerator * (1.0 / WHOLE) + 0.5)
-    })
+fn from_hsv<N: Number>([h, s, v]: [N; 3]) -> [N; 3] {
+    let (sixth, third) = (h.constant(42.5), h.constant(85.0));
+    [
+        faded(v, s, third - (h - h.constant(127.5)).abs()),
+        faded(v, s, (h - third).abs() - sixth),
+        faded(v, s, (h - h.constant(170.0)).abs() - sixth),
+    ]
+}
+
+#[inline(always)]
+fn faded<N: Number>(v: N, s: N, away: N) -> N {
+    const WHOLE: f32 = 255.0 * 42.5;
+    let away = away.max(v.constant(0.0)).min(v.constant(42.5));
+    let left = (v.constant(0.0) - s).times_plus(away, v.constant(WHOLE));
+    (v * left).times_plus(v.constant(1.0 / WHOLE), v.constant(0.5))
 }

@@ -21,7 +21,7 @@ pub(super) fn picture(w: u32, h: u32) -> RgbImage {
 }
 
 /// All 2²⁴ colours.
-fn colours() -> RgbImage {
+pub(super) fn colours() -> RgbImage {
     RgbImage::from_fn(4096, 4096, |x, y| {
         let [_, r, g, b] = (y << 12 | x).to_be_bytes();
         Rgb([r, g, b])
