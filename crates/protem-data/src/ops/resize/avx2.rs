@@ -31,25 +31,41 @@ pub(super) fn run(simd: V3, job: &Job, out: &mut Planes, between: &mut Vec<u8>) 
     // Rows that are read with a weight of zero may lie behind the last.
     let rows = height.next_multiple_of(ROWS) + job.rows.window + 1;
     between.resize(rows * row, 0);
+    let one_load = job.columns.window <= LOADED;
     let weights = &Halves::new(&job.columns, LOADED);
-    simd.vectorize(Rows {
-        job,
-        kernel: RowKernel {
-            simd,
-            first: &job.columns.first,
-            weights,
-            row,
-        },
-        between,
-    });
-    simd.vectorize(Columns {
+    let kernel = RowKernel {
+        simd,
+        first: &job.columns.first,
+        weights,
+        row,
+    };
+    // How many loads a pixel takes is known to the loop over pixels, or it takes twice as long.
+    if one_load {
+        simd.vectorize(Rows::<1> {
+            job,
+            kernel,
+            between,
+        });
+    } else {
+        simd.vectorize(Rows::<0> {
+            job,
+            kernel,
+            between,
+        });
+    }
+    let columns = Columns {
         simd,
         taps: &job.rows,
         weights: &Halves::new(&job.rows, 2),
         row,
         between,
         out,
-    });
+    };
+    match columns.weights.count {
+        1 => simd.vectorize(Known::<1>(columns)),
+        2 => simd.vectorize(Known::<2>(columns)),
+        _ => simd.vectorize(columns),
+    }
 }
 
 /// The halves of two weights each, as the multiplication takes them.
@@ -114,8 +130,8 @@ impl Sums {
     }
 }
 
-/// The pass along rows.
-struct Rows<'a> {
+/// The pass along rows, with this many loads a pixel, or as many as it takes if that is zero.
+struct Rows<'a, const LOADS: usize> {
     job: &'a Job<'a>,
     kernel: RowKernel<'a>,
     between: &'a mut [u8],
@@ -130,7 +146,7 @@ struct RowKernel<'a> {
     row: usize,
 }
 
-impl pulp::NullaryFnOnce for Rows<'_> {
+impl<const LOADS: usize> pulp::NullaryFnOnce for Rows<'_, LOADS> {
     type Output = ();
 
     #[inline(always)]
@@ -162,7 +178,7 @@ impl pulp::NullaryFnOnce for Rows<'_> {
                 }
                 (&copy[..], reach)
             };
-            self.kernel.block(source, step, reach, out);
+            self.kernel.block::<LOADS>(source, step, reach, out);
         }
     }
 }
@@ -170,7 +186,7 @@ impl pulp::NullaryFnOnce for Rows<'_> {
 impl RowKernel<'_> {
     /// Four rows of `reach` bytes, `step` apart.
     #[inline(always)]
-    fn block(&self, source: &[u8], step: usize, reach: usize, out: &mut [u8]) {
+    fn block<const LOADS: usize>(&self, source: &[u8], step: usize, reach: usize, out: &mut [u8]) {
         // Of one length, so that one comparison tells for all of them that a load stays inside.
         let rows: [&[u8]; ROWS] = std::array::from_fn(|row| &source[row * step..][..reach]);
         let (out0, rest) = out.split_at_mut(self.row);
@@ -180,7 +196,11 @@ impl RowKernel<'_> {
         let outs = outs.zip(out1.as_chunks_mut::<PIXEL>().0);
         let outs = outs.zip(out2.as_chunks_mut::<PIXEL>().0);
         let outs = outs.zip(out3.as_chunks_mut::<PIXEL>().0);
-        let weights = self.weights.pairs.chunks_exact(self.weights.count);
+        let count = match LOADS {
+            0 => self.weights.count,
+            _ => LOADS * LOADED / 2,
+        };
+        let weights = self.weights.pairs.chunks_exact(count);
         let columns = self.first.iter().zip(weights);
         for ((((out0, out1), out2), out3), (first, weights)) in outs.zip(columns) {
             let [a, b, c, d] = self.pixel(rows, first * 3, weights);
@@ -257,9 +277,29 @@ impl pulp::NullaryFnOnce for Columns<'_> {
 
     #[inline(always)]
     fn call(self) {
+        let count = self.weights.count;
+        self.with(count);
+    }
+}
+
+/// The same with so many pairs of lines.
+struct Known<'a, const PAIRS: usize>(Columns<'a>);
+
+impl<const PAIRS: usize> pulp::NullaryFnOnce for Known<'_, PAIRS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.0.with(PAIRS);
+    }
+}
+
+impl Columns<'_> {
+    #[inline(always)]
+    fn with(self, pairs: usize) {
         let width = self.out.width;
         let [r, g, b] = &mut self.out.channels;
-        let weights = self.weights.pairs.chunks_exact(self.weights.count);
+        let weights = self.weights.pairs.chunks_exact(pairs);
         let rows = r.chunks_exact_mut(width).zip(g.chunks_exact_mut(width));
         let rows = rows.zip(b.chunks_exact_mut(width));
         let mut line = vec![0; self.row];
