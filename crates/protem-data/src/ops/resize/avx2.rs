@@ -5,9 +5,8 @@
 //! same whole number as from one multiplication of 32 bits, which would be slower.
 //!
 //! Rows first, four at a time and a new pixel after the other: two pixels of four bytes each lie
-//! beside each other in memory and are a pair once their channels are shuffled together. The rows
-//! between the passes have four bytes a pixel. Then columns: a pair is a byte of one row and the
-//! byte of the next.
+//! beside each other in memory and are a pair once their channels are shuffled together. Then
+//! columns: a pair is a byte of one row and the byte of the next.
 
 use super::{BITS, Job, Taps};
 use crate::ops::planes::Planes;
@@ -21,13 +20,13 @@ const LOW: u32 = 11;
 const LOADED: usize = 4;
 /// Rows that are scaled together.
 const ROWS: usize = 4;
-/// Bytes of a pixel between the passes; the fourth is empty.
-const PIXEL: usize = 4;
+/// Bytes that are written of a new pixel of a row: its three, and one where the next will be.
+const WRITTEN: usize = 4;
 
 /// Does the whole job; `between` has room for the rows between the passes.
 pub(super) fn run(simd: V3, job: &Job, out: &mut Planes, between: &mut Vec<u8>) {
     let height = job.crop.height as usize;
-    let row = (out.width * PIXEL).next_multiple_of(32);
+    let row = (out.width * 3 + WRITTEN).next_multiple_of(32);
     // Rows that are read with a weight of zero may lie behind the last.
     let rows = height.next_multiple_of(ROWS) + job.rows.window + 1;
     between.resize(rows * row, 0);
@@ -191,20 +190,21 @@ impl RowKernel<'_> {
         let rows: [&[u8]; ROWS] = std::array::from_fn(|row| &source[row * step..][..reach]);
         let (out0, rest) = out.split_at_mut(self.row);
         let (out1, rest) = rest.split_at_mut(self.row);
-        let (out2, out3) = rest.split_at_mut(self.row);
-        let outs = out0.as_chunks_mut::<PIXEL>().0.iter_mut();
-        let outs = outs.zip(out1.as_chunks_mut::<PIXEL>().0);
-        let outs = outs.zip(out2.as_chunks_mut::<PIXEL>().0);
-        let outs = outs.zip(out3.as_chunks_mut::<PIXEL>().0);
+        let (out2, rest) = rest.split_at_mut(self.row);
+        let out3 = &mut rest[..self.row];
         let count = match LOADS {
             0 => self.weights.count,
             _ => LOADS * LOADED / 2,
         };
         let weights = self.weights.pairs.chunks_exact(count);
         let columns = self.first.iter().zip(weights);
-        for ((((out0, out1), out2), out3), (first, weights)) in outs.zip(columns) {
+        for (at, (first, weights)) in columns.enumerate() {
             let [a, b, c, d] = self.pixel(rows, first * 3, weights);
-            (*out0, *out1, *out2, *out3) = (a, b, c, d);
+            let place = 3 * at..3 * at + WRITTEN;
+            out0[place.clone()].copy_from_slice(&a);
+            out1[place.clone()].copy_from_slice(&b);
+            out2[place.clone()].copy_from_slice(&c);
+            out3[place].copy_from_slice(&d);
         }
     }
 
@@ -215,7 +215,7 @@ impl RowKernel<'_> {
         rows: [&[u8]; ROWS],
         start: usize,
         weights: &[[i32; 2]],
-    ) -> [[u8; PIXEL]; ROWS] {
+    ) -> [[u8; WRITTEN]; ROWS] {
         let simd = self.simd;
         // Red, green and blue of two pixels side by side in 16 bits each.
         let (first, second) = (cast(FIRST), cast(SECOND));
@@ -240,7 +240,7 @@ impl RowKernel<'_> {
             .avx2
             ._mm256_packs_epi32(upper.rounded(simd), lower.rounded(simd));
         let bytes = simd.avx2._mm256_packus_epi16(both, both);
-        let bytes: [[u8; PIXEL]; 8] = cast(bytes);
+        let bytes: [[u8; WRITTEN]; 8] = cast(bytes);
         // Each half of the register: a row of `upper`, one of `lower`, and both again.
         [bytes[0], bytes[4], bytes[1], bytes[5]]
     }
@@ -308,10 +308,9 @@ impl Columns<'_> {
             for (at, out) in line.as_chunks_mut::<32>().0.iter_mut().enumerate() {
                 *out = block(self.simd, &lines[at * 32..], self.row, weights);
             }
-            let pixels = line.as_chunks::<PIXEL>().0;
+            let (pixels, _) = line.as_chunks::<3>();
             for (((r, g), b), pixel) in r.iter_mut().zip(g).zip(b).zip(pixels) {
-                let pixel = u32::from_le_bytes(*pixel);
-                (*r, *g, *b) = (pixel as u8, (pixel >> 8) as u8, (pixel >> 16) as u8);
+                [*r, *g, *b] = *pixel;
             }
         }
     }
