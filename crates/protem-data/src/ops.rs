@@ -9,6 +9,8 @@ mod planes;
 mod resize;
 #[cfg(test)]
 mod slow;
+#[cfg(target_arch = "x86_64")]
+mod sums;
 #[cfg(test)]
 mod tests;
 

@@ -4,6 +4,9 @@
 //! together. Along columns these lines are rows of the picture; along rows they are the same row,
 //! moved by a pixel or two. All three passes over a row are made while it is in the nearest cache.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
 use super::planes::Planes;
 use pulp::Arch;
 
@@ -18,12 +21,28 @@ impl Planes {
     pub fn gaussian_blur(&mut self, sigma: f32, scratch: &mut Vec<u8>) {
         assert!((0.0..=MOST).contains(&sigma), "σ {sigma} of a blur");
         let weights = Weights::new(box_radius(sigma));
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new()
+            && self.width >= avx2::STEP
+        {
+            // Boxes of the radius of nearly all views; a loop that knows its lines is faster.
+            match weights.whole {
+                0 => return self.blur(avx2::Lines::<3>::new(simd, &weights), scratch),
+                1 => return self.blur(avx2::Lines::<5>::new(simd, &weights), scratch),
+                _ => {}
+            }
+        }
+        let inner = vec![0; self.width];
+        self.blur(Plain { weights, inner }, scratch);
+    }
+
+    fn blur(&mut self, mut sum: impl Sum, scratch: &mut Vec<u8>) {
         let width = self.width;
         for channel in &mut self.channels {
             Arch::new().dispatch(AlongRows {
                 channel,
                 width,
-                weights: &weights,
+                sum: &mut sum,
             });
             scratch.resize(channel.len(), 0);
             let (mut from, mut to) = (&mut channel[..], &mut scratch[..]);
@@ -32,7 +51,7 @@ impl Planes {
                     from,
                     to,
                     width,
-                    weights: &weights,
+                    sum: &mut sum,
                 });
                 (from, to) = (to, from);
             }
@@ -75,14 +94,27 @@ impl Weights {
     }
 }
 
-/// All passes over each row of a channel; the first and last pixel of a row are repeated outwards.
-struct AlongRows<'a> {
-    channel: &'a mut [u8],
-    width: usize,
-    weights: &'a Weights,
+/// Rows that go through a pass together: what was just written is not yet to be read.
+const TOGETHER: usize = 8;
+
+/// A way to compute the box over lines.
+trait Sum {
+    /// Lines on either side that it takes.
+    fn reach(&self) -> usize;
+
+    /// Writes a line, of lines of its length: `moved(0)` is the outermost on one side, the line
+    /// itself is `moved(self.reach())`.
+    fn line<'a>(&mut self, out: &mut [u8], moved: impl Fn(usize) -> &'a [u8]);
 }
 
-impl pulp::NullaryFnOnce for AlongRows<'_> {
+/// All passes over each row of a channel; the first and last pixel of a row are repeated outwards.
+struct AlongRows<'a, S> {
+    channel: &'a mut [u8],
+    width: usize,
+    sum: &'a mut S,
+}
+
+impl<S: Sum> pulp::NullaryFnOnce for AlongRows<'_, S> {
     type Output = ();
 
     #[inline(always)] // to be compiled for the processor's vectors, as all below
@@ -90,31 +122,35 @@ impl pulp::NullaryFnOnce for AlongRows<'_> {
         let Self {
             channel,
             width,
-            weights,
+            sum,
         } = self;
-        let reach = weights.whole + 1;
-        let mut padded = vec![0; width + 2 * reach];
-        let mut inner = vec![0; width];
-        for row in channel.chunks_exact_mut(width) {
+        let reach = sum.reach();
+        let length = width + 2 * reach;
+        let mut padded = vec![0; TOGETHER * length];
+        for rows in channel.chunks_mut(TOGETHER * width) {
             for _ in 0..PASSES {
-                padded[..reach].fill(row[0]);
-                padded[reach..][..width].copy_from_slice(row);
-                padded[reach + width..].fill(row[width - 1]);
-                sum(row, &mut inner, weights, |by| &padded[by..][..width]);
+                for (padded, row) in padded.chunks_exact_mut(length).zip(rows.chunks(width)) {
+                    padded[..reach].fill(row[0]);
+                    padded[reach..][..width].copy_from_slice(row);
+                    padded[reach + width..].fill(row[width - 1]);
+                }
+                for (padded, row) in padded.chunks_exact(length).zip(rows.chunks_mut(width)) {
+                    sum.line(row, |by| &padded[by..][..width]);
+                }
             }
         }
     }
 }
 
 /// One pass along columns of `width` lines; the first and last row are repeated outwards.
-struct AlongColumns<'a> {
+struct AlongColumns<'a, S> {
     from: &'a [u8],
     to: &'a mut [u8],
     width: usize,
-    weights: &'a Weights,
+    sum: &'a mut S,
 }
 
-impl pulp::NullaryFnOnce for AlongColumns<'_> {
+impl<S: Sum> pulp::NullaryFnOnce for AlongColumns<'_, S> {
     type Output = ();
 
     #[inline(always)]
@@ -123,12 +159,11 @@ impl pulp::NullaryFnOnce for AlongColumns<'_> {
             from,
             to,
             width,
-            weights,
+            sum,
         } = self;
-        let mut inner = vec![0; width];
-        let (last, reach) = (from.len() / width - 1, weights.whole + 1);
+        let (last, reach) = (from.len() / width - 1, sum.reach());
         for (at, out) in to.chunks_exact_mut(width).enumerate() {
-            sum(out, &mut inner, weights, |by| {
+            sum.line(out, |by| {
                 let line = (at + by).saturating_sub(reach).min(last);
                 &from[line * width..][..width]
             });
@@ -136,30 +171,38 @@ impl pulp::NullaryFnOnce for AlongColumns<'_> {
     }
 }
 
-/// The box over lines, of which `moved(0)` is the outermost on one side; all as long as `out`.
-/// `inner` has room for a line of sums.
+/// Any box, in the compiler's vectors.
 ///
 /// A loop a line: with many lines in one, the compiler no longer makes sure that they do not overlap
 /// and takes one byte at a time.
-#[inline(always)]
-fn sum<'a>(
-    out: &mut [u8],
-    inner: &mut [u16],
-    weights: &Weights,
-    moved: impl Fn(usize) -> &'a [u8],
-) {
-    let outermost = 2 * weights.whole + 2;
-    for (sum, byte) in inner.iter_mut().zip(moved(1)) {
-        *sum = u16::from(*byte);
+struct Plain {
+    weights: Weights,
+    /// Room for a line of sums.
+    inner: Vec<u16>,
+}
+
+impl Sum for Plain {
+    #[inline(always)]
+    fn reach(&self) -> usize {
+        self.weights.whole + 1
     }
-    for line in (2..outermost).map(&moved) {
-        for (sum, byte) in inner.iter_mut().zip(line) {
-            *sum += u16::from(*byte);
+
+    #[inline(always)]
+    fn line<'a>(&mut self, out: &mut [u8], moved: impl Fn(usize) -> &'a [u8]) {
+        let Self { weights, inner } = self;
+        let outermost = 2 * weights.whole + 2;
+        for (sum, byte) in inner.iter_mut().zip(moved(1)) {
+            *sum = u16::from(*byte);
         }
-    }
-    let ends = moved(0).iter().zip(moved(outermost));
-    for ((out, inner), (before, after)) in out.iter_mut().zip(inner).zip(ends) {
-        let outer = u32::from(*before) + u32::from(*after);
-        *out = weights.byte(u32::from(*inner), outer);
+        for line in (2..outermost).map(&moved) {
+            for (sum, byte) in inner.iter_mut().zip(line) {
+                *sum += u16::from(*byte);
+            }
+        }
+        let ends = moved(0).iter().zip(moved(outermost));
+        for ((out, inner), (before, after)) in out.iter_mut().zip(inner).zip(ends) {
+            let outer = u32::from(*before) + u32::from(*after);
+            *out = weights.byte(u32::from(*inner), outer);
+        }
     }
 }

@@ -1,21 +1,19 @@
 //! Resizing with AVX2.
 //!
-//! The processor multiplies pairs of 16 bits and adds them in one instruction. A weight of 22 bits
-//! is cut in two halves of 11, each sums on its own, and the sums are put together at the end: the
-//! same whole number as from one multiplication of 32 bits, which would be slower.
-//!
 //! Rows first, four at a time and a new pixel after the other: two pixels of four bytes each lie
 //! beside each other in memory and are a pair once their channels are shuffled together. Then
 //! columns: a pair is a byte of one row and the byte of the next.
 
 use super::{BITS, Job, Taps};
 use crate::ops::planes::Planes;
+use crate::ops::sums::{self, packed};
 use pulp::cast;
 use pulp::x86::V3;
 use std::arch::x86_64::{__m128i, __m256i};
 
 /// Bits of the lower half of a weight.
-const LOW: u32 = 11;
+const LOW: i32 = 11;
+type Sums = sums::Sums<LOW, { BITS as i32 }>;
 /// Pixels that one load of 16 bytes serves.
 const LOADED: usize = 4;
 /// Rows that are scaled together.
@@ -91,41 +89,6 @@ impl Halves {
             }));
         }
         Self { pairs, count }
-    }
-}
-
-/// Sums of both halves.
-#[derive(Clone, Copy)]
-struct Sums {
-    high: __m256i,
-    low: __m256i,
-}
-
-impl Sums {
-    #[inline(always)]
-    fn zero(simd: V3) -> Self {
-        let zero = simd.avx._mm256_setzero_si256();
-        Self {
-            high: zero,
-            low: zero,
-        }
-    }
-
-    #[inline(always)]
-    fn add(&mut self, simd: V3, pairs: __m256i, high: __m256i, low: __m256i) {
-        let avx2 = simd.avx2;
-        self.high = avx2._mm256_add_epi32(self.high, avx2._mm256_madd_epi16(pairs, high));
-        self.low = avx2._mm256_add_epi32(self.low, avx2._mm256_madd_epi16(pairs, low));
-    }
-
-    /// Whole bytes, in 32 bits each.
-    #[inline(always)]
-    fn rounded(self, simd: V3) -> __m256i {
-        let avx2 = simd.avx2;
-        let half = simd.avx._mm256_set1_epi32(1 << (BITS - 1));
-        let high = avx2._mm256_slli_epi32::<{ LOW as i32 }>(self.high);
-        let sum = avx2._mm256_add_epi32(high, avx2._mm256_add_epi32(self.low, half));
-        avx2._mm256_srli_epi32::<{ BITS as i32 }>(sum)
     }
 }
 
@@ -339,8 +302,5 @@ fn block(simd: V3, lines: &[u8], row: usize, weights: &[[i32; 2]]) -> [u8; 32] {
         sums[2].add(simd, avx2._mm256_unpacklo_epi8(far, zero), high, low);
         sums[3].add(simd, avx2._mm256_unpackhi_epi8(far, zero), high, low);
     }
-    let [a, b, c, d] = sums.map(|sums| sums.rounded(simd));
-    let near = avx2._mm256_packs_epi32(a, b);
-    let far = avx2._mm256_packs_epi32(c, d);
-    cast(avx2._mm256_packus_epi16(near, far))
+    packed(simd, sums)
 }
