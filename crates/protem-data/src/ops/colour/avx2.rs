@@ -158,13 +158,17 @@ impl<C: Change> pulp::NullaryFnOnce for Each<'_, C> {
 
 #[inline(always)]
 fn step(simd: V3, [r, g, b]: [&mut [u8; STEP]; 3], change: impl Change) {
-    let mut whole = [[simd.avx._mm256_setzero_si256(); STEP / LANES]; 3];
+    let mut first = [[numbers(simd, &[0; LANES]); 3]; STEP / LANES];
     for at in 0..STEP / LANES {
-        let [r, g, b] = change.of([
+        first[at] = change.first([
             numbers(simd, &r.as_chunks().0[at]),
             numbers(simd, &g.as_chunks().0[at]),
             numbers(simd, &b.as_chunks().0[at]),
         ]);
+    }
+    let mut whole = [[simd.avx._mm256_setzero_si256(); STEP / LANES]; 3];
+    for at in 0..STEP / LANES {
+        let [r, g, b] = change.of(first[at]);
         whole[0][at] = simd.avx._mm256_cvttps_epi32(r.lanes);
         whole[1][at] = simd.avx._mm256_cvttps_epi32(g.lanes);
         whole[2][at] = simd.avx._mm256_cvttps_epi32(b.lanes);
