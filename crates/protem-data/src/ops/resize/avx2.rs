@@ -28,40 +28,64 @@ pub(super) fn run(simd: V3, job: &Job, out: &mut Planes, between: &mut Vec<u8>) 
     // Rows that are read with a weight of zero may lie behind the last.
     let rows = height.next_multiple_of(ROWS) + job.rows.window + 1;
     between.resize(rows * row, 0);
-    let one_load = job.columns.window <= LOADED;
-    let weights = &Halves::new(&job.columns, LOADED);
-    let kernel = RowKernel {
+    pass(
         simd,
-        first: &job.columns.first,
-        weights,
-        row,
-    };
-    // How many loads a pixel takes is known to the loop over pixels, or it takes twice as long.
-    if one_load {
-        simd.vectorize(Rows::<1> {
+        Rows {
             job,
-            kernel,
+            kernel: RowKernel {
+                simd,
+                first: &job.columns.first,
+                weights: &Halves::new(&job.columns, LOADED),
+                row,
+            },
             between,
-        });
-    } else {
-        simd.vectorize(Rows::<0> {
-            job,
-            kernel,
+        },
+    );
+    pass(
+        simd,
+        Columns {
+            simd,
+            taps: &job.rows,
+            weights: &Halves::new(&job.rows, 2),
+            row,
             between,
-        });
+            out,
+        },
+    );
+}
+
+/// One of the two passes.
+trait Pass {
+    /// Pairs of weights of a new line.
+    fn pairs(&self) -> usize;
+
+    /// Does it with so many.
+    fn with(self, pairs: usize);
+}
+
+/// The loops over pixels know how many pairs there are, if few, or they take twice as long.
+fn pass(simd: V3, pass: impl Pass) {
+    match pass.pairs() {
+        1 => simd.vectorize(Known::<1, _>(pass)),
+        2 => simd.vectorize(Known::<2, _>(pass)),
+        4 => simd.vectorize(Known::<4, _>(pass)),
+        _ => simd.vectorize(Known::<0, _>(pass)),
     }
-    let columns = Columns {
-        simd,
-        taps: &job.rows,
-        weights: &Halves::new(&job.rows, 2),
-        row,
-        between,
-        out,
-    };
-    match columns.weights.count {
-        1 => simd.vectorize(Known::<1>(columns)),
-        2 => simd.vectorize(Known::<2>(columns)),
-        _ => simd.vectorize(columns),
+}
+
+/// With so many pairs, or as many as there are if that is zero.
+struct Known<const PAIRS: usize, P>(P);
+
+impl<const PAIRS: usize, P: Pass> pulp::NullaryFnOnce for Known<PAIRS, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let pairs = match PAIRS {
+            0 => self.0.pairs(),
+            _ => PAIRS,
+        };
+        self.0.with(pairs);
     }
 }
 
@@ -92,8 +116,8 @@ impl Halves {
     }
 }
 
-/// The pass along rows, with this many loads a pixel, or as many as it takes if that is zero.
-struct Rows<'a, const LOADS: usize> {
+/// The pass along rows.
+struct Rows<'a> {
     job: &'a Job<'a>,
     kernel: RowKernel<'a>,
     between: &'a mut [u8],
@@ -108,11 +132,13 @@ struct RowKernel<'a> {
     row: usize,
 }
 
-impl<const LOADS: usize> pulp::NullaryFnOnce for Rows<'_, LOADS> {
-    type Output = ();
+impl Pass for Rows<'_> {
+    fn pairs(&self) -> usize {
+        self.kernel.weights.count
+    }
 
     #[inline(always)]
-    fn call(self) {
+    fn with(self, pairs: usize) {
         let (crop, stride) = (self.job.crop, self.job.stride * 3);
         let bytes = crop.width as usize * 3;
         // What a load may read behind the last pixel.
@@ -140,7 +166,7 @@ impl<const LOADS: usize> pulp::NullaryFnOnce for Rows<'_, LOADS> {
                 }
                 (&copy[..], reach)
             };
-            self.kernel.block::<LOADS>(source, step, reach, out);
+            self.kernel.block(source, (step, reach), pairs, out);
         }
     }
 }
@@ -148,18 +174,14 @@ impl<const LOADS: usize> pulp::NullaryFnOnce for Rows<'_, LOADS> {
 impl RowKernel<'_> {
     /// Four rows of `reach` bytes, `step` apart.
     #[inline(always)]
-    fn block<const LOADS: usize>(&self, source: &[u8], step: usize, reach: usize, out: &mut [u8]) {
+    fn block(&self, source: &[u8], (step, reach): (usize, usize), pairs: usize, out: &mut [u8]) {
         // Of one length, so that one comparison tells for all of them that a load stays inside.
         let rows: [&[u8]; ROWS] = std::array::from_fn(|row| &source[row * step..][..reach]);
         let (out0, rest) = out.split_at_mut(self.row);
         let (out1, rest) = rest.split_at_mut(self.row);
         let (out2, rest) = rest.split_at_mut(self.row);
         let out3 = &mut rest[..self.row];
-        let count = match LOADS {
-            0 => self.weights.count,
-            _ => LOADS * LOADED / 2,
-        };
-        let weights = self.weights.pairs.chunks_exact(count);
+        let weights = self.weights.pairs.chunks_exact(pairs);
         let columns = self.first.iter().zip(weights);
         for (at, (first, weights)) in columns.enumerate() {
             let [a, b, c, d] = self.pixel(rows, first * 3, weights);
@@ -235,29 +257,11 @@ struct Columns<'a> {
     out: &'a mut Planes,
 }
 
-impl pulp::NullaryFnOnce for Columns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let count = self.weights.count;
-        self.with(count);
+impl Pass for Columns<'_> {
+    fn pairs(&self) -> usize {
+        self.weights.count
     }
-}
 
-/// The same with so many pairs of lines.
-struct Known<'a, const PAIRS: usize>(Columns<'a>);
-
-impl<const PAIRS: usize> pulp::NullaryFnOnce for Known<'_, PAIRS> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        self.0.with(PAIRS);
-    }
-}
-
-impl Columns<'_> {
     #[inline(always)]
     fn with(self, pairs: usize) {
         let width = self.out.width;
