@@ -9,7 +9,8 @@ fn every_way_is_the_same(name: &str, change: impl Change) {
     let (mut plain, mut vectors, mut ours) = (all.clone(), all.clone(), all);
     let [r, g, b] = &mut plain.channels;
     for ((r, g), b) in r.iter_mut().zip(g).zip(b) {
-        [*r, *g, *b] = change.of([*r, *g, *b].map(f32::from)).map(byte_of);
+        let first = change.first([*r, *g, *b].map(f32::from));
+        [*r, *g, *b] = change.of(first).map(byte_of);
     }
     Arch::new().dispatch(Each {
         planes: &mut vectors,
