@@ -14,6 +14,9 @@ use std::thread::JoinHandle;
 /// Batches that wait while one is in use.
 const PREFETCH: usize = 2;
 
+/// Images that a worker takes at once. With more, some wait for others at the end of each batch.
+const AT_ONCE: usize = 1;
+
 /// Images in a row that may be unreadable before a loader gives up: a disk that is gone should not
 /// be asked for all of a million images.
 const TRIES: usize = 100;
@@ -120,6 +123,7 @@ fn view_batch(plan: &ViewPlan, order: &[u32], batch: usize) -> Result<ViewBatch,
     let rows: Vec<Row> = queries
         .zip(keys)
         .enumerate()
+        .with_max_len(AT_ONCE)
         .map(|(row, (query, key))| view_row(plan, order, first + row, [query, key]))
         .collect::<Result<_, _>>()?;
     let mut out = ViewBatch {
@@ -219,6 +223,7 @@ fn still_batch(source: &dyn Source, evaluation: Evaluation, rows: Range<usize>) 
     let bad: Vec<Option<Unreadable>> = images
         .par_chunks_exact_mut(bytes)
         .zip(rows.clone())
+        .with_max_len(AT_ONCE)
         .map(|(out, i)| match source.read(i) {
             Ok(image) => {
                 evaluation.view_into(&image, out);

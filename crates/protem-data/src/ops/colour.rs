@@ -41,6 +41,12 @@ fn blend<N: Number>(number: N, base: N, factor: N) -> N {
     base + factor * (number - base)
 }
 
+/// A factor of differences of bytes: a larger one leads beyond the ends as well, and further than
+/// vectors of whole numbers go.
+fn bounded(factor: f32) -> f32 {
+    factor.clamp(-1e4, 1e4)
+}
+
 /// What becomes of a pixel, whatever its neighbours.
 trait Change: Copy {
     /// From whole numbers from 0 to 255, to numbers that are cut to such by leaving out what is
@@ -199,7 +205,8 @@ impl Planes {
 
     /// Scales all channels.
     pub fn brightness(&mut self, factor: f32) {
-        self.change(Blend { base: 0.0, factor });
+        let (base, factor) = (0.0, bounded(factor));
+        self.change(Blend { base, factor });
     }
 
     /// Moves all channels away from the picture's mean luma.
@@ -207,11 +214,13 @@ impl Planes {
         let sum = Arch::new().dispatch(LumaSum(self));
         let pixels = (self.width * self.height) as f64;
         let base = (sum as f64 / pixels + 0.5).floor() as f32;
+        let factor = bounded(factor);
         self.change(Blend { base, factor });
     }
 
     /// Moves all channels away from the pixel's luma.
     pub fn saturation(&mut self, factor: f32) {
+        let factor = bounded(factor);
         self.change(Saturation { factor });
     }
 

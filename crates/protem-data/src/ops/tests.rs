@@ -53,7 +53,9 @@ fn same(name: &str, fast: impl Fn(&mut RgbImage), slow: impl Fn(&mut RgbImage)) 
 #[test]
 fn colours_are_those_of_the_slow_operations() {
     same("grayscale", grayscale, slow::grayscale);
-    for factor in [0.0, 0.3, 0.6, 0.999, 1.0, 1.0001, 1.37, 2.5] {
+    for factor in [
+        0.0, 0.3, 0.6, 0.999, 1.0, 1.0001, 1.37, 2.5, -0.7, 3e4, 1e12, -1e12,
+    ] {
         let name = format!("factor {factor}");
         same(
             &name,

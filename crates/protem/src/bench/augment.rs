@@ -115,9 +115,10 @@ fn all(
     (views, side): (usize, usize),
     pool: &Pool,
 ) -> Result<(), ReadError> {
-    let room = || vec![0; side * side * 3];
-    let numbered = pictures.par_iter().enumerate();
-    numbered.try_for_each_init(room, |bytes, (index, picture)| {
+    // One by one: what is handed out in larger parts leaves threads without work at the end.
+    let numbered = pictures.par_iter().enumerate().with_max_len(1);
+    numbered.try_for_each(|(index, picture)| {
+        let mut bytes = vec![0; side * side * 3];
         let decoded = match picture {
             Picture::Encoded(encoded) => &decode(encoded)?,
             Picture::Decoded(decoded) => decoded,
@@ -130,13 +131,13 @@ fn all(
                 view,
             };
             match maker {
-                Maker::Views(augment) => augment.view_into(decoded, stream, bytes),
-                Maker::Evaluation(evaluation) => evaluation.view_into(decoded, bytes),
+                Maker::Views(augment) => augment.view_into(decoded, stream, &mut bytes),
+                Maker::Evaluation(evaluation) => evaluation.view_into(decoded, &mut bytes),
             }
             std::hint::black_box(Activation::from_images(
                 pool,
                 Precision::F32,
-                bytes,
+                &bytes,
                 (1, side, side),
                 IMAGENET_MEAN,
                 IMAGENET_STD,

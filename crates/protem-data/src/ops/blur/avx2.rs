@@ -55,31 +55,16 @@ impl<const LINES: usize> Lines<LINES> {
             simd.avx._mm256_set1_epi32(high),
             simd.avx._mm256_set1_epi32(low),
         );
-        let mut sums = [Sums::<LOW, BITS>::zero(simd); 4];
-        sums[0].add(
-            simd,
+        let pairs = [
             avx2._mm256_unpacklo_epi16(inner[0], outer[0]),
-            high,
-            low,
-        );
-        sums[1].add(
-            simd,
             avx2._mm256_unpackhi_epi16(inner[0], outer[0]),
-            high,
-            low,
-        );
-        sums[2].add(
-            simd,
             avx2._mm256_unpacklo_epi16(inner[1], outer[1]),
-            high,
-            low,
-        );
-        sums[3].add(
-            simd,
             avx2._mm256_unpackhi_epi16(inner[1], outer[1]),
-            high,
-            low,
-        );
+        ];
+        let mut sums = [Sums::<LOW, BITS>::zero(simd); 4];
+        for at in 0..4 {
+            sums[at].add(simd, pairs[at], high, low);
+        }
         packed(simd, sums)
     }
 }
