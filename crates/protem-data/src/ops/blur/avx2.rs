@@ -62,8 +62,8 @@ impl<const LINES: usize> Lines<LINES> {
             avx2._mm256_unpackhi_epi16(inner[1], outer[1]),
         ];
         let mut sums = [Sums::<LOW, BITS>::zero(simd); 4];
-        for at in 0..4 {
-            sums[at].add(simd, pairs[at], high, low);
+        for (sums, pairs) in sums.iter_mut().zip(pairs) {
+            sums.add(simd, pairs, high, low);
         }
         packed(simd, sums)
     }

@@ -159,16 +159,14 @@ impl<C: Change> pulp::NullaryFnOnce for Each<'_, C> {
 #[inline(always)]
 fn step(simd: V3, [r, g, b]: [&mut [u8; STEP]; 3], change: impl Change) {
     let mut first = [[numbers(simd, &[0; LANES]); 3]; STEP / LANES];
-    for at in 0..STEP / LANES {
-        first[at] = change.first([
-            numbers(simd, &r.as_chunks().0[at]),
-            numbers(simd, &g.as_chunks().0[at]),
-            numbers(simd, &b.as_chunks().0[at]),
-        ]);
+    let groups = r.as_chunks().0.iter().zip(g.as_chunks().0);
+    let groups = groups.zip(b.as_chunks().0);
+    for (first, ((r, g), b)) in first.iter_mut().zip(groups) {
+        *first = change.first([numbers(simd, r), numbers(simd, g), numbers(simd, b)]);
     }
     let mut whole = [[simd.avx._mm256_setzero_si256(); STEP / LANES]; 3];
-    for at in 0..STEP / LANES {
-        let [r, g, b] = change.of(first[at]);
+    for (at, first) in first.into_iter().enumerate() {
+        let [r, g, b] = change.of(first);
         whole[0][at] = simd.avx._mm256_cvttps_epi32(r.lanes);
         whole[1][at] = simd.avx._mm256_cvttps_epi32(g.lanes);
         whole[2][at] = simd.avx._mm256_cvttps_epi32(b.lanes);
