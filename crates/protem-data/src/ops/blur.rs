@@ -2,7 +2,7 @@
 //!
 //! A line of a box blur is a sum of lines beside each other, and all pixels of it are computed
 //! together. Along columns these lines are rows of the picture; along rows they are the same row,
-//! moved by a pixel or two. All three passes over a row are made while it is in the nearest cache.
+//! moved by a pixel or two. All three passes over some rows are made while they are in the nearest cache.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

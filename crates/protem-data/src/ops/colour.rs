@@ -269,10 +269,9 @@ fn to_hsv<N: Number>([r, g, b]: [N; 3]) -> [N; 3] {
     let green = one.just_one(not_blue, red); // and not red as well
     let turn = away.negated_where(one.just_one(first, green));
     // Pillow has −1 here and adds a turn in double precision: a little more gives its bytes.
-    let five = r.constant(5.000_002).where_so(red, r.constant(3.0));
-    let start = one
-        .where_so(not_blue, r.constant(5.0))
-        .where_so(first, five);
+    let start_otherwise = r.constant(5.000_002).where_so(red, r.constant(3.0));
+    let start_first = one.where_so(not_blue, r.constant(5.0));
+    let start = start_first.where_so(first, start_otherwise);
     let h = (start + turn) / r.constant(6.0) * r.constant(255.0);
     let s = range / most.max(one) * r.constant(255.0);
     [h.floor(), s.floor(), most]
