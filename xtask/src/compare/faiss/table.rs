@@ -26,7 +26,8 @@ A warm start begins with the centroids of 20 iterations on the points as they we
 and makes as many iterations as it takes to reach the objective of faiss's 20 from drawn points; finding those centroids is in no time. \
 In the row of two threads, protem on one thread stands in faiss's place. \
 sphere50k: 50,000 points evenly on the sphere in 128 dimensions; mixture200k: 200,000 of 300 clusters of 20 clusters each, of unit length (`xtask/peers/kmeans_data.py`). \
-AVX2 rows: `PROTEM_ISA=avx2` against `FAISS_SIMD_LEVEL=AVX2 OPENBLAS_CORETYPE=Haswell`.";
+AVX2 rows: `PROTEM_ISA=avx2` against `FAISS_SIMD_LEVEL=AVX2 OPENBLAS_CORETYPE=Haswell`; \
+in the other rows OpenBLAS is told `SkylakeX` where the processor has AVX-512, for it does not know every one that has.";
 const COLUMNS: &str = "\
 | | protem | faiss | speed-up | of one round | objective | others | run |
 |---|---|---|---|---|---|---|---|";
