@@ -8,6 +8,7 @@ use crate::kernel;
 use crate::matrix::Matrix;
 use memmap2::Mmap;
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A two-dimensional array of little-endian `f32` in a `.npy` file.
@@ -21,15 +22,32 @@ pub struct Npy {
 #[derive(Debug)]
 enum Bytes {
     Mapped(Mmap),
-    Read(Vec<u8>),
+    /// From this place on.
+    Read(Vec<u8>, usize),
 }
+
+/// Bytes of a cache line. Values begin at a multiple of it in a file by numpy, and so do rows of 16
+/// values each then: of others, vectors lie in two lines.
+const LINE: usize = 64;
 
 impl Bytes {
     fn get(&self) -> &[u8] {
         match self {
             Self::Mapped(map) => map,
-            Self::Read(bytes) => bytes,
+            Self::Read(bytes, begin) => &bytes[*begin..],
         }
+    }
+
+    /// A file's in memory, from the beginning of a line on.
+    fn read(path: &Path) -> std::io::Result<Self> {
+        let mut file = File::open(path)?;
+        let len = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        let mut bytes: Vec<u8> = Vec::new();
+        bytes.try_reserve_exact(len.saturating_add(LINE))?;
+        let begin = bytes.as_ptr().addr().next_multiple_of(LINE) - bytes.as_ptr().addr();
+        bytes.resize(begin, 0);
+        file.read_to_end(&mut bytes)?;
+        Ok(Self::Read(bytes, begin))
     }
 }
 
@@ -88,11 +106,11 @@ impl Npy {
     /// As [`Self::open`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self, NpyError> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| NpyError::Io {
+        let bytes = Bytes::read(path).map_err(|source| NpyError::Io {
             path: path.into(),
             source,
         })?;
-        Self::of(Bytes::Read(bytes))
+        Self::of(bytes)
     }
 
     fn of(bytes: Bytes) -> Result<Self, NpyError> {

@@ -4,6 +4,7 @@
 mod npy {
     use protem_cluster::{KMeans, Matrix, Npy, NpyError};
     use std::io::Write;
+    use std::path::Path;
 
     /// A file as numpy writes it.
     fn file(rows: usize, cols: usize, values: &[f32]) -> tempfile::NamedTempFile {
@@ -40,13 +41,33 @@ mod npy {
     }
 
     #[test]
+    fn a_file_in_memory_has_its_values_from_a_line_on() {
+        for n in [1, 5, 3000] {
+            let values: Vec<f32> = (0..n * 16).map(|i| i as f32).collect();
+            let file = file(n, 16, &values);
+            let (read, mapped) = (Npy::read(file.path()), Npy::open(file.path()));
+            let (read, mapped) = (read.unwrap(), mapped.unwrap());
+            for i in 0..n {
+                let row = read.view().unwrap().row(i);
+                assert_eq!(row, &values[i * 16..][..16]);
+                assert_eq!(row, mapped.view().unwrap().row(i));
+                assert_eq!(row.as_ptr().addr() % 64, 0, "row {i} of {n}");
+            }
+        }
+    }
+
+    #[test]
     fn files_that_are_none_are_errors() {
-        let missing = Npy::open("no such file.npy").unwrap_err();
-        assert!(matches!(missing, NpyError::Io { .. }), "{missing}");
-        let short = Npy::open(file(3, 2, &[0.0; 5]).path()).unwrap_err();
-        assert!(short.to_string().contains("3×2"), "{short}");
-        let empty = tempfile::NamedTempFile::new().unwrap();
-        assert!(Npy::open(empty.path()).is_err());
+        let mapped = |path: &Path| Npy::open(path);
+        let read = |path: &Path| Npy::read(path);
+        for open in [mapped as fn(&Path) -> _, read] {
+            let missing = open("no such file.npy".as_ref()).unwrap_err();
+            assert!(matches!(missing, NpyError::Io { .. }), "{missing}");
+            let short = open(file(3, 2, &[0.0; 5]).path()).unwrap_err();
+            assert!(short.to_string().contains("3×2"), "{short}");
+            let empty = tempfile::NamedTempFile::new().unwrap();
+            assert!(open(empty.path()).is_err());
+        }
     }
 }
 
