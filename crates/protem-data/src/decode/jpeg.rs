@@ -1,5 +1,7 @@
 //! JPEG files.
 
+mod mend;
+
 use super::{DecodeOptions, upright};
 use crate::error::ReadError;
 use image::error::{DecodingError, ImageFormatHint};
@@ -44,9 +46,19 @@ fn decode_whole(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ReadE
     let side = |pixels: u16| scale.scale_dim(pixels.into());
     let (width, height) = (side(frame.width), side(frame.height));
     let orientation = decoder.exif_orientation().filter(|_| options.orientation);
-    let decoder = decoder.with_output_format(format).with_scale(scale);
     let mut pixels = vec![0; width * height * channels];
-    let info = lenient(decoder, &mut pixels).map_err(|e| damaged(&e))?;
+    let decoder = decoder.with_output_format(format).with_scale(scale);
+    let info = match decoder.decode_image_into(&mut pixels) {
+        Err(error) => {
+            let mended = mend::mended(bytes);
+            let bytes = mended.as_deref().unwrap_or(bytes);
+            let decoder = Decoder::new_with_limits(bytes, limits).map_err(|e| damaged(&e))?;
+            let decoder = decoder.with_output_format(format).with_scale(scale);
+            lenient(decoder, error, &mut pixels)
+        }
+        decoded => decoded,
+    };
+    let info = info.map_err(|e| damaged(&e))?;
     if (info.width, info.height, info.pixel_format) != (width, height, format) {
         return Err(damaged(&JpegError::Unsupported(
             "an image of its own size".into(),
@@ -72,12 +84,12 @@ fn reduction(frame: &FrameHeader, options: &DecodeOptions) -> u32 {
     [8, 4, 2].into_iter().find(enough).unwrap_or(1)
 }
 
-/// Decodes; if there is an error within the image, once more and beyond it, as libjpeg does.
-fn lenient(decoder: Decoder<'_>, pixels: &mut [u8]) -> Result<ImageInfo, JpegError> {
-    let error = match decoder.decode_image_into(pixels) {
-        Ok(info) => return Ok(info),
-        Err(error) => error,
-    };
+/// Decodes beyond an error within the image, as libjpeg does; but not where data are missing.
+fn lenient(
+    decoder: Decoder<'_>,
+    error: JpegError,
+    pixels: &mut [u8],
+) -> Result<ImageInfo, JpegError> {
     let info = decoder.with_lenient(true).decode_image_into(pixels)?;
     let cut = |warning: &DecodeWarning| !matches!(warning, DecodeWarning::HuffmanError { .. });
     match info.warnings.iter().any(cut) {
