@@ -54,9 +54,10 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage, ReadError> {
 /// - CMYK and YCCK of a JPEG are converted without a colour profile;
 /// - of an animation the first frame is taken, on the whole canvas.
 ///
-/// A JPEG's bytes are those of libjpeg-turbo, and Pillow's, but for lines behind a damage, which are
-/// made up there and here. AVIF is refused. Besides the encoded bytes
-/// about 8 bytes a pixel are held at most (of a progressive JPEG 13), and 16 MiB.
+/// A JPEG's bytes are those of libjpeg-turbo, and Pillow's, with codes that stand for nothing too; but
+/// not always behind other damages, or in a progressive one, where pixels are made up there and here.
+/// AVIF is refused. Besides the encoded bytes (of a damaged JPEG, three times them) about 8 bytes a
+/// pixel are held at most (of a progressive JPEG 13), and 16 MiB.
 ///
 /// # Errors
 /// Bytes that are no whole image, or more of them or more pixels than allowed. A decoder that

@@ -5,12 +5,13 @@
 //! decoder here leaves out the block and the prediction of the next ones. So it gets the file with
 //! the code of symbol 0 in the place of those bits.
 
-/// Bits in which libjpeg looks for a code, of which the longest has one less.
-const SOUGHT: usize = 17;
+mod codes;
 
-/// The file with codes of symbol 0 where bits stand for nothing. None if there are no such bits, if a
-/// table has no such code, and for files that are not of Huffman-coded sequential scans or whose
-/// markers cannot be followed.
+use codes::{Data, Table, Tables, define};
+
+/// The file with codes of symbol 0 where bits stand for nothing, up to where a table has no such code.
+/// None if there are no such bits, and for files that are not of Huffman-coded sequential scans or
+/// whose markers cannot be followed.
 pub(super) fn mended(jpeg: &[u8]) -> Option<Vec<u8>> {
     let mut mended = jpeg.get(..2)?.to_vec();
     let mut found = false;
@@ -54,68 +55,6 @@ fn word(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// A Huffman table, of codes of 1 to 16 bits.
-struct Table {
-    /// First code of each length, how many there are, and where their symbols begin.
-    lengths: [(usize, usize, usize); SOUGHT - 1],
-    symbols: Vec<u8>,
-}
-
-/// Those of a kind by their numbers.
-type Tables = [Option<Table>; 4];
-
-/// Takes up the tables of a segment.
-fn define(mut content: &[u8], dc: &mut Tables, ac: &mut Tables) -> Option<()> {
-    while let Some((name, rest)) = content.split_first() {
-        let (counts, rest) = rest.split_first_chunk::<{ SOUGHT - 1 }>()?;
-        let (mut code, mut begin) = (0, 0);
-        let lengths = counts.map(|count| {
-            let length = (code, usize::from(count), begin);
-            code = (code + length.1) << 1;
-            begin += length.1;
-            length
-        });
-        let (symbols, rest) = rest.split_at_checked(begin)?;
-        let tables = if name >> 4 == 0 { &mut *dc } else { &mut *ac };
-        *tables.get_mut(usize::from(name & 15))? = Some(Table {
-            lengths,
-            symbols: symbols.to_vec(),
-        });
-        content = rest;
-    }
-    Some(())
-}
-
-impl Table {
-    /// The next symbol, for which bits that stand for nothing are noted; none where the data end.
-    fn symbol(&self, bits: &mut Bits<'_>, wrong: &mut Vec<Wrong>) -> Option<u8> {
-        let begin = bits.at;
-        let mut code = 0;
-        for (first, count, symbols) in &self.lengths {
-            code = code << 1 | usize::from(bits.next()?);
-            if (*first..first + count).contains(&code) {
-                return Some(self.symbols[symbols + code - first]);
-            }
-        }
-        bits.next()?;
-        wrong.push(Wrong {
-            at: begin,
-            zero: self.zero()?,
-        });
-        Some(0)
-    }
-
-    /// The code of symbol 0, and its length.
-    fn zero(&self) -> Option<(usize, usize)> {
-        let at = self.symbols.iter().position(|symbol| *symbol == 0)?;
-        let mut lengths = self.lengths.iter().zip(1..);
-        lengths.find_map(|((first, count, symbols), length)| {
-            let within = at.checked_sub(*symbols).filter(|within| within < count)?;
-            Some((first + within, length))
-        })
-    }
-}
-
 /// What a frame says of its components.
 struct Frame {
     width: usize,
@@ -143,31 +82,39 @@ impl Frame {
     fn scan<'t>(&self, content: &[u8], dc: &'t Tables, ac: &'t Tables) -> Option<Scan<'t>> {
         let (count, content) = content.split_first()?;
         let (chosen, _) = content.as_chunks::<2>();
-        let chosen = chosen.get(..usize::from(*count))?;
-        let mut blocks = Vec::new();
-        // Of one component, blocks are coded one by one, and those that hold none of it are left out.
-        let (mut across, mut down) = (1, 1);
-        for [name, tables] in chosen {
+        let chosen = chosen.get(..usize::from(*count))?.iter();
+        let chosen = chosen.map(|[name, tables]| {
             let of_name = |(component, ..): &&(u8, usize, usize)| component == name;
             let (_, h, v) = *self.components.iter().find(of_name)?;
             let dc = dc.get(usize::from(tables >> 4))?.as_ref()?;
             let ac = ac.get(usize::from(tables & 15))?.as_ref()?;
-            let alone = chosen.len() == 1;
-            let each = if alone { 1 } else { h * v };
-            blocks.extend(std::iter::repeat_n((dc, ac), each));
-            if alone {
-                (across, down) = (h, v);
-            }
-        }
-        let most = |of: fn(&(u8, usize, usize)) -> usize| self.components.iter().map(of).max();
-        let (most_across, most_down) = (most(|c| c.1)?, most(|c| c.2)?);
-        let units = |side: usize, part: usize, most: usize| match chosen.len() {
-            1 => (side * part).div_ceil(most.max(1)).div_ceil(8),
-            _ => side.div_ceil(8 * most.max(1)),
+            Some((h, v, (dc, ac)))
+        });
+        let chosen: Vec<_> = chosen.collect::<Option<_>>()?;
+        let most = |of: fn(&(u8, usize, usize)) -> usize| {
+            let most = self.components.iter().map(of).max();
+            most.filter(|most| *most > 0)
         };
-        Some(Scan {
+        let (across, down) = (most(|c| c.1)?, most(|c| c.2)?);
+        let (blocks, across, down) = match &chosen[..] {
+            // Block by block, without those that hold none of the component.
+            [(h, v, tables)] => {
+                let blocks =
+                    |side: usize, part: usize, most| (side * part).div_ceil(most).div_ceil(8);
+                let down = blocks(self.height, *v, down);
+                (vec![*tables], blocks(self.width, *h, across), down)
+            }
+            several => {
+                let blocks = several.iter();
+                let blocks = blocks.flat_map(|(h, v, tables)| std::iter::repeat_n(*tables, h * v));
+                let units = |side: usize, most| side.div_ceil(8 * most);
+                let down = units(self.height, down);
+                (blocks.collect(), units(self.width, across), down)
+            }
+        };
+        (!blocks.is_empty()).then_some(Scan {
             blocks,
-            units: units(self.width, across, most_across) * units(self.height, down, most_down),
+            units: across * down,
         })
     }
 }
@@ -199,11 +146,12 @@ impl Scan<'_> {
                 left.min(restart)
             };
             left -= units;
-            let wrong = self.wrong(&data, units);
-            found |= !wrong.is_empty();
-            match wrong.is_empty() {
-                true => mended.extend_from_slice(&jpeg[at..end]),
-                false => put_right(&data, &wrong, mended),
+            match self.put_right(&data, units) {
+                Some(right) => {
+                    mended.extend_from_slice(&right);
+                    found = true;
+                }
+                None => mended.extend_from_slice(&jpeg[at..end]),
             }
             let marker = jpeg[end + 1];
             if left == 0 || !(0xd0..=0xd7).contains(&marker) {
@@ -219,53 +167,14 @@ impl Scan<'_> {
         None
     }
 
-    /// The bits of so many units that stand for nothing, up to where the data end.
-    fn wrong(&self, data: &[u8], units: usize) -> Vec<Wrong> {
-        let mut bits = Bits { data, at: 0 };
-        let mut wrong = Vec::new();
+    /// The data of so many units with codes where there were none, stuffed; nothing if there were.
+    fn put_right(&self, data: &[u8], units: usize) -> Option<Vec<u8>> {
+        let mut data = Data::new(data);
         let mut blocks = (0..units).flat_map(|_| &self.blocks);
         while let Some((dc, ac)) = blocks.next()
-            && block(dc, ac, &mut bits, &mut wrong).is_some()
+            && data.block(dc, ac).is_some()
         {}
-        wrong
-    }
-}
-
-/// Passes over a block's bits.
-fn block(dc: &Table, ac: &Table, bits: &mut Bits<'_>, wrong: &mut Vec<Wrong>) -> Option<()> {
-    bits.at += usize::from(dc.symbol(bits, wrong)?);
-    let mut coefficient = 1;
-    while coefficient < 64 {
-        let symbol = ac.symbol(bits, wrong)?;
-        let (run, size) = (usize::from(symbol >> 4), usize::from(symbol & 15));
-        bits.at += size;
-        match (run, size) {
-            (0..15, 0) => break,
-            _ => coefficient += run + 1,
-        }
-    }
-    Some(())
-}
-
-/// Bits that stand for nothing.
-struct Wrong {
-    at: usize,
-    /// The code to be in their place, and its length.
-    zero: (usize, usize),
-}
-
-/// Data without stuffing, from the highest bit of each byte on.
-struct Bits<'d> {
-    data: &'d [u8],
-    at: usize,
-}
-
-impl Bits<'_> {
-    fn next(&mut self) -> Option<bool> {
-        let byte = self.data.get(self.at / 8)?;
-        let bit = byte >> (7 - self.at % 8) & 1;
-        self.at += 1;
-        Some(bit == 1)
+        data.right()
     }
 }
 
@@ -286,29 +195,6 @@ fn stretch(jpeg: &[u8], begin: usize) -> Option<(Vec<u8>, usize)> {
                 data.push(byte);
                 at += 1;
             }
-        }
-    }
-}
-
-/// Appends data with the codes in their places, stuffed.
-fn put_right(data: &[u8], wrong: &[Wrong], mended: &mut Vec<u8>) {
-    let of = |byte: &u8| [7, 6, 5, 4, 3, 2, 1, 0].map(|bit| byte >> bit & 1 == 1);
-    let bits: Vec<bool> = data.iter().flat_map(of).collect();
-    let mut right = Vec::with_capacity(bits.len());
-    let mut begin = 0;
-    for Wrong { at, zero } in wrong {
-        right.extend_from_slice(&bits[begin..*at]);
-        right.extend((0..zero.1).rev().map(|bit| zero.0 >> bit & 1 == 1));
-        begin = at + SOUGHT;
-    }
-    right.extend_from_slice(&bits[begin..]);
-    for eight in right.chunks(8) {
-        // What is left of the last byte is ones.
-        let bits = eight.iter().chain(std::iter::repeat(&true)).take(8);
-        let byte = bits.fold(0, |byte, bit| byte << 1 | u8::from(*bit));
-        mended.push(byte);
-        if byte == 0xff {
-            mended.push(0);
         }
     }
 }
