@@ -19,9 +19,9 @@ pub(super) fn mended(jpeg: &[u8]) -> Option<Vec<u8>> {
     let (mut frame, mut restart) = (None, 0);
     let mut at = 2;
     loop {
-        // Between segments there may be bytes that belong to none.
+        // Between segments there may be bytes that belong to none, and restarts of none.
         let marker = *jpeg.get(at + 1)?;
-        if jpeg[at] != 0xff || matches!(marker, 0 | 0xff) {
+        if jpeg[at] != 0xff || matches!(marker, 0 | 0xff | 0xd0..=0xd7) {
             mended.push(jpeg[at]);
             at += 1;
             continue;
