@@ -131,26 +131,37 @@ fn bare(jpeg: &[u8]) -> Option<Vec<u8>> {
     let mut bare = jpeg.get(..2)?.to_vec();
     let mut at = 2;
     loop {
-        // Between segments there may be bytes that belong to none.
-        let marker = *jpeg.get(at + 1)?;
-        if jpeg[at] != 0xff || matches!(marker, 0 | 0xff) {
-            at += 1;
-            continue;
-        }
+        let (begin, marker, segment) = next_segment(jpeg, at)?;
         if marker == 0xda {
-            bare.extend_from_slice(&jpeg[at..]);
+            bare.extend_from_slice(&jpeg[begin..]);
             return Some(bare);
         }
-        let len = usize::from(u16::from_be_bytes(*jpeg.get(at + 2..)?.first_chunk()?));
-        let segment = jpeg.get(at..at + 2 + len)?;
         let said = match marker {
-            0xee => len < ADOBE,
+            0xee => segment.len() - 2 < ADOBE,
             0xe0..=0xef | 0xfe => true,
             _ => false,
         };
         if !said {
             bare.extend_from_slice(segment);
         }
-        at += 2 + len;
+        at = begin + segment.len();
     }
+}
+
+/// The first segment from a place on: where it begins, its marker, and the whole of it. Bytes before
+/// it, restarts among them, belong to none; the end of the image is its marker alone.
+fn next_segment(jpeg: &[u8], at: usize) -> Option<(usize, u8, &[u8])> {
+    let none = |marker: u8| matches!(marker, 0 | 0xff | 0xd0..=0xd7);
+    let mut pairs = jpeg.get(at..)?.windows(2);
+    let begin = at + pairs.position(|pair| pair[0] == 0xff && !none(pair[1]))?;
+    let marker = jpeg[begin + 1];
+    let len = match marker {
+        0xd9 => 0,
+        _ => usize::from(word(jpeg, begin + 2)?),
+    };
+    Some((begin, marker, jpeg.get(begin..begin + 2 + len)?))
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }

@@ -7,6 +7,7 @@
 
 mod codes;
 
+use super::{next_segment, word};
 use codes::{Data, Table, Tables, define};
 
 /// The file with codes of symbol 0 where bits stand for nothing, up to where a table has no such code.
@@ -19,22 +20,15 @@ pub(super) fn mended(jpeg: &[u8]) -> Option<Vec<u8>> {
     let (mut frame, mut restart) = (None, 0);
     let mut at = 2;
     loop {
-        // Between segments there may be bytes that belong to none, and restarts of none.
-        let marker = *jpeg.get(at + 1)?;
-        if jpeg[at] != 0xff || matches!(marker, 0 | 0xff | 0xd0..=0xd7) {
-            mended.push(jpeg[at]);
-            at += 1;
-            continue;
-        }
+        let (begin, marker, segment) = next_segment(jpeg, at)?;
+        mended.extend_from_slice(&jpeg[at..begin]);
         if marker == 0xd9 {
-            mended.extend_from_slice(&jpeg[at..]);
+            mended.extend_from_slice(&jpeg[begin..]);
             return found.then_some(mended);
         }
-        let len = usize::from(word(jpeg, at + 2)?);
-        let segment = jpeg.get(at..at + 2 + len)?;
         let content = segment.get(4..)?;
         mended.extend_from_slice(segment);
-        at += segment.len();
+        at = begin + segment.len();
         match marker {
             0xc0 | 0xc1 => frame = Some(Frame::of(content)?),
             0xc4 => define(content, &mut dc, &mut ac)?,
@@ -49,10 +43,6 @@ pub(super) fn mended(jpeg: &[u8]) -> Option<Vec<u8>> {
             _ => {}
         }
     }
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 /// What a frame says of its components.
