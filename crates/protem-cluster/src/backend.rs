@@ -22,9 +22,9 @@ pub(crate) trait Backend {
     /// A restart begins; if `warm`, from centroids that will not move much.
     fn begin(&mut self, warm: bool);
 
-    /// The nearest of `centroids` (`k × d`) for every point, and the distance to it. `labels` are
-    /// those of the assignment before, except in a restart's first. At most `to_follow` more
-    /// assignments follow in this restart.
+    /// The nearest of `centroids` (`k × d`) for every point, and the distance to it. `labels` and
+    /// `distances` are those of the assignment before, except in a restart's first. At most
+    /// `to_follow` more assignments follow in this restart.
     fn assign(
         &mut self,
         centroids: &[f32],

@@ -36,11 +36,13 @@ impl Near {
     }
 }
 
-/// The most that slow centroids moved.
+/// How far centroids moved, or more.
 pub(super) struct Moved {
-    /// In each group.
+    /// Each one; 0 for one that did not move.
+    pub of_centroid: Vec<f32>,
+    /// The slow ones of each group, at most.
     pub of_group: Vec<f32>,
-    /// Anywhere.
+    /// All slow ones, at most.
     pub slow: f32,
 }
 
@@ -136,7 +138,10 @@ pub(super) fn pruned_span(
     distances: &mut [f32],
 ) {
     let columns = task.rows.cols();
-    task.measure(distances, |_, _| true);
+    // The distance to a centroid that stayed is what it was.
+    task.measure(distances, |_, label| {
+        moved.of_centroid[label as usize] > 0.0
+    });
     let mut before = std::mem::take(&mut task.scratch.before);
     let mut chosen = std::mem::take(&mut task.scratch.chosen);
     let mut candidates = std::mem::take(&mut task.scratch.candidates);
