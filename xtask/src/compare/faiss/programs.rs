@@ -111,7 +111,10 @@ impl Programs {
         command.arg(&self.script);
         task.tell(&mut command);
         command.env("OMP_NUM_THREADS", task.threads.to_string());
-        command.env_remove("OPENBLAS_NUM_THREADS");
+        // Nor what it says of cores and caches.
+        for name in ["OPENBLAS_NUM_THREADS", "OPENBLAS_L2_SIZE"] {
+            command.env_remove(name);
+        }
         let held = task.level == Some(Level::Avx2);
         for (name, value) in HELD {
             command.env_remove(name);
