@@ -5,6 +5,10 @@
 #   ./run.sh            PyTorch, faiss and flash-kmeans as far as python3 (or $PYTHON) has them
 #   ./run.sh --install  puts them into ./peers first, by pip: some gigabytes, and their time comes on top
 #
+# Without a network, wheels of what python3 lacks can lie in ./wheels (`pip download --no-deps -d wheels
+# flash-kmeans`): they are used beside what it has. Where compute-sanitizer is on the PATH, it watches
+# a run of the kernels. `--minutes N` is how long all may take, 9 if not said.
+#
 # Needs a GPU of compute capability 8.0 or above and its driver (580 or later). Images of the kernels are
 # in ./cache; for a GPU of another kind NVRTC of CUDA 12 or 13 has to be there. The report names what
 # could not be measured, and why.
@@ -17,5 +21,11 @@ if [ "${1-}" = --install ]; then
   shift
 fi
 if [ -x peers/bin/python ]; then python=peers/bin/python; fi
-XDG_CACHE_HOME="$PWD/cache" ./gpu report --out report --python "$python" --peers gpu_kmeans.py "$@" > report.log
+if [ -d wheels ]; then
+  "$python" -m pip install --quiet --no-index --no-deps --upgrade --target beside wheels/*.whl
+  export PYTHONPATH="$PWD/beside${PYTHONPATH:+:$PYTHONPATH}"
+fi
+failed=0
+XDG_CACHE_HOME="$PWD/cache" ./gpu report --out report --python "$python" --peers gpu_kmeans.py "$@" > report.log || failed=$?
 echo "see report/report.md"
+exit "$failed"

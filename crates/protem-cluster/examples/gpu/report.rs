@@ -20,6 +20,11 @@ const PEERS: [(&str, &str); 5] = [
 /// The longest that a peer may take for a shape, and our own checks and times for a pass.
 const OF_PEER: Duration = Duration::from_secs(60);
 const OF_OURS: Duration = Duration::from_secs(120);
+/// What compute-sanitizer looks for, where it is there: accesses outside what is allocated, and races
+/// in shared memory.
+const SANITIZERS: [&str; 2] = ["memcheck", "racecheck"];
+/// The longest that it may take.
+const OF_SANITIZER: Duration = Duration::from_secs(60);
 
 /// The answer, and whether all of protem's results were right.
 pub fn run(request: &Request, device: Value) -> Outcome<(Value, bool)> {
@@ -46,8 +51,12 @@ pub fn run(request: &Request, device: Value) -> Outcome<(Value, bool)> {
         passes.push(json!({ "pass": pass, "check": check, "time": time }));
     }
     let peers = peers(request, &clock, &scratch);
-    let report =
-        json!({ "device": device, "small": request.small, "passes": passes, "peers": peers });
+    let sanitized = sanitized(request, &clock, &passes_of(&device));
+    good &= sanitized.iter().all(|run| run["found"] != json!(true));
+    let report = json!({
+        "device": device, "small": request.small, "passes": passes, "peers": peers,
+        "sanitized": sanitized,
+    });
     std::fs::write(
         request.out.join("report.json"),
         serde_json::to_vec_pretty(&report)?,
@@ -114,6 +123,32 @@ fn peers(request: &Request, clock: &Clock, scratch: &Path) -> Vec<Value> {
     answers
 }
 
+/// Little of everything under compute-sanitizer, for each pass and tool: whether it found something.
+fn sanitized(request: &Request, clock: &Clock, passes: &[&str]) -> Vec<Value> {
+    let Ok(program) = std::env::current_exe() else {
+        return Vec::new();
+    };
+    let mut runs = Vec::new();
+    for pass in passes {
+        for tool in SANITIZERS {
+            let log = format!("{tool}-{pass}.log");
+            let mut child = Command::new("compute-sanitizer");
+            child.args(["--tool", tool, "--error-exitcode", "9", "--log-file"]);
+            child.arg(request.out.join(&log)).arg(&program);
+            child.args(["check", "--small"]);
+            child.env("PROTEM_CUDA_PASS", pass);
+            let mut run = json!({ "pass": pass, "tool": tool, "log": log });
+            match clock.ask(&mut child, OF_SANITIZER) {
+                Ok((_, success)) => run["found"] = json!(!success),
+                Err(why) => run["failed"] = json!(why),
+            }
+            eprintln!("compute-sanitizer: {run}");
+            runs.push(run);
+        }
+    }
+    runs
+}
+
 /// What this program was built from, where that was said.
 const COMMIT: &str = match option_env!("PROTEM_COMMIT") {
     Some(commit) => commit,
@@ -136,6 +171,7 @@ fn page(report: &Value) -> Result<String, std::fmt::Error> {
         device["gibibytes"].as_f64().unwrap_or(f64::NAN),
     )?;
     checks(report, &mut page)?;
+    findings(report, &mut page)?;
     page += "\n| iteration | protem | the other | speed-up |\n|---|---|---|---|\n";
     for pass in list(&report["passes"]) {
         for row in list(&pass["time"]["rows"]) {
@@ -195,6 +231,23 @@ fn checks(report: &Value, page: &mut String) -> std::fmt::Result {
                 page,
                 "- {shape}: {wrong} of {sample} points have another label or distance"
             )?;
+        }
+    }
+    Ok(())
+}
+
+/// What compute-sanitizer found.
+fn findings(report: &Value, page: &mut String) -> std::fmt::Result {
+    for run in list(&report["sanitized"]) {
+        let (pass, tool) = (text(&run["pass"]), text(&run["tool"]));
+        match (run["found"].as_bool(), run["failed"].as_str()) {
+            (Some(false), _) => writeln!(page, "- {pass}: {tool} finds nothing")?,
+            (Some(true), _) => writeln!(
+                page,
+                "- {pass}: **{tool} finds something**, see {}",
+                text(&run["log"])
+            )?,
+            (None, why) => writeln!(page, "- {pass}: {tool} not run, {}", why.unwrap_or("?"))?,
         }
     }
     Ok(())
