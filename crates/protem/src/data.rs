@@ -128,9 +128,10 @@ pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
         warn("the classes are left out: an image has several, and shards tell one");
     }
     say(format!(
-        "{} images in {} shards, {}: {}",
+        "{} images in {} shard{}, {}: {}",
         packed.images,
         packed.shards,
+        if packed.shards == 1 { "" } else { "s" },
         size(packed.bytes),
         args.out.display()
     ));

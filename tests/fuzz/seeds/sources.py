@@ -56,7 +56,7 @@ save("cifar10", "one.bin", bytes([7]) + bytes(3072))
 save("cifar100", "one.bin", bytes([19, 99]) + bytes(3072))
 save("stl10", "one.bin", bytes(96 * 96 * 3))
 
-for way in ("none-plain-1", "gzip-dictionary-2", "snappy-plain-2", "snappy-dictionary-1", "lz4-plain-2"):
+for way in ("none-plain-1", "gzip-dictionary-2", "snappy-plain-2", "snappy-dictionary-1", "lz4-plain-2", "zstd-plain-1", "zstd-dictionary-2"):
     (seeds / "parquet").mkdir(exist_ok=True)
     shutil.copyfile(fixtures / f"parquet-ways/{way}.parquet", seeds / f"parquet/{way}.parquet")
 shutil.copyfile(fixtures / "parquet/test-00000-of-00001.parquet", seeds / "parquet/classes.parquet")

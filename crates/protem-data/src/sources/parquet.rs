@@ -2,7 +2,7 @@
 //!
 //! What an image costs is a page (a megabyte, say, as most writers have it): pages before it are
 //! passed over by their headers, and the pages read last are kept, 128 MiB of them, so that a pass
-//! in order decompresses each once. Pages without compression, with Snappy, gzip and LZ4 are read.
+//! in order decompresses each once. Pages without compression, with Snappy, gzip, LZ4 and zstd are read.
 
 use super::parquet_column::{Block, Column, guarded};
 use super::parquet_schema::{self, Columns};

@@ -1,5 +1,6 @@
 //! One column of a Parquet file, read a page at a time.
 
+use super::parquet_zstd::{Zstd, as_it_is};
 use crate::storage::{IMAGE_BYTES, Storage, StorageReader};
 use bytes::Bytes;
 use parquet::column::page::PageReader;
@@ -61,12 +62,16 @@ impl Column {
         &self,
         file: &Storage,
         group: usize,
-    ) -> Result<SerializedPageReader<Chunks>, ColumnError> {
+    ) -> Result<Box<dyn PageReader>, ColumnError> {
         let group = self.metadata.row_group(group);
         let rows = usize::try_from(group.num_rows()).unwrap_or(0);
         let chunks = Arc::new(Chunks(file.clone()));
         let column = group.column(self.leaf);
-        Ok(SerializedPageReader::new(chunks, column, rows, None)?)
+        let reader = |column| SerializedPageReader::new(chunks, column, rows, None);
+        Ok(match as_it_is(column)? {
+            Some(column) => Box::new(Zstd(reader(&column)?)),
+            None => Box::new(reader(column)?),
+        })
     }
 
     /// Whether pages of a row group can be looked for.
@@ -83,7 +88,7 @@ impl Column {
     }
 
     fn reader(&self, file: &Storage, group: usize) -> Result<ColumnReader, ColumnError> {
-        let pages = Box::new(self.page_reader(file, group)?);
+        let pages = self.page_reader(file, group)?;
         let described = self.metadata.file_metadata().schema_descr();
         Ok(get_column_reader(described.column(self.leaf), pages))
     }
@@ -244,15 +249,23 @@ impl Read for Header {
     }
 }
 
-/// What a byte can become: a little more than deflate's 1032, the most of what is read here.
+/// What a byte can become: a little more than deflate's 1032.
 const EXPANSION: u64 = 1100;
+/// What any page can, which does no harm: in zstd a few bytes are all of a page of equal labels.
+const HARMLESS: u64 = 16 << 20;
+
+/// What a page of so many bytes may become.
+pub(super) fn most_of(held: u64) -> u64 {
+    let most = held.saturating_mul(EXPANSION).max(HARMLESS);
+    most.min(IMAGE_BYTES)
+}
 
 /// Whether a page can become as large as its header says, and may.
 fn check_sizes(header: &[u8]) -> Result<(), String> {
     let Some([_, whole, held]) = first_integers(header) else {
         return Err("a page's header does not begin with its sizes".into());
     };
-    if whole > IMAGE_BYTES || whole > held.saturating_mul(EXPANSION) {
+    if whole > most_of(held) {
         return Err(format!("a page of {held} bytes is to become {whole}"));
     }
     Ok(())
