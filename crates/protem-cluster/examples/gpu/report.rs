@@ -35,7 +35,8 @@ pub fn run(request: &Request, device: Value) -> Outcome<(Value, bool)> {
     std::fs::create_dir_all(&scratch)?;
     let mut good = true;
     let mut passes = Vec::new();
-    for pass in passes_of(&device) {
+    let names = passes_of(&device);
+    for pass in names.iter().copied() {
         let mut ask = |command: &str| {
             eprintln!("{pass}: {command}");
             let answer = ours(request, &clock, pass, command, &scratch);
@@ -51,7 +52,7 @@ pub fn run(request: &Request, device: Value) -> Outcome<(Value, bool)> {
         passes.push(json!({ "pass": pass, "check": check, "time": time }));
     }
     let peers = peers(request, &clock, &scratch);
-    let sanitized = sanitized(request, &clock, &passes_of(&device));
+    let sanitized = sanitized(request, &clock, &names)?;
     good &= sanitized.iter().all(|run| run["found"] != json!(true));
     let report = json!({
         "device": device, "small": request.small, "passes": passes, "peers": peers,
@@ -124,10 +125,8 @@ fn peers(request: &Request, clock: &Clock, scratch: &Path) -> Vec<Value> {
 }
 
 /// Little of everything under compute-sanitizer, for each pass and tool: whether it found something.
-fn sanitized(request: &Request, clock: &Clock, passes: &[&str]) -> Vec<Value> {
-    let Ok(program) = std::env::current_exe() else {
-        return Vec::new();
-    };
+fn sanitized(request: &Request, clock: &Clock, passes: &[&str]) -> Outcome<Vec<Value>> {
+    let program = std::env::current_exe()?;
     let mut runs = Vec::new();
     for pass in passes {
         for tool in SANITIZERS {
@@ -146,7 +145,7 @@ fn sanitized(request: &Request, clock: &Clock, passes: &[&str]) -> Vec<Value> {
             runs.push(run);
         }
     }
-    runs
+    Ok(runs)
 }
 
 /// What this program was built from, where that was said.
@@ -240,15 +239,12 @@ fn checks(report: &Value, page: &mut String) -> std::fmt::Result {
 fn findings(report: &Value, page: &mut String) -> std::fmt::Result {
     for run in list(&report["sanitized"]) {
         let (pass, tool) = (text(&run["pass"]), text(&run["tool"]));
-        match (run["found"].as_bool(), run["failed"].as_str()) {
-            (Some(false), _) => writeln!(page, "- {pass}: {tool} finds nothing")?,
-            (Some(true), _) => writeln!(
-                page,
-                "- {pass}: **{tool} finds something**, see {}",
-                text(&run["log"])
-            )?,
-            (None, why) => writeln!(page, "- {pass}: {tool} not run, {}", why.unwrap_or("?"))?,
-        }
+        let said = match run["found"].as_bool() {
+            Some(false) => "finds nothing".into(),
+            Some(true) => format!("**finds something**, see {}", text(&run["log"])),
+            None => format!("not run, {}", text(&run["failed"])),
+        };
+        writeln!(page, "- {pass}: {tool} {said}")?;
     }
     Ok(())
 }

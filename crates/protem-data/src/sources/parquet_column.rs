@@ -1,6 +1,6 @@
 //! One column of a Parquet file, read a page at a time.
 
-use super::parquet_zstd::{Zstd, as_it_is};
+use super::parquet_zstd::{self, Zstd, as_it_is};
 use crate::storage::{IMAGE_BYTES, Storage, StorageReader};
 use bytes::Bytes;
 use parquet::column::page::PageReader;
@@ -65,12 +65,14 @@ impl Column {
     ) -> Result<Box<dyn PageReader>, ColumnError> {
         let group = self.metadata.row_group(group);
         let rows = usize::try_from(group.num_rows()).unwrap_or(0);
-        let chunks = Arc::new(Chunks(file.clone()));
         let column = group.column(self.leaf);
-        let reader = |column| SerializedPageReader::new(chunks, column, rows, None);
+        let reader = |column, most_of| {
+            let file = file.clone();
+            SerializedPageReader::new(Arc::new(Chunks { file, most_of }), column, rows, None)
+        };
         Ok(match as_it_is(column)? {
-            Some(column) => Box::new(Zstd(reader(&column)?)),
-            None => Box::new(reader(column)?),
+            Some(column) => Box::new(Zstd(reader(&column, parquet_zstd::most_of)?)),
+            None => Box::new(reader(column, most_of)?),
         })
     }
 
@@ -207,11 +209,15 @@ impl Column {
 }
 
 /// A file as the page reader wants it: any place from any thread.
-struct Chunks(Storage);
+struct Chunks {
+    file: Storage,
+    /// What a page of so many bytes may become.
+    most_of: fn(u64) -> u64,
+}
 
 impl Length for Chunks {
     fn len(&self) -> u64 {
-        self.0.len()
+        self.file.len()
     }
 }
 
@@ -220,13 +226,14 @@ impl ChunkReader for Chunks {
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
         Ok(Header {
-            bytes: BufReader::with_capacity(256, self.0.reader(start)),
+            bytes: BufReader::with_capacity(256, self.file.reader(start)),
             checked: false,
+            most_of: self.most_of,
         })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let bytes = self.0.read(start, length as u64);
+        let bytes = self.file.read(start, length as u64);
         Ok(bytes
             .map_err(|e| ParquetError::External(Box::new(e)))?
             .into())
@@ -238,30 +245,28 @@ impl ChunkReader for Chunks {
 struct Header {
     bytes: BufReader<StorageReader>,
     checked: bool,
+    most_of: fn(u64) -> u64,
 }
 
 impl Read for Header {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if !std::mem::replace(&mut self.checked, true) {
-            check_sizes(self.bytes.fill_buf()?).map_err(io::Error::other)?;
+            check_sizes(self.bytes.fill_buf()?, self.most_of).map_err(io::Error::other)?;
         }
         self.bytes.read(out)
     }
 }
 
-/// What a byte can become: a little more than deflate's 1032.
+/// What a byte can become: a little more than deflate's 1032, the most of what the reader decompresses.
 const EXPANSION: u64 = 1100;
-/// What any page can, which does no harm: in zstd a few bytes are all of a page of equal labels.
-const HARMLESS: u64 = 16 << 20;
 
 /// What a page of so many bytes may become.
 pub(super) fn most_of(held: u64) -> u64 {
-    let most = held.saturating_mul(EXPANSION).max(HARMLESS);
-    most.min(IMAGE_BYTES)
+    held.saturating_mul(EXPANSION).min(IMAGE_BYTES)
 }
 
 /// Whether a page can become as large as its header says, and may.
-fn check_sizes(header: &[u8]) -> Result<(), String> {
+fn check_sizes(header: &[u8], most_of: fn(u64) -> u64) -> Result<(), String> {
     let Some([_, whole, held]) = first_integers(header) else {
         return Err("a page's header does not begin with its sizes".into());
     };
@@ -306,19 +311,19 @@ mod tests {
         // A data page, 1000 bytes of 300.
         let header = [0x15, 0, 0x15, 0xd0, 0x0f, 0x15, 0xd8, 4, 0x2c];
         assert_eq!(first_integers(&header), Some([0, 1000, 300]));
-        assert_eq!(check_sizes(&header), Ok(()));
+        assert_eq!(check_sizes(&header, most_of), Ok(()));
         for cut in 0..8 {
             assert!(first_integers(&header[..cut]).is_none(), "{cut}");
         }
         let bomb = [0x15, 0, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x15, 60];
-        let error = check_sizes(&bomb).expect_err("2 GiB of 30 bytes");
+        let error = check_sizes(&bomb, most_of).expect_err("2 GiB of 30 bytes");
         assert!(
             error.contains("30 bytes is to become 2147483647"),
             "{error}"
         );
         let negative = [0x15, 0, 0x15, 1, 0x15, 60];
-        assert!(check_sizes(&negative).is_err());
+        assert!(check_sizes(&negative, most_of).is_err());
         let endless = [0x15, 0, 0x15, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x15];
-        assert!(check_sizes(&endless).is_err());
+        assert!(check_sizes(&endless, most_of).is_err());
     }
 }

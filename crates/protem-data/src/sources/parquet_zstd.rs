@@ -1,7 +1,7 @@
 //! Pages in zstd. The reader of Parquet decompresses them by a library in C; so it is told that they
 //! are not compressed, and what it reads is decompressed here.
 
-use super::parquet_column::most_of;
+use super::parquet_column;
 use bytes::Bytes;
 use parquet::basic::Compression;
 use parquet::column::page::{Page, PageMetadata, PageReader};
@@ -12,6 +12,13 @@ use std::io::Read;
 
 /// What every decoder must allow for as a window (RFC 8878, 3.1.1.1.2).
 const WINDOW: u64 = 8 << 20;
+/// What any page may become, which does no harm: a few bytes are all of a page of equal labels.
+const HARMLESS: u64 = 16 << 20;
+
+/// What a page of so many bytes may become.
+pub(super) fn most_of(held: u64) -> u64 {
+    parquet_column::most_of(held).max(HARMLESS)
+}
 
 /// The same column without compression, if it has that of zstd.
 pub(super) fn as_it_is(column: &ColumnChunkMetaData) -> Result<Option<ColumnChunkMetaData>> {

@@ -111,7 +111,7 @@ impl Programs {
         command.arg(&self.script);
         task.tell(&mut command);
         command.env("OMP_NUM_THREADS", task.threads.to_string());
-        // Nor what it says of cores and caches.
+        // What the user's shell says of cores and caches must not slow it.
         for name in ["OPENBLAS_NUM_THREADS", "OPENBLAS_L2_SIZE"] {
             command.env_remove(name);
         }
