@@ -3,6 +3,7 @@
 use crate::{EvalError, Features};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Settings of [`knn`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -59,13 +60,12 @@ pub fn knn(
     const BLOCK: usize = 64;
     let (train, test) = (train.clone().normalised(), test.clone().normalised());
     let k = config.k.clamp(1, train.rows());
-    let classes = train_labels.iter().max().map_or(0, |m| *m as usize + 1);
     let predictions: Vec<u32> = test
         .values()
         .par_chunks(BLOCK * test.dim())
         .flat_map_iter(|block| {
             let similarities = products(block, &train);
-            let predict = |row: &[f32]| vote(row, train_labels, classes, k, config.temperature);
+            let predict = |row: &[f32]| vote(row, train_labels, k, config.temperature);
             similarities
                 .chunks_exact(train.rows())
                 .map(predict)
@@ -101,7 +101,7 @@ fn products(block: &[f32], train: &Features) -> Vec<f32> {
     out
 }
 
-fn vote(similarities: &[f32], labels: &[u32], classes: usize, k: usize, temperature: f64) -> u32 {
+fn vote(similarities: &[f32], labels: &[u32], k: usize, temperature: f64) -> u32 {
     let mut order: Vec<u32> = (0..similarities.len() as u32).collect();
     let nearest_first = |a: &u32, b: &u32| {
         let (x, y) = (similarities[*a as usize], similarities[*b as usize]);
@@ -112,17 +112,12 @@ fn vote(similarities: &[f32], labels: &[u32], classes: usize, k: usize, temperat
         order.truncate(k);
     }
     order.sort_unstable_by(nearest_first);
-    let mut votes = vec![0.0f64; classes];
+    let mut votes = BTreeMap::new();
     for i in order {
         // Relative to the largest possible cosine: the same order of classes, and no overflow.
-        votes[labels[i as usize] as usize] +=
-            ((similarities[i as usize] as f64 - 1.0) / temperature).exp();
+        *votes.entry(labels[i as usize]).or_insert(0.0) +=
+            ((f64::from(similarities[i as usize]) - 1.0) / temperature).exp();
     }
-    let mut best = 0;
-    for class in 1..classes {
-        if votes[class] > votes[best] {
-            best = class;
-        }
-    }
-    best as u32
+    let more = |best: (u32, f64), other: (u32, f64)| if other.1 > best.1 { other } else { best };
+    votes.into_iter().reduce(more).expect("a neighbour").0
 }

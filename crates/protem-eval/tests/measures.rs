@@ -70,6 +70,14 @@ fn knn_finds_itself_and_clamps_k() {
         3
     );
     assert!(knn(&train, &[0, 1], &train, &[0, 1, 2], &config).is_err());
+    // Numbers of classes are any, and cost no room.
+    let far = [u32::MAX, 7, u32::MAX - 1];
+    assert_eq!(
+        knn(&train, &far, &train, &far, &config)
+            .unwrap()
+            .predictions,
+        far
+    );
 }
 
 #[test]
