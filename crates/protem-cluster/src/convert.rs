@@ -8,7 +8,9 @@ mod from_ndarray {
     impl<'a> TryFrom<ArrayView2<'a, f32>> for Matrix<'a> {
         type Error = ClusterError;
 
-        /// Without a copy, of a view in standard layout (row-major, rows side by side).
+        /// Without a copy, of a view in standard layout (row-major, rows side by side). Of some columns
+        /// it cannot be: the others may be lent to somebody who writes. [`Matrix::with_stride`] takes
+        /// them from the slice of the whole array.
         ///
         /// # Errors
         /// [`ClusterError::Layout`] for another layout: copy with [`Rows::from`];

@@ -8,29 +8,34 @@ use rand::{Rng, RngExt};
 /// clusters from the first, one is taken with probability `(size − 1)/(n − k)`; its centroid is
 /// copied, and the two are moved apart by ±1/1024 of each value. Returns how many were split.
 ///
-/// `centroids` and `sizes` (weights of the clusters) are those of the clusters that may move, `n`
-/// the weight of all points. Where no cluster has more than one point's weight to give, the empty
-/// ones stay.
+/// `centroids` and `sizes` (weights of the clusters) are those of the clusters that may move, `n` is
+/// the weight of their points, and `unit` stands for 1, the weight of one. Where no cluster has more
+/// than that to give, the empty ones stay.
 pub(crate) fn split(
     centroids: &mut [f32],
     sizes: &mut [f64],
-    n: f64,
+    unit: f64,
     cols: usize,
     rng: &mut impl Rng,
 ) -> usize {
     const EPSILON: f32 = 1.0 / 1024.0;
     let k = sizes.len();
+    // Splits move weight, and leave as much.
+    let room = sizes.iter().sum::<f64>() - k as f64 * unit;
     let mut splits = 0;
     for empty in 0..k {
         if sizes[empty] != 0.0 {
             continue;
         }
-        // Ends: some probability is positive.
-        if n <= k as f64 || !sizes.iter().any(|size| *size > 1.0) {
+        if !sizes.iter().any(|size| *size > unit) {
             break;
         }
+        // Ends: what the clusters can spare is `room` at least, so in a round the probabilities are 1
+        // in all, or more. Without room (fewer points than clusters that may move) the largest one has 1.
+        let largest = || sizes.iter().fold(0.0f64, |most, size| most.max(*size)) - unit;
+        let divisor = if room > 0.0 { room } else { largest() };
         let mut donor = 0;
-        while rng.random::<f64>() >= (sizes[donor] - 1.0) / (n - k as f64) {
+        while rng.random::<f64>() >= (sizes[donor] - unit) / divisor {
             donor = (donor + 1) % k;
         }
         let (from, to) = (donor * cols, empty * cols);
@@ -40,10 +45,7 @@ pub(crate) fn split(
             centroids[to + j] *= 1.0 + up;
             centroids[from + j] *= 1.0 - up;
         }
-        // Points are whole, weights need not be.
-        let half = sizes[donor] / 2.0;
-        let whole = sizes[donor].fract() == 0.0;
-        sizes[empty] = if whole { half.floor() } else { half };
+        sizes[empty] = sizes[donor] / 2.0;
         sizes[donor] -= sizes[empty];
         splits += 1;
     }
@@ -59,8 +61,8 @@ pub(crate) struct Choice<'a, 'p> {
 }
 
 /// Puts the centroid of every empty cluster on the point farthest from its own centroid, of those
-/// that do not lie on one; the lowest of equal ones. Takes no two equal points, none of no weight
-/// and none that is alone in its cluster. `sizes` are the weights of all clusters, the first
+/// that are not equal to it; the lowest of equally far ones. Takes no two equal points, none of no
+/// weight and none that is alone in its cluster. `sizes` are the weights of all clusters, the first
 /// `frozen` keep their centroids. Returns how many were refilled.
 pub(crate) fn refill(
     choice: &Choice<'_, '_>,
@@ -72,40 +74,46 @@ pub(crate) fn refill(
     if empty.is_empty() {
         return Ok(0);
     }
+    /// Points that are fetched together.
+    const TOGETHER: usize = 64;
     let weight = |i: usize| choice.points.weights.map_or(1.0, |w| f64::from(w[i]));
-    let far = |i: &usize| choice.distances[*i] > 0.0 && weight(*i) > 0.0;
-    let mut farthest: Vec<usize> = (0..choice.labels.len()).filter(far).collect();
+    let mut farthest: Vec<usize> = (0..choice.labels.len())
+        .filter(|i| weight(*i) > 0.0)
+        .collect();
+    let mut counts = vec![0u32; sizes.len()];
+    farthest
+        .iter()
+        .for_each(|i| counts[choice.labels[*i] as usize] += 1);
     farthest.sort_by(|a, b| {
         let distance = |i: &usize| choice.distances[*i];
         distance(b).total_cmp(&distance(a)).then(a.cmp(b))
     });
     let cols = choice.points.cols();
-    let mut counts = vec![0u32; sizes.len()];
-    let weighing = (0..choice.labels.len()).filter(|i| weight(*i) > 0.0);
-    weighing.for_each(|i| counts[choice.labels[i] as usize] += 1);
     // Points that were taken, and for which cluster.
     let mut taken: Vec<(usize, usize)> = Vec::new();
-    let mut empty = empty.into_iter();
-    let mut cluster = empty.next();
-    for i in farthest {
-        let Some(to) = cluster else { break };
-        if counts[choice.labels[i] as usize] < 2 {
-            continue;
+    for together in farthest.chunks(TOGETHER) {
+        let rows = choice.points.take(together)?;
+        for (i, row) in together.iter().copied().zip(rows.chunks_exact(cols)) {
+            let Some(to) = empty.get(taken.len()).copied() else {
+                return Ok(taken.len());
+            };
+            let from = choice.labels[i] as usize;
+            // A distance of zero does not tell: squares of what is tiny are zero in f32.
+            if counts[from] < 2 || centroids[from * cols..][..cols] == *row {
+                continue;
+            }
+            // Equal points have equal distances, and so lie side by side.
+            let same = |t: &&(usize, usize)| choice.distances[t.0] == choice.distances[i];
+            let mut equals = taken.iter().rev().take_while(same);
+            if equals.any(|(_, of)| centroids[of * cols..][..cols] == *row) {
+                continue;
+            }
+            centroids[to * cols..][..cols].copy_from_slice(row);
+            counts[from] -= 1;
+            sizes[from] -= weight(i);
+            sizes[to] = weight(i);
+            taken.push((i, to));
         }
-        let row = choice.points.take(&[i])?;
-        // Equal points have equal distances, and so lie side by side.
-        let same = |t: &&(usize, usize)| choice.distances[t.0] == choice.distances[i];
-        let mut equals = taken.iter().rev().take_while(same);
-        if equals.any(|(_, of)| centroids[of * cols..][..cols] == row) {
-            continue;
-        }
-        centroids[to * cols..][..cols].copy_from_slice(&row);
-        let from = choice.labels[i] as usize;
-        counts[from] -= 1;
-        sizes[from] -= weight(i);
-        sizes[to] = weight(i);
-        taken.push((i, to));
-        cluster = empty.next();
     }
     Ok(taken.len())
 }
@@ -117,8 +125,9 @@ mod tests {
     use crate::matrix::Matrix;
     use crate::source::Place;
     use crate::threads::Threads;
-    use rand::SeedableRng;
+    use rand::{SeedableRng, TryRng};
     use rand_chacha::ChaCha8Rng;
+    use std::convert::Infallible;
 
     #[test]
     fn an_empty_cluster_takes_half_of_the_only_donor() {
@@ -126,8 +135,8 @@ mod tests {
         let mut centroids = [1.0, 1.0, 9.0, 9.0, 4.0, -8.0];
         let mut sizes = [1.0, 0.0, 5.0];
         let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let splits = split(&mut centroids, &mut sizes, 6.0, 2, &mut rng);
-        assert_eq!((splits, sizes), (1, [1.0, 2.0, 3.0]));
+        let splits = split(&mut centroids, &mut sizes, 1.0, 2, &mut rng);
+        assert_eq!((splits, sizes), (1, [1.0, 2.5, 2.5]));
         let (up, down) = (1.0 + 1.0 / 1024.0, 1.0 - 1.0 / 1024.0);
         let expected = [1.0, 1.0, 4.0 * up, -8.0 * down, 4.0 * down, -8.0 * up];
         assert_eq!(centroids, expected);
@@ -140,7 +149,7 @@ mod tests {
         let mut taken = [0; 3];
         for _ in 0..4000 {
             let (mut centroids, mut sizes) = ([0.0; 4], before);
-            split(&mut centroids, &mut sizes, 43.0, 1, &mut rng);
+            split(&mut centroids, &mut sizes, 1.0, 1, &mut rng);
             let donor = before.iter().zip(&sizes).position(|(a, b)| b < a);
             taken[[0, 1, 0, 2][donor.expect("one donor")]] += 1;
         }
@@ -153,8 +162,52 @@ mod tests {
     fn no_donor_leaves_the_empty_ones() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let (mut centroids, mut sizes) = ([0.0; 3], [1.0, 0.0, 1.0]);
-        // One more point belongs to a cluster that may not move.
-        assert_eq!(split(&mut centroids, &mut sizes, 9.0, 1, &mut rng), 0);
+        assert_eq!(split(&mut centroids, &mut sizes, 1.0, 1, &mut rng), 0);
+    }
+
+    /// Numbers drawn elsewhere, one after the other.
+    struct Replay<I>(I);
+
+    impl<I: Iterator<Item = f64>> TryRng for Replay<I> {
+        type Error = Infallible;
+
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            let number = self.0.next().expect("as many numbers as are drawn");
+            Ok((number * 2f64.powi(64)) as u64)
+        }
+
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            Ok((self.try_next_u64()? >> 32) as u32)
+        }
+
+        fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Infallible> {
+            panic!("splits draw numbers")
+        }
+    }
+
+    #[test]
+    fn splits_are_faiss_s_where_its_numbers_are_drawn() {
+        // First centroids, their points, faiss's numbers, faiss's centroids: `tests/fixtures/make.py`.
+        let lines = include_str!("../tests/fixtures/splits.txt").lines();
+        let numbers = |line: &str| {
+            let words = line.split_whitespace().map(str::parse);
+            words.collect::<Result<Vec<f64>, _>>().expect("numbers")
+        };
+        let lines: Vec<Vec<f64>> = lines.map(numbers).collect();
+        let [first, sizes, drawn, expected] = lines.try_into().expect("four lines");
+        let mut centroids: Vec<f32> = first.iter().map(|x| *x as f32).collect();
+        let (mut sizes, mut drawn) = (sizes, Replay(drawn.into_iter()));
+        assert_eq!(split(&mut centroids, &mut sizes, 1.0, 3, &mut drawn), 5);
+        let found: Vec<f64> = centroids.iter().map(|x| f64::from(*x)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn few_points_beside_clusters_that_stay_are_split_at_once() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let (mut centroids, mut sizes) = ([5.0; 4], [0.0, 2.0, 0.0, 0.0]);
+        assert_eq!(split(&mut centroids, &mut sizes, 1.0, 1, &mut rng), 1);
+        assert_eq!(sizes, [1.0, 1.0, 0.0, 0.0]);
     }
 
     #[test]

@@ -87,6 +87,9 @@ pub enum ClusterError {
         /// Values given.
         found: usize,
     },
+    /// A value of initial centroids that cannot be.
+    #[error("initial centroids: {0}")]
+    Initial(Box<ClusterError>),
     /// Weights that are not one per point.
     #[error("{found} weights for {points} points: there must be one of each")]
     Weights {

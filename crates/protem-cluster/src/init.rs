@@ -24,7 +24,8 @@ impl KMeans {
         };
         let missing = self.k - centroids.len() / cols;
         if missing > 0 {
-            let mut drawn = self.permutation(points.rows(), 2 * restart as u64);
+            let stream = 2 * restart as u64;
+            let mut drawn = self.permutation(points.rows(), points.weights, stream);
             drawn.truncate(missing);
             let drawn = points.take(&drawn)?;
             if centroids.is_empty() {
@@ -76,10 +77,13 @@ impl KMeans {
         Ok(centroids)
     }
 
-    /// `0..n` in an order drawn from a stream of the seed.
-    pub(crate) fn permutation(&self, n: usize, stream: u64) -> Vec<usize> {
+    /// `0..n` in an order drawn from a stream of the seed; points of no weight come last.
+    pub(crate) fn permutation(&self, n: usize, weights: Option<&[f32]>, stream: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
         order.shuffle(&mut self.rng(stream));
+        if let Some(weights) = weights {
+            order.sort_by_key(|i| weights[*i] == 0.0);
+        }
         order
     }
 

@@ -124,7 +124,9 @@ impl KMeans {
         points.check(isa, threads)?;
         if let Init::Given(values) = &self.init {
             let rows = values.len() / points.cols();
-            threads.run(|| Matrix::new(values, rows, points.cols())?.check(isa))?;
+            let check = || Matrix::new(values, rows, points.cols())?.check(isa);
+            let checked = threads.run(check);
+            checked.map_err(|error| ClusterError::Initial(Box::new(error)))?;
         }
         Ok(Source::new(points, self.weights.as_deref(), isa, threads))
     }
@@ -217,8 +219,10 @@ impl KMeans {
                 source.nearest(self, fit.device, view, labels, distances)?;
             }
             fit.objective = objective(&fit.distances, source.weights);
-            // Every centroid put on a point lowers the objective; normalised, it need not.
-            if self.empty == Empty::Split || fit.objective >= last || !self.refilled(source, fit)? {
+            // Every centroid put on a point lowers the objective, unless all squares are too small for
+            // f32; normalised, it need not.
+            let lower = fit.objective < last || fit.objective == 0.0;
+            if self.empty == Empty::Split || !lower || !self.refilled(source, fit)? {
                 break;
             }
             last = fit.objective;
@@ -295,7 +299,7 @@ impl KMeans {
 
     /// The points that find the centroids when there are too many, in drawn order.
     fn subsample(&self, n: usize, limit: usize) -> Vec<usize> {
-        let mut drawn = self.permutation(n, u64::MAX);
+        let mut drawn = self.permutation(n, self.weights.as_deref(), u64::MAX);
         drawn.truncate(limit);
         drawn
     }

@@ -31,6 +31,8 @@ pub(crate) struct Lloyd<'a, 'p> {
     backend: &'a mut dyn Backend,
     /// The weight of all points.
     total: f64,
+    /// What a point has to weigh to count as one: 1, or the least weight if that is less.
+    unit: f64,
     labels: Vec<u32>,
     labels_before: Vec<u32>,
     distances: Vec<f32>,
@@ -44,6 +46,7 @@ impl<'a, 'p> Lloyd<'a, 'p> {
             source,
             backend,
             total: weights.map_or(n as f64, |w| w.iter().map(|w| f64::from(*w)).sum()),
+            unit: weights.map_or(1.0, least_or_one),
             labels: vec![0; n],
             labels_before: vec![0; n],
             distances: vec![0.0; n],
@@ -86,8 +89,10 @@ impl<'a, 'p> Lloyd<'a, 'p> {
             run.stopped = listener(&stats).is_break();
             let unchanged = settled && splits == 0 && self.labels == self.labels_before;
             std::mem::swap(&mut self.labels, &mut self.labels_before);
+            // The first iteration has nothing to gain on.
             let little = self.kmeans.tolerance > 0.0
                 && splits == 0
+                && before.is_finite()
                 && before - run.objective <= self.kmeans.tolerance * before;
             if run.stopped || unchanged || little {
                 break;
@@ -142,7 +147,7 @@ impl<'a, 'p> Lloyd<'a, 'p> {
         let filled = match self.kmeans.empty {
             Empty::Split => {
                 let (centroids, sizes) = (&mut centroids[frozen * cols..], &mut sizes[frozen..]);
-                split(centroids, sizes, self.total, cols, rng)
+                split(centroids, sizes, self.unit, cols, rng)
             }
             Empty::Farthest => {
                 let choice = Choice {
@@ -160,6 +165,12 @@ impl<'a, 'p> Lloyd<'a, 'p> {
         }
         Ok((filled, imbalance))
     }
+}
+
+/// The least positive weight, or 1 if that is more.
+fn least_or_one(weights: &[f32]) -> f64 {
+    let positive = weights.iter().filter(|w| **w > 0.0);
+    f64::from(positive.fold(1.0f32, |least, w| least.min(*w)))
 }
 
 /// `Σ weight · distance`, in the order of points.

@@ -229,9 +229,8 @@ impl KMeansBuilder {
     ///
     /// # Errors
     /// [`ClusterError::Setting`] for zero clusters, iterations, restarts, points per centroid or
-    /// threads; for a least number of points per centroid above the largest, a tolerance that is
-    /// not finite or is negative, frozen centroids that are not given, or weights that are not
-    /// finite, negative, or all zero. [`ClusterError::Isa`] for a level this machine has not.
+    /// threads; for a tolerance that is not finite or is negative, frozen centroids that are not
+    /// given, or weights that are not finite, negative, or all zero. [`ClusterError::Isa`] for a level this machine has not.
     pub fn build(self) -> Result<KMeans, ClusterError> {
         let kmeans = self.kmeans;
         let refuse = |name, value: String, rule| Err(ClusterError::Setting { name, value, rule });
@@ -245,11 +244,6 @@ impl KMeansBuilder {
             if value == 0 {
                 return refuse(name, "0".into(), "at least 1");
             }
-        }
-        if kmeans.min_points_per_centroid > kmeans.max_points_per_centroid {
-            let value = kmeans.min_points_per_centroid.to_string();
-            let rule = "at most max_points_per_centroid";
-            return refuse("min_points_per_centroid", value, rule);
         }
         if !(kmeans.tolerance >= 0.0 && kmeans.tolerance.is_finite()) {
             let value = kmeans.tolerance.to_string();

@@ -239,6 +239,9 @@ fn too_few_points_are_a_warning() {
     assert!(expected.to_string().contains("at least 110"));
     let enough = fit(KMeans::builder(10).min_points_per_centroid(10), &points, 2);
     assert_eq!(enough.warnings, []);
+    // As faiss: a sample smaller than is recommended is taken, and warned of.
+    let sampled = fit(KMeans::builder(10).max_points_per_centroid(5), &points, 2);
+    assert_eq!(sampled.warnings.len(), 1);
 }
 
 #[test]
@@ -248,7 +251,6 @@ fn bad_settings_are_errors() {
         KMeans::builder(1).iterations(0),
         KMeans::builder(1).restarts(0),
         KMeans::builder(1).max_points_per_centroid(0),
-        KMeans::builder(1).max_points_per_centroid(5),
         KMeans::builder(1).threads(Some(0)),
     ];
     for builder in zero {
@@ -291,7 +293,7 @@ fn bad_points_are_errors() {
             KMeans::builder(1).init(Init::Given(vec![0.0, f32::NAN])),
             &[0.0; 6]
         ),
-        ClusterError::NotFinite { row: 0 }
+        ClusterError::Initial(Box::new(ClusterError::NotFinite { row: 0 }))
     );
     for (rows, cols, stride) in [(3, 2, 2), (1, 0, 0), (2, 2, 1), (usize::MAX, 2, 2)] {
         let error = Matrix::with_stride(&[0.0; 4], rows, cols, stride).unwrap_err();

@@ -149,6 +149,50 @@ fn weights_are_repetitions() {
 }
 
 #[test]
+fn the_scale_of_weights_changes_nothing() {
+    // Three places: two first centroids fall on the same one for most seeds, and one is split.
+    let points: Vec<f32> = (0..600).flat_map(|i| [(i % 3) as f32, 1.0]).collect();
+    for seed in 0..8 {
+        let settings = || KMeans::builder(3).seed(seed).iterations(10);
+        let plain = fit(settings(), &points, 2);
+        for weight in [1.0 / 1024.0, 1.0 / 600.0] {
+            let weighted = fit(settings().weights(vec![weight; 600]), &points, 2);
+            assert_eq!(weighted.labels, plain.labels, "{seed} {weight}");
+            assert_eq!(weighted.objective, 0.0);
+        }
+    }
+}
+
+#[test]
+fn points_of_no_weight_are_drawn_last() {
+    let points = numbers(3000, 4);
+    let mut weights = vec![0.0; 1000];
+    (400..404).for_each(|i| weights[i] = 2.0);
+    let settings = KMeans::builder(4)
+        .max_points_per_centroid(10)
+        .weights(weights);
+    let fit = fit(settings, &points, 3);
+    assert_eq!(fit.objective, 0.0);
+    assert!(fit.iterations.iter().all(|i| i.imbalance == 1.0));
+}
+
+#[test]
+fn a_heavy_frozen_cluster_does_not_hold_up_splits() {
+    let mut points = vec![0.0f32];
+    points.extend((0..10).map(|i| 100.0 + (i % 2) as f32));
+    let mut weights = vec![1.0f32; 11];
+    weights[0] = 1e30;
+    let settings = KMeans::builder(3)
+        .init(Init::Given(vec![0.0]))
+        .frozen(true)
+        .weights(weights);
+    for seed in 0..8 {
+        let fit = fit(settings.clone().seed(seed), &points, 1);
+        assert_eq!((fit.objective, &fit.sizes[..1]), (0.0, &[1][..]), "{seed}");
+    }
+}
+
+#[test]
 fn frozen_centroids_stay_and_missing_ones_are_drawn() {
     let (d, k) = (4, 8);
     let points = clustered(500, d, 20, 0.3, 3);
@@ -212,6 +256,16 @@ fn a_tolerance_ends_earlier_and_a_listener_at_once() {
     let (long, short) = (full.iterations.len(), early.iterations.len());
     assert!(short < long, "{short} {long}");
     assert_eq!(bits(&full).3[..short], bits(&early).3);
+    let gains: Vec<f64> = early
+        .iterations
+        .windows(2)
+        .map(|two| 1.0 - two[1].objective / two[0].objective)
+        .collect();
+    let (last, others) = gains.split_last().expect("more than one iteration");
+    assert!(
+        *last <= 1e-3 && others.iter().all(|gain| *gain > 1e-3),
+        "{gains:?}"
+    );
     let matrix = Matrix::new(&points, 4000, 8).unwrap();
     let kmeans = KMeans::builder(60).restarts(4).build().unwrap();
     let cut = kmeans.fit_with(matrix, |_| ControlFlow::Break(())).unwrap();
@@ -306,14 +360,16 @@ proptest! {
         d in 1usize..4,
         seed in any::<u64>(),
         share in 0.0f64..1.0,
+        // Squares of the last two are none in f32.
+        scale in prop::sample::select(vec![1.0f32, 1e-18, 1e-23, 1e-38]),
     ) {
         let points: Vec<f32> = numbers(n * d, seed)
             .iter()
-            .map(|x| (x * values as f32).round())
+            .map(|x| (x * values as f32).round() * scale)
             .collect();
-        let distinct: BTreeSet<Vec<i32>> = points
+        let distinct: BTreeSet<Vec<u32>> = points
             .chunks_exact(d)
-            .map(|row| row.iter().map(|x| *x as i32).collect())
+            .map(|row| row.iter().map(|x| (x + 0.0).to_bits()).collect())
             .collect();
         let k = 1 + ((distinct.len() - 1) as f64 * share) as usize;
         let settings = KMeans::builder(k).empty(Empty::Farthest).iterations(5).seed(seed);
