@@ -15,14 +15,15 @@ pub struct IterationStats {
     pub restart: usize,
     /// Iteration of this restart, from 0.
     pub iteration: usize,
-    /// Sum of squared distances of the training points to their nearest centroids, before the
-    /// iteration's update.
+    /// Sum of squared distances, times weights, of the points that iterate (the sample, if there is
+    /// one) to their nearest centroids, before the iteration's update.
     pub objective: f64,
     /// Seconds that this iteration took.
     pub seconds: f64,
     /// `k·Σ sizes² / n²` before the update: 1 when all clusters are equal, k when one has all.
     pub imbalance: f64,
-    /// Empty clusters that were given half of another one.
+    /// Empty clusters that were given half of another one, or the farthest point
+    /// ([`Empty`](crate::Empty)).
     pub splits: usize,
 }
 
@@ -71,8 +72,8 @@ pub struct Fit {
     pub distances: Vec<f32>,
     /// Points of each cluster, counted from `labels`. A cluster may be empty.
     pub sizes: Vec<u32>,
-    /// Sum of `distances`: over all points and after the last update, unlike the last of
-    /// `iterations`.
+    /// Sum of `distances`, times weights: over all points and after the last update, unlike the last
+    /// of `iterations`.
     pub objective: f64,
     /// Every iteration of every restart, in order; none when there are as many clusters as points.
     pub iterations: Vec<IterationStats>,

@@ -175,15 +175,17 @@ impl KMeansBuilder {
         self
     }
 
-    /// A restart ends once an iteration lowers the objective by no more than this share of it (0:
-    /// once nothing changes).
+    /// A restart ends once an iteration lowers the objective of the one before by no more than this
+    /// share of it (0: once nothing changes).
     pub fn tolerance(mut self, share: f64) -> Self {
         self.kmeans.tolerance = share;
         self
     }
 
     /// A weight for each point, finite and not negative (all 1). A point of weight 2 counts as two
-    /// of weight 1: in means, objectives, imbalance, splits and the draws of [`Init::PlusPlus`].
+    /// of weight 1: in means, objectives, imbalance, splits and the draws of [`Init::PlusPlus`];
+    /// where all weights are below 1, the least positive one takes the place of 1 in splits.
+    /// [`Init::Random`] and subsamples draw all alike, but those of weight 0 last.
     pub fn weights(mut self, weights: Vec<f32>) -> Self {
         self.kmeans.weights = Some(weights);
         self

@@ -141,7 +141,7 @@ pub fn estimate(
     };
     Ok(Estimate {
         sizes,
-        step_bytes: grown.map(|(before, after)| after.saturating_sub(before + sizes.fixed())),
+        step_bytes: grown.and_then(|(before, after)| after.checked_sub(before + sizes.fixed())),
         checkpoint_bytes: checkpoint::size(&state, &plan.clusters, plan.images),
         checkpoints: plan.checkpoint.keep_last + 1,
         step_seconds,

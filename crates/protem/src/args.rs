@@ -97,10 +97,11 @@ pub struct TrainArgs {
     /// Folder of the run.
     #[arg(long, default_value = "runs/latest")]
     pub out: PathBuf,
-    /// A setting, such as optim.lr=0.06; may be repeated.
+    /// A setting, such as optim.lr=0.06; may be repeated. The environment sets one too, before these:
+    /// PROTEM_OPTIM__LR=0.06.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Go on with the run in the folder.
+    /// Go on with the run in the folder, with the settings of its config.toml.
     #[arg(long, conflicts_with_all = ["overwrite", "config", "set"])]
     pub resume: bool,
     /// Replace the run in the folder.
@@ -199,7 +200,8 @@ pub struct EmbedArgs {
 /// Arguments of `cluster`.
 #[derive(Debug, Args)]
 pub struct ClusterArgs {
-    /// Points: a two-dimensional array of 32-bit floats, mapped into memory.
+    /// Points: a .npy file with a two-dimensional array of 32-bit floats. A large one is mapped into
+    /// memory: nobody may change it meanwhile.
     #[arg(long)]
     pub input: PathBuf,
     /// Numbers of clusters, with commas between them.
@@ -215,6 +217,7 @@ pub struct ClusterArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Centroids to begin with, an array like the input; points are drawn for those that are missing.
+    /// Of no use with as many clusters as points, which are the centroids then.
     #[arg(long)]
     pub init: Option<PathBuf>,
     /// Scale centroids to length 1 after every update, which suits points of length 1.
@@ -233,7 +236,7 @@ pub struct ClusterArgs {
     /// each.
     #[arg(long)]
     pub out: PathBuf,
-    /// Print JSON, a line for each K.
+    /// Print JSON, a line for each K; `iterations` are those of all restarts.
     #[arg(long)]
     pub json: bool,
 }
@@ -368,7 +371,8 @@ pub enum Bench {
 /// Arguments of `bench augment`.
 #[derive(Debug, Args)]
 pub struct AugmentArgs {
-    /// Folder of images.
+    /// Images: a folder, shards, or any other source that `train` takes; with --decoded also one
+    /// without files, such as CIFAR-10's.
     #[arg(long)]
     pub data: PathBuf,
     /// Which views.

@@ -12,13 +12,11 @@ use std::path::{Path, PathBuf};
 pub fn run(args: ClusterArgs) -> Result<(), Failure> {
     let input = open(&args.input)?;
     let points = view(&input, &args.input)?;
-    if args.k.is_empty() {
-        return Err(Failure::usage("--k needs a number of clusters"));
-    }
-    if let Some(k) = args.k.iter().find(|k| **k > points.rows()) {
+    if let Some(k) = args.k.iter().find(|k| **k == 0 || **k > points.rows()) {
         return Err(Failure::usage(format!(
-            "--k {k}: {} has only {} rows; ask for fewer clusters",
+            "--k {k}: {} has {} rows; ask for 1 to {} clusters",
             args.input.display(),
+            points.rows(),
             points.rows()
         )));
     }
@@ -29,19 +27,8 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
     // Before the work, so that it is not lost.
     RunFolder::probe(&args.out)
         .map_err(|e| Failure::usage(format!("{}; name another folder with --out", explain(&e))))?;
-    for &k in &args.k {
-        let kmeans = KMeans::builder(k)
-            .iterations(args.iters)
-            .restarts(args.restarts)
-            .seed(args.seed)
-            .init(init.clone())
-            .spherical(args.spherical)
-            .max_points_per_centroid(args.max_points_per_centroid)
-            .min_points_per_centroid(args.max_points_per_centroid.min(39))
-            .prune(args.prune == Switch::On)
-            .threads(args.threads)
-            .build()
-            .map_err(|e| Failure::usage(e.to_string()))?;
+    let all: Result<Vec<KMeans>, _> = args.k.iter().map(|k| kmeans(*k, &args, &init)).collect();
+    for (kmeans, &k) in all?.iter().zip(&args.k) {
         let begun = std::time::Instant::now();
         let fit = kmeans.fit(points);
         let fit = fit.map_err(|e| {
@@ -58,8 +45,21 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+fn kmeans(k: usize, args: &ClusterArgs, init: &Init) -> Result<KMeans, Failure> {
+    let settings = KMeans::builder(k)
+        .iterations(args.iters)
+        .restarts(args.restarts)
+        .seed(args.seed)
+        .init(init.clone())
+        .spherical(args.spherical)
+        .max_points_per_centroid(args.max_points_per_centroid)
+        .prune(args.prune == Switch::On)
+        .threads(args.threads);
+    settings.build().map_err(|e| Failure::usage(e.to_string()))
+}
+
 fn open(path: &Path) -> Result<Npy, Failure> {
-    const ADVICE: &str = "It must be a two-dimensional array of 32-bit floats: numpy.save(\"x.npy\", x.astype(\"f4\")), or what `protem embed` writes.";
+    const ADVICE: &str = "It must be a two-dimensional array of 32-bit floats: numpy.save(\"x.npy\", numpy.ascontiguousarray(x, \"f4\")), or what `protem embed` writes.";
     // What is small beside the memory is read: that is faster.
     let len = std::fs::metadata(path).map_or(u64::MAX, |file| file.len());
     let opened = match memory_bytes().is_some_and(|memory| len <= memory / 8) {
@@ -68,7 +68,7 @@ fn open(path: &Path) -> Result<Npy, Failure> {
     };
     opened.map_err(|e| match e {
         // It names the file.
-        NpyError::Io { .. } => Failure::usage(format!("{e}\n{ADVICE}")),
+        NpyError::Io { .. } => Failure::usage(e.to_string()),
         _ => Failure::usage(format!("{}: {e}\n{ADVICE}", path.display())),
     })
 }
@@ -83,9 +83,9 @@ fn centroids(path: &Path, args: &ClusterArgs, points: Matrix) -> Result<Vec<f32>
     let array = open(path)?;
     let rows = view(&array, path)?;
     let least = args.k.iter().min().copied().unwrap_or(0);
-    if rows.cols() != points.cols() || rows.rows() > least {
+    if rows.cols() != points.cols() || !(1..=least).contains(&rows.rows()) {
         return Err(Failure::usage(format!(
-            "{} is {} × {}; --init needs rows of {} values like those of the input, and at most {least} of them",
+            "{} is {} × {}; --init needs rows of {} values like those of the input, 1 to {least} of them",
             path.display(),
             rows.rows(),
             rows.cols(),
@@ -118,6 +118,8 @@ fn tell(args: &ClusterArgs, fit: &Fit, seconds: f64, isa: &str, folder: &Path) {
     let iterations = fit.iterations.len();
     let iterating: f64 = fit.iterations.iter().map(|i| i.seconds).sum();
     let each = (iterations > 0).then(|| iterating / iterations as f64);
+    let sample = fit.k.saturating_mul(args.max_points_per_centroid);
+    let points = sample.min(fit.labels.len());
     if args.json {
         say(serde_json::json!({
             "k": fit.k,
@@ -126,6 +128,8 @@ fn tell(args: &ClusterArgs, fit: &Fit, seconds: f64, isa: &str, folder: &Path) {
             "seconds": seconds,
             "seconds_per_iteration": each,
             "isa": isa,
+            "points": fit.labels.len(),
+            "iterated_points": points,
             "objectives": fit.iterations.iter().map(|i| i.objective).collect::<Vec<_>>(),
             "splits": fit.iterations.iter().map(|i| i.splits).sum::<usize>(),
             "empty": fit.sizes.iter().filter(|size| **size == 0).count(),
@@ -134,8 +138,12 @@ fn tell(args: &ClusterArgs, fit: &Fit, seconds: f64, isa: &str, folder: &Path) {
         return;
     }
     let each = each.map_or(String::new(), |s| format!(", {s:.4} s each"));
+    let of_points = match points < fit.labels.len() {
+        true => format!(" of {points} drawn points"),
+        false => String::new(),
+    };
     say(format!(
-        "K = {}: objective {:.6e} after {iterations} iterations{each}; {seconds:.2} s in all ({isa}); written to {}",
+        "K = {}: objective {:.6e} after {iterations} iterations{of_points}{each}; {seconds:.2} s in all ({isa}); written to {}",
         fit.k,
         fit.objective,
         folder.display()

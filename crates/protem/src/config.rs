@@ -10,8 +10,8 @@ use toml::{Table, Value};
 const QUICKSTART: &str = include_str!("../../../configs/quickstart.toml");
 /// Environment variables that set a key: `PROTEM_OPTIM__LR` for `optim.lr`.
 const PREFIX: &str = "PROTEM_";
-/// Variables with the prefix that are no settings.
-const NOT_SETTINGS: [&str; 1] = ["PROTEM_ISA"];
+/// Variables with the prefix that are no settings: they choose kernels.
+const NOT_SETTINGS: [&str; 2] = ["PROTEM_ISA", "PROTEM_CUDA_PASS"];
 
 /// Settings from a file (or the defaults), the environment and `key=value` pairs.
 pub fn load(file: Option<&Path>, set: &[String]) -> Result<Settings, Failure> {
@@ -85,8 +85,23 @@ fn parse(text: &str, name: &str) -> Result<Table, Failure> {
         .parse()
         .map_err(|e| Failure::usage(format!("{name} is not TOML: {e}")))?;
     check_keys(&table, name)?;
-    toml::from_str::<Settings>(text).map_err(|e| Failure::usage(format!("{name}: {e}")))?;
+    toml::from_str::<Settings>(text)
+        .map_err(|e| Failure::usage(format!("{name}: {}", in_words(&e))))?;
     Ok(table)
+}
+
+/// An error of a value, without the names of types.
+fn in_words(error: &toml::de::Error) -> String {
+    const WORDS: [(&str, &str); 5] = [
+        ("expected a sequence", "expected a list, such as [100, 250]"),
+        ("expected usize", "expected a whole number, not below 0"),
+        ("expected u32", "expected a whole number, not below 0"),
+        ("expected u64", "expected a whole number, not below 0"),
+        ("expected f64", "expected a number"),
+    ];
+    let text = error.to_string();
+    let in_words = |text: String, (from, to): (&str, &str)| text.replace(from, to);
+    WORDS.into_iter().fold(text, in_words)
 }
 
 /// Sets one key of the table, found right by itself first, so that an error can name `origin`.
@@ -133,7 +148,7 @@ fn nested(key: &str, value: Value) -> Table {
 fn resolve(table: Table) -> Result<Settings, Failure> {
     Value::Table(table)
         .try_into()
-        .map_err(|e| Failure::usage(format!("a setting has a wrong value: {e}")))
+        .map_err(|e| Failure::usage(format!("a setting has a wrong value: {}", in_words(&e))))
 }
 
 /// Refuses a key that does not exist, with the nearest that does.

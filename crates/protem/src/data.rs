@@ -115,7 +115,7 @@ pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
     bar.finish_and_clear();
     let packed = packed.map_err(|error| match error {
         PackError::Occupied(_) => Failure::usage(format!(
-            "{}: name a folder that is not there yet with --out",
+            "{}: name an empty folder, or one that is not there yet, with --out",
             explain(&error)
         )),
         PackError::Image { .. } => Failure::running(format!(
@@ -148,6 +148,20 @@ pub fn show(args: &ShowArgs) -> Result<(), Failure> {
         return Err(Failure::usage(
             "--images must lie between 1 and 256, --views between 1 and 64",
         ));
+    }
+    if !args
+        .out
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("png"))
+    {
+        return Err(Failure::usage("--out must end in .png: the sheet is one"));
+    }
+    let parent = args.out.parent().filter(|p| !p.as_os_str().is_empty());
+    if let Some(missing) = parent.filter(|p| !p.is_dir()) {
+        return Err(Failure::usage(format!(
+            "there is no folder {}; name a file in one that is there with --out",
+            missing.display()
+        )));
     }
     let settings = config::load(args.config.as_deref(), &args.set)?;
     let plan = Plan::check(&settings, IMAGES).map_err(|violations| {

@@ -6,6 +6,7 @@ use crate::console::say;
 use crate::failure::{Failure, explain};
 use crate::images::Images;
 use crate::system::{free_bytes, memory_bytes, size, time};
+use crate::train::check_room;
 use protem_em::{Estimate, Plan, estimate};
 use protem_report::RunFolder;
 
@@ -27,12 +28,24 @@ pub fn print(args: &TrainArgs, plan: &Plan, images: &Images) -> Result<(), Failu
             "estimate": found,
             "notes": notes,
         }));
-        return Ok(());
+    } else {
+        say_plan(args, plan, images, &found, &notes);
     }
+    // What the run itself would end with.
+    check_room(
+        &args.out,
+        found.sizes.total(),
+        found.checkpoint_bytes,
+        plan.checkpoint.keep_last,
+    )
+}
+
+fn say_plan(args: &TrainArgs, plan: &Plan, images: &Images, found: &Estimate, notes: &[String]) {
+    let test = images.test.as_ref().map_or(0, |t| t.len());
     say(config::to_text(&plan.settings));
     for line in sets(plan, images, test)
         .iter()
-        .chain(&takes(args, plan, &found))
+        .chain(&takes(args, plan, found))
     {
         say(format!("# {line}"));
     }
@@ -43,7 +56,6 @@ pub fn print(args: &TrainArgs, plan: &Plan, images: &Images) -> Result<(), Failu
             args.out.display()
         ));
     }
-    Ok(())
 }
 
 fn sets(plan: &Plan, images: &Images, test: usize) -> Vec<String> {

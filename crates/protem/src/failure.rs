@@ -1,5 +1,6 @@
 //! How a command fails: what to print, and with which exit code.
 
+use protem_em::EmError;
 use std::fmt;
 
 /// A failure with its exit code.
@@ -40,6 +41,17 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
+}
+
+/// An error of the training crate; where no checkpoint is whole, with what is wrong with each.
+pub fn explain_em(error: &EmError) -> String {
+    let mut text = explain(error);
+    if let EmError::NoCheckpoint { refused, .. } = error {
+        for (_, reason) in refused {
+            text = format!("{text}\n  {reason}");
+        }
+    }
+    text
 }
 
 /// An error with all of its causes.

@@ -2,8 +2,8 @@
 
 use crate::args::{AmiArgs, EmbedArgs, KnnArgs};
 use crate::console::{say, warn};
-use crate::failure::{Failure, explain};
-use crate::images::{class_name, open_images};
+use crate::failure::{Failure, explain, explain_em};
+use crate::images::{beside_folders, class_name, open_images};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{Decoded, Labelling, Source};
 use protem_em::{Checkpoint, Output, extract_readable};
@@ -36,7 +36,7 @@ fn open_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
     } else {
         Checkpoint::open(path)
     };
-    opened.map_err(|e| Failure::running(format!("{}\n{ADVICE}", explain(&e))))
+    opened.map_err(|e| Failure::running(format!("{}\n{ADVICE}", explain_em(&e))))
 }
 
 /// Features of the images of a folder that can be read, and which those are. The others are said
@@ -118,8 +118,11 @@ impl Labelled {
         match folder.labelling() {
             Labelling::One => {}
             Labelling::None => {
+                let why = beside_folders(&*folder).unwrap_or_else(|| {
+                    "of a folder, there must be at least two folders of images in it".into()
+                });
                 return Err(Failure::usage(format!(
-                    "{} has no classes: of a folder, there must be at least two folders of images in it",
+                    "{} has no classes: {why}",
                     path.display()
                 )));
             }
@@ -255,15 +258,34 @@ fn provenance(checkpoint: &Checkpoint) -> serde_json::Value {
     })
 }
 
-/// `protem embed`.
-pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
-    let names = args.out.with_extension("txt");
-    if names == args.out {
+/// Whether features and names can take their places. Earlier features are written over; a text file
+/// without features beside it is something else.
+fn check_targets(features: &Path, names: &Path) -> Result<(), Failure> {
+    if names == features {
         return Err(Failure::usage(
             "--out must not end in .txt: the images' names go to a file of that name",
         ));
     }
-    // Before the work, so that it is not lost.
+    if let Some(folder) = [features, names].into_iter().find(|path| path.is_dir()) {
+        return Err(Failure::usage(format!(
+            "{} is a folder; name a file with --out",
+            folder.display()
+        )));
+    }
+    if names.exists() && !features.exists() {
+        return Err(Failure::usage(format!(
+            "{} is there already, and no features beside it: the images' names would take its place; name another file with --out",
+            names.display()
+        )));
+    }
+    Ok(())
+}
+
+/// `protem embed`.
+pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
+    let names = args.out.with_extension("txt");
+    // All of it before the work, so that it is not lost.
+    check_targets(&args.out, &names)?;
     let parent = args.out.parent().filter(|p| !p.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     RunFolder::probe(parent)

@@ -1,5 +1,6 @@
 //! The images of a run: which are trained on, which kNN is measured on, which cannot be read.
 
+use crate::console::warn;
 use crate::failure::{Failure, explain};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{
@@ -50,6 +51,11 @@ impl Images {
         };
         if let Some(test) = &test {
             check_classes(&*all, &**test)?;
+        }
+        if all.labelling() == Labelling::None
+            && let Some(why) = beside_folders(&*all)
+        {
+            warn(format!("no classes, and so no kNN: {why}"));
         }
         if test.is_some() || all.labelling() != Labelling::One || data.held_out == 0.0 {
             return Ok(Self {
@@ -146,6 +152,17 @@ pub fn open_images(name: &Path) -> Result<Arc<dyn Source>, Failure> {
             _ => Failure::usage(text),
         }
     })
+}
+
+/// Why images in folders have no classes, if it is one that lies beside the folders.
+pub fn beside_folders(source: &dyn Source) -> Option<String> {
+    let in_folder = |index: &usize| source.name(*index).contains('/');
+    let beside = (0..source.len()).find(|index| !in_folder(index))?;
+    (0..source.len()).find(in_folder)?;
+    Some(format!(
+        "{} lies beside the folders of the others; in a folder of its own or elsewhere, each folder would be a class",
+        source.name(beside)
+    ))
 }
 
 /// Decodes everything once and leaves out what cannot be read; or leaves out what is `known`.

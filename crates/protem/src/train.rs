@@ -2,7 +2,7 @@
 
 use crate::args::{LogFormat, TrainArgs};
 use crate::console::{say, warn};
-use crate::failure::{Failure, explain};
+use crate::failure::{Failure, explain, explain_em};
 use crate::images::{Images, list};
 use crate::progress::Progress;
 use crate::system::{free_bytes, memory_bytes, size};
@@ -26,9 +26,7 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
             .build_global();
         pool.map_err(|e| Failure::running(format!("cannot start {threads} threads: {e}")))?;
     }
-    if !args.dry_run {
-        check_out(&args)?;
-    }
+    check_out(&args)?;
     // Only the images that the checkpoint knows of: looking again could find others unreadable.
     let goes_on = args.resume && RunFolder::has_checkpoints(&args.out);
     let left_out = goes_on.then(|| RunFolder::left_out(&args.out)).transpose();
@@ -79,7 +77,8 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
 
 /// What can be known of the run's folder before the images are looked at.
 fn check_out(args: &TrainArgs) -> Result<(), Failure> {
-    if !args.resume && !args.overwrite && RunFolder::holds_run(&args.out) {
+    let new = !args.resume && !args.overwrite && !args.dry_run;
+    if new && RunFolder::holds_run(&args.out) {
         return Err(report(ReportError::Occupied(args.out.clone())));
     }
     RunFolder::probe(&args.out).map_err(report)
@@ -97,13 +96,23 @@ fn begin(args: &TrainArgs, plan: Plan, images: &Images) -> Result<(RunFolder, Tr
         }
         let position = *checkpoint.position();
         let trainer = Trainer::resume(plan, train, test, checkpoints, checkpoint).map_err(em)?;
-        check_room(&args.out, &trainer, keep)?;
+        check_room(
+            &args.out,
+            trainer.sizes().total(),
+            trainer.checkpoint_bytes(),
+            keep,
+        )?;
         let run = RunFolder::resume(&args.out, &position).map_err(report)?;
         return Ok((run, trainer));
     }
     let text = config::to_text(&plan.settings);
     let trainer = Trainer::new(plan, train, test, checkpoints).map_err(em)?;
-    check_room(&args.out, &trainer, keep)?;
+    check_room(
+        &args.out,
+        trainer.sizes().total(),
+        trainer.checkpoint_bytes(),
+        keep,
+    )?;
     if args.resume {
         warn("there is no checkpoint yet: the run begins again");
         let run = RunFolder::resume(&args.out, &Position::default()).map_err(report)?;
@@ -115,8 +124,7 @@ fn begin(args: &TrainArgs, plan: Plan, images: &Images) -> Result<(RunFolder, Tr
 
 /// Whether memory holds what the plan alone takes, and the disk the checkpoints to keep and one
 /// more while it is written. Checkpoints that are there will make room.
-fn check_room(out: &Path, trainer: &Trainer, keep: usize) -> Result<(), Failure> {
-    let least = trainer.sizes().total();
+pub fn check_room(out: &Path, least: u64, checkpoint: u64, keep: usize) -> Result<(), Failure> {
     if let Some(memory) = memory_bytes()
         && least > memory
     {
@@ -126,7 +134,7 @@ fn check_room(out: &Path, trainer: &Trainer, keep: usize) -> Result<(), Failure>
             size(memory)
         )));
     }
-    let need = trainer.checkpoint_bytes() * (keep as u64 + 1);
+    let need = checkpoint * (keep as u64 + 1);
     let there = list_checkpoints(&RunFolder::checkpoints(out)).unwrap_or_default();
     let there: u64 = there
         .iter()
@@ -305,18 +313,13 @@ fn report(error: ReportError) -> Failure {
 
 /// What the user can do about a failed run.
 fn em(error: EmError) -> Failure {
-    let text = explain(&error);
+    let text = explain_em(&error);
     match error {
         EmError::NotFinite { .. } => Failure::running(format!(
             "{text}. Nothing was saved after it began, and the last checkpoint is kept; try a lower learning rate (--set optim.lr=…)"
         )),
-        EmError::NoCheckpoint { refused, .. } => Failure::running(format!(
-            "{text}:\n{}\nBegin anew with --overwrite, or put back a copy of a checkpoint.",
-            refused
-                .into_iter()
-                .map(|(_, reason): (PathBuf, String)| format!("  {reason}"))
-                .collect::<Vec<_>>()
-                .join("\n")
+        EmError::NoCheckpoint { .. } => Failure::running(format!(
+            "{text}\nBegin anew with --overwrite, or put back a copy of a checkpoint."
         )),
         EmError::Mismatch { .. } => Failure::usage(format!(
             "{text}: put it back in the run's config.toml, or begin another run with --out"

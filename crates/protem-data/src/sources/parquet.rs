@@ -13,6 +13,7 @@ use crate::labels::Labels;
 use crate::source::{Encoded, Source};
 use crate::storage::{IMAGE_BYTES, Storage};
 use image::RgbImage;
+use parquet::basic::Compression;
 use parquet::file::metadata::ParquetMetaData;
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -210,10 +211,18 @@ fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), 
         looked_for: "a column of images: a struct with bytes, as Hugging Face writes them, or bytes called image or img; ?image=COLUMN names another",
         found: reason,
     })?;
+    let leaves = [Some(found.image), found.label];
+    if let Some(codec) = unread_codec(&metadata, leaves.into_iter().flatten()) {
+        return Err(DataError::Unrecognised {
+            path: file.path().to_path_buf(),
+            looked_for: "pages without compression, or in Snappy, gzip, LZ4 or zstd",
+            found: format!("pages in {codec}: write them anew in one of those"),
+        });
+    }
     let metadata = Arc::new(metadata);
     let images = Column::new(metadata.clone(), found.image);
     for group in 0..rows.len() {
-        // A compression that is not read, or places outside the file, are known here.
+        // Places outside the file are known here.
         let read = guarded(|| images.check(&file, group));
         read.map_err(|e| refused(format!("row group {group}: {e}")))?;
     }
@@ -230,6 +239,23 @@ fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), 
         names: found.names,
     };
     Ok((Shard { file, images }, rows, told))
+}
+
+/// The compression of columns that is not read here, if there is one.
+fn unread_codec(
+    metadata: &ParquetMetaData,
+    mut leaves: impl Iterator<Item = usize>,
+) -> Option<&'static str> {
+    let of_groups = |leaf: usize| {
+        let columns = metadata.row_groups().iter();
+        let mut columns = columns.filter_map(move |group| group.columns().get(leaf));
+        columns.find_map(|column| match column.compression() {
+            Compression::BROTLI(_) => Some("Brotli"),
+            Compression::LZO => Some("LZO"),
+            _ => None,
+        })
+    };
+    leaves.find_map(of_groups)
 }
 
 /// The metadata of a file, and where it begins.
