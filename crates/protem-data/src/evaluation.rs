@@ -40,8 +40,10 @@ impl Evaluation {
         let bytes = (self.crop * self.crop * 3) as usize;
         assert_eq!(out.len(), bytes, "bytes of a view");
         let (w, h) = image.dimensions();
+        // Of a line of pixels the long side may be longer than numbers of 32 bits tell.
         let long = |long: u32, short: u32| {
-            (u64::from(self.resize) * u64::from(long) / u64::from(short)) as u32
+            let long = u64::from(self.resize) * u64::from(long) / u64::from(short);
+            u32::try_from(long).unwrap_or(u32::MAX)
         };
         let (width, height) = if w <= h {
             (self.resize, long(h, w))

@@ -12,9 +12,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Extensions of the image formats that are read.
-pub(crate) const EXTENSIONS: [&str; 8] =
-    ["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff"];
+/// Extensions of the image formats that are read, and of one that is not: such images are told of.
+/// Icons are no images of a set, and lie beside its folders.
+pub(crate) const EXTENSIONS: [&str; 15] = [
+    "jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm", "pbm",
+    "pnm", "avif",
+];
 
 /// Whether a file has the name of an image.
 pub(crate) fn is_image(path: &Path) -> bool {
@@ -66,8 +69,12 @@ pub(crate) fn check_count(path: &Path, images: u64) -> Result<(), DataError> {
 
 /// The bytes of a file, unless there are more than any image has.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
-    let file = File::open(path)?;
-    let bytes = file.metadata()?.len();
+    // Opening a pipe would wait for somebody who writes.
+    let metadata = path.metadata()?;
+    if !metadata.is_file() {
+        return Err(ReadError::Io(std::io::Error::other("it is no file")));
+    }
+    let (file, bytes) = (File::open(path)?, metadata.len());
     let refused = |bytes| ReadError::TooManyBytes {
         bytes,
         limit: IMAGE_BYTES,

@@ -76,8 +76,11 @@ impl Gathered {
         for (name, id) in self.seen {
             names[id as usize] = name;
         }
-        let number = |name: &String| name.parse::<u32>().ok();
-        if let Some(numbers) = names.iter().map(number).collect::<Option<Vec<u32>>>() {
+        if let Some(numbers) = names.iter().map(whole).collect::<Option<Vec<f64>>>() {
+            let numbers = numbers
+                .into_iter()
+                .map(class)
+                .collect::<Result<Vec<u32>, _>>()?;
             return Labels::numbers(self.of.iter().map(|id| numbers[*id as usize]).collect());
         }
         if count > MOST_CLASSES as usize {
@@ -100,6 +103,21 @@ impl Gathered {
                 .into(),
         })
     }
+}
+
+/// A word that is a whole number, written as one or with zeros behind the point.
+fn whole(word: &String) -> Option<f64> {
+    let number = word.parse().ok()?;
+    f64::is_finite(number)
+        .then_some(number)
+        .filter(|n| n.fract() == 0.0)
+}
+
+/// A class by its number.
+fn class(number: f64) -> Result<u32, String> {
+    let fits = (0.0..=f64::from(u32::MAX)).contains(&number);
+    let wrong = || format!("a label is {number}, and numbers of classes begin with 0");
+    fits.then_some(number as u32).ok_or_else(wrong)
 }
 
 /// Names, one a line; empty lines at the end are none.
@@ -130,6 +148,14 @@ mod tests {
         let labels = gathered(&["dog", "7", "cat", "dog"]);
         assert_eq!(labels.of, [2, 0, 1, 2]);
         assert_eq!(&labels.classes, ["7", "cat", "dog"]);
+        assert_eq!(gathered(&["2.0", "11", "3.0"]).of, [2, 11, 3]);
+        // Names of versions are names.
+        assert_eq!(gathered(&["1.5", "1.10", "2"]).of, [1, 0, 2]);
+        for said in [["-1", "2"], ["5000000000", "2"]] {
+            let mut all = Gathered::default();
+            said.iter().for_each(|s| all.push(s));
+            assert!(all.finish().is_err(), "{said:?}");
+        }
         assert!(Labels::numbers(vec![u32::MAX]).is_err());
         assert!(Labels::numbers(vec![3]).unwrap().named(vec![]).is_err());
     }

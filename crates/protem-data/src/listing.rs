@@ -21,7 +21,7 @@ const LEAST_FILES: usize = 20_000;
 /// How long before the listing a folder must have been written to last: the coarsest clock of a
 /// file system in use (FAT) has a grain of 2 s.
 const SETTLED: Duration = Duration::from_secs(3);
-const MAGIC: &[u8; 8] = b"protemL1";
+const MAGIC: &[u8; 8] = b"protemL2";
 
 /// Where listings are kept: `protem/listings` in the user's cache folder.
 pub(crate) fn folder() -> Option<PathBuf> {
@@ -62,6 +62,24 @@ fn stamp(of: &Metadata) -> [u64; 4] {
     }
     #[cfg(not(unix))]
     [modified, 0, 0, 0]
+}
+
+/// When the system last changed what it knows of a folder, where that is told.
+fn changed(of: &Metadata) -> Option<SystemTime> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let (seconds, rest) = (
+            of.ctime().try_into().ok()?,
+            of.ctime_nsec().try_into().ok()?,
+        );
+        SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, rest))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = of;
+        Some(SystemTime::UNIX_EPOCH)
+    }
 }
 
 /// The listing of a root, if one is kept and no folder has changed since.
@@ -143,8 +161,9 @@ fn written(root: &Path, tree: &Tree, paths: &Paths, begun: SystemTime) -> Option
     number(&mut out, tree.folders.len() as u64);
     for folder in &tree.folders {
         let metadata = fs::metadata(root.join(&folder.path)).ok()?;
-        // Written to while it was listed, or hardly before.
-        if metadata.modified().ok()? + SETTLED > begun {
+        // Written to while it was listed, or hardly before; whoever unpacks sets the time of it back,
+        // which is a change.
+        if metadata.modified().ok()?.max(changed(&metadata)?) + SETTLED > begun {
             return None;
         }
         block(&mut out, folder.path.as_os_str().as_encoded_bytes());

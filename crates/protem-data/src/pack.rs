@@ -1,24 +1,26 @@
 //! Writes a source as tar shards.
 
 use crate::error::ReadError;
-use crate::source::{Encoded, Labelling, Source};
+use crate::source::{Encoded, Labelling, Source, Unreadable};
 use image::{ImageFormat, RgbImage};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Cursor, Write};
 use std::path::{Path, PathBuf};
 use tar::{Builder, Header};
 
-/// How large shards become.
+/// How large shards become, and what ends the packing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShardLimits {
+pub struct PackConfig {
     /// Images of a shard at most; one at least.
     pub images: usize,
     /// Bytes of a shard at most, but for a first image that is larger alone.
     pub bytes: u64,
+    /// Whether images whose bytes cannot be got are left out, instead of ending it.
+    pub leave_out: bool,
 }
 
 /// What [`pack`] wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
     /// Shards.
     pub shards: usize,
@@ -28,6 +30,8 @@ pub struct Packed {
     pub bytes: u64,
     /// Whether each image's class is with it.
     pub labelled: bool,
+    /// Images that were left out, and why.
+    pub left_out: Vec<Unreadable>,
 }
 
 /// Why a source cannot be packed.
@@ -44,6 +48,9 @@ pub enum PackError {
         /// Why not.
         source: ReadError,
     },
+    /// `progress` asked for it.
+    #[error("stopped")]
+    Stopped,
     /// The file system refused.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -61,21 +68,23 @@ pub enum PackError {
 /// The same source makes the same bytes.
 ///
 /// The folder appears when it is whole: it is written aside, as a hidden folder beside it, and
-/// renamed. `progress` is told the number of images done.
+/// renamed. One that is there already, empty, gets the shards when all of them are written; until
+/// then they lie in a hidden folder in it. `progress` is told the number of images done, and answers
+/// whether to go on.
 ///
 /// # Errors
-/// A folder that exists and is not empty; bytes of an image that cannot be got; what the file
-/// system refuses. Nothing is left then.
+/// A folder that exists and is not empty; bytes of an image that cannot be got, unless such are left
+/// out; what the file system refuses; [`PackError::Stopped`]. Nothing is left then.
 ///
 /// # Panics
 /// If a shard may hold no image.
 pub fn pack(
     source: &dyn Source,
     out: &Path,
-    limits: ShardLimits,
-    progress: &dyn Fn(usize),
+    config: PackConfig,
+    progress: &dyn Fn(usize) -> bool,
 ) -> Result<Packed, PackError> {
-    assert!(limits.images > 0, "images of a shard");
+    assert!(config.images > 0, "images of a shard");
     let empty = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
     if out.symlink_metadata().is_ok() && !empty {
         return Err(PackError::Occupied(out.to_path_buf()));
@@ -85,19 +94,35 @@ pub fn pack(
         move |source| PackError::Write { path, source }
     };
     let parent = out.parent().filter(|p| !p.as_os_str().is_empty());
+    let parent = if empty { Some(out) } else { parent };
     let parent = parent.unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(refused(parent))?;
     let aside = tempfile::Builder::new()
         .prefix(".packing-")
         .tempdir_in(parent);
     let aside = aside.map_err(refused(parent))?;
-    let packed = write(source, aside.path(), limits, progress)?;
-    open_to_all(aside.path());
-    sync(aside.path()).map_err(refused(aside.path()))?;
-    fs::rename(aside.path(), out).map_err(refused(out))?;
-    let _ = aside.keep(); // it is no more under its old name
+    let packed = write(source, aside.path(), config, progress)?;
+    if empty {
+        move_up(aside.path(), out).map_err(refused(out))?;
+    } else {
+        open_to_all(aside.path());
+        sync(aside.path()).map_err(refused(aside.path()))?;
+        fs::rename(aside.path(), out).map_err(refused(out))?;
+        let _ = aside.keep(); // it is no more under its old name
+    }
     sync(parent).map_err(refused(parent))?;
     Ok(packed)
+}
+
+/// Moves all files of a folder into the one it lies in.
+fn move_up(folder: &Path, to: &Path) -> io::Result<()> {
+    let names: io::Result<Vec<_>> = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect();
+    for name in names? {
+        fs::rename(folder.join(&name), to.join(&name))?;
+    }
+    Ok(())
 }
 
 /// A temporary folder is its maker's alone; a data set is as readable as any new folder.
@@ -124,8 +149,8 @@ fn sync(_: &Path) -> io::Result<()> {
 fn write(
     source: &dyn Source,
     folder: &Path,
-    limits: ShardLimits,
-    progress: &dyn Fn(usize),
+    config: PackConfig,
+    progress: &dyn Fn(usize) -> bool,
 ) -> Result<Packed, PackError> {
     let labelled = source.labelling() == Labelling::One;
     let mut packed = Packed {
@@ -133,15 +158,35 @@ fn write(
         images: 0,
         bytes: 0,
         labelled,
+        left_out: Vec::new(),
     };
     let mut open: Option<Shard> = None;
     for index in 0..source.len() {
-        let (bytes, extension) = file_of(source, index)?;
+        if !progress(index) {
+            return Err(PackError::Stopped);
+        }
+        let (bytes, extension) = match file_of(source, index) {
+            Ok(file) => file,
+            Err(error) if config.leave_out => {
+                packed.left_out.push(Unreadable {
+                    index: index as u32,
+                    name: source.name(index),
+                    reason: error.to_string(),
+                });
+                continue;
+            }
+            Err(source_error) => {
+                return Err(PackError::Image {
+                    name: source.name(index),
+                    source: source_error,
+                });
+            }
+        };
         let class = labelled.then(|| source.label(index)).flatten();
         let class = class.map(|class| class.to_string());
         let size = member(bytes.len()) + class.as_ref().map_or(0, |class| member(class.len()));
         let full = |shard: &Shard| {
-            shard.images == limits.images || shard.bytes + size + END > limits.bytes
+            shard.images == config.images || shard.bytes + size + END > config.bytes
         };
         if let Some(shard) = open.take_if(|shard| full(shard)) {
             packed.bytes += shard.finish()?;
@@ -160,8 +205,8 @@ fn write(
         }
         shard.images += 1;
         packed.images += 1;
-        progress(packed.images);
     }
+    progress(source.len());
     if let Some(shard) = open {
         packed.bytes += shard.finish()?;
     }
@@ -191,12 +236,8 @@ fn member(bytes: usize) -> u64 {
 }
 
 /// Bytes of an image file, and the extension of its format.
-fn file_of(source: &dyn Source, index: usize) -> Result<(Vec<u8>, &'static str), PackError> {
-    let encoded = source.encoded(index).map_err(|error| PackError::Image {
-        name: source.name(index),
-        source: error,
-    })?;
-    Ok(match encoded {
+fn file_of(source: &dyn Source, index: usize) -> Result<(Vec<u8>, &'static str), ReadError> {
+    Ok(match source.encoded(index)? {
         Encoded::Pixels(image) => (png(&image), "png"),
         Encoded::File(bytes) => {
             let format = image::guess_format(&bytes).ok();

@@ -270,6 +270,8 @@ impl Part {
                         0 => view.brightness(drawn.brightness),
                         1 => view.contrast(drawn.contrast),
                         2 => view.saturation(drawn.saturation),
+                        // Turning by nothing is not nothing: its numbers are rounded.
+                        _ if hue == 0.0 => {}
                         _ => view.hue(drawn.hue),
                     }
                 }

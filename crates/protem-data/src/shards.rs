@@ -93,12 +93,31 @@ pub(crate) fn in_folder(location: &Location, endings: &[&str]) -> Result<Vec<Pat
             location.path.join(format!("*{}", endings[0])),
         ));
     }
-    if splits.is_empty() && location.option("split").is_none() {
-        return Ok(files);
+    if location.option("split").is_none() {
+        let without = files.iter().find(|file| split(file).is_none());
+        match without {
+            Some(_) if splits.is_empty() => return Ok(files),
+            Some(without) => return Err(mixed(location, without, &splits)),
+            None => {}
+        }
     }
     let wanted = location.split(&splits)?;
     files.retain(|file| split(file).as_ref() == Some(&wanted));
     Ok(files)
+}
+
+/// Some shards tell a split, and one does not.
+fn mixed(location: &Location, without: &Path, splits: &[String]) -> DataError {
+    DataError::Unrecognised {
+        path: location.path.clone(),
+        looked_for: "shards that all tell a split by a word of their path, or none of them",
+        found: format!(
+            "some of {}, and {} of none: name a split, as in '{location}?split={}', or all by a pattern of their names",
+            splits.join(", "),
+            without.display(),
+            splits[0]
+        ),
+    }
 }
 
 /// The split a shard's path tells: a word of its name, as in `train-00000-of-00002.parquet`, or of

@@ -172,6 +172,9 @@ fn imagenets_flat_validation_images_get_their_classes_from_a_list() {
         fs::write(file, photo(1)).unwrap();
     }
     assert_eq!(val().unwrap().classes(), ["n01", "n02"]);
+    // Training images alone.
+    fs::remove_dir_all(root.path().join("val")).unwrap();
+    assert_eq!(open(root.path()).unwrap().classes(), ["n01", "n02", "n03"]);
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn what_is_nothing_says_what_was_looked_for_and_found() {
     let nothing = || open(empty.path()).err().unwrap().to_string();
     assert!(nothing().contains("found nothing"), "{}", nothing());
     fs::write(empty.path().join("notes.txt"), "text").unwrap();
-    for word in ["jpeg", ".parquet", "CIFAR-10", "notes.txt"] {
+    for word in ["jpeg", "ppm", ".parquet", "CIFAR-10", "notes.txt"] {
         assert!(nothing().contains(word), "{}", nothing());
     }
     let gone = lists.0.path().join("gone");

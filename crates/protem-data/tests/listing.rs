@@ -18,6 +18,8 @@ fn large() -> tempfile::TempDir {
         }
     }
     settle(root.path());
+    // That it was done just now cannot be set back.
+    std::thread::sleep(Duration::from_millis(3100));
     root
 }
 

@@ -181,6 +181,20 @@ fn every_cut_of_a_file_is_refused_or_read_without_a_panic() {
     }
 }
 
+/// As Pillow: cameras append films and other images, and whole ones are whole.
+#[test]
+fn what_follows_an_image_is_none_of_it() {
+    let Some(files) = files() else { return };
+    let whole = &files["exif/Landscape_1.jpg"];
+    let expected = decode(whole).expect("decodes");
+    let cut = &whole[..whole.len() / 2];
+    for behind in [&b"film \xff\xda film"[..], cut] {
+        let longer = [whole, behind].concat();
+        assert_eq!(decode(&longer).expect("decodes"), expected);
+    }
+    assert!(matches!(decode(cut), Err(ReadError::Truncated)));
+}
+
 /// Sides and the place of the darkest corner tell the eight orientations apart; the files of
 /// hopper are one picture, stored in eight ways (`ImageOps.exif_transpose` makes them one).
 #[test]

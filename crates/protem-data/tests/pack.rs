@@ -3,12 +3,13 @@
 mod made;
 
 use made::{fixture, photo};
-use protem_data::{Encoded, PackError, ShardLimits, inspect, open, pack, png};
+use protem_data::{Encoded, PackConfig, PackError, inspect, open, pack, png};
 use std::fs;
 
-const ALL: ShardLimits = ShardLimits {
+const ALL: PackConfig = PackConfig {
     images: 1000,
     bytes: u64::MAX,
+    leave_out: false,
 };
 
 #[test]
@@ -16,7 +17,7 @@ fn pixels_become_pngs_and_stay_the_same() {
     let root = tempfile::tempdir().unwrap();
     let set = open(format!("{}?split=train", fixture("cifar10").display())).unwrap();
     let out = root.path().join("shards");
-    let packed = pack(&*set, &out, ALL, &|_| ()).unwrap();
+    let packed = pack(&*set, &out, ALL, &|_| true).unwrap();
     assert_eq!(
         (packed.images, packed.shards, packed.labelled),
         (5, 1, true)
@@ -43,17 +44,31 @@ fn an_image_that_is_gone_leaves_nothing() {
     fs::write(root.path().join("list.txt"), "a.png\ngone.png\n").unwrap();
     let set = open(root.path().join("list.txt")).unwrap();
     let out = root.path().join("out");
-    let refused = pack(&*set, &out, ALL, &|_| ());
+    let refused = pack(&*set, &out, ALL, &|_| true);
     assert!(matches!(refused, Err(PackError::Image { name, .. }) if name == "gone.png"));
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
+    let stopped = pack(&*set, &out, ALL, &|done| done < 1);
+    assert!(matches!(stopped, Err(PackError::Stopped)));
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
+    let others = PackConfig {
+        leave_out: true,
+        ..ALL
+    };
+    let part = root.path().join("part");
+    let packed = pack(&*set, &part, others, &|_| true).unwrap();
+    assert_eq!((packed.images, &*packed.left_out[0].name), (1, "gone.png"));
+    assert_eq!(open(&part).unwrap().len(), 1);
     // An empty folder may be filled; a file may not be replaced.
     fs::create_dir(&out).unwrap();
     fs::write(root.path().join("list.txt"), "a.png\n").unwrap();
     let set = open(root.path().join("list.txt")).unwrap();
-    assert!(pack(&*set, &out, ALL, &|_| ()).is_ok());
+    // By another name, which a folder cannot be renamed to.
+    let packed = pack(&*set, &out.join("."), ALL, &|_| true).unwrap();
+    assert_eq!((packed.images, open(&out).unwrap().len()), (1, 1));
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
     let file = root.path().join("a.png");
     assert!(matches!(
-        pack(&*set, &file, ALL, &|_| ()),
+        pack(&*set, &file, ALL, &|_| true),
         Err(PackError::Occupied(_))
     ));
 }

@@ -40,6 +40,30 @@ fn hugging_faces_sets_are_read_with_their_names() {
 }
 
 #[test]
+fn words_are_classes_and_names_must_agree() {
+    let words = open(fixture("words.parquet")).unwrap();
+    assert_eq!(words.classes(), ["ant", "bee", "wasp"]);
+    assert_eq!(labels(&*words), [2, 0, 0, 1, 0, 2].map(Some));
+    assert!(matches!(
+        open(fixture("words-missing.parquet")),
+        Err(DataError::NoClass { image, .. }) if image == "row 2"
+    ));
+    // The same names in another order: the number of a class would mean two.
+    let root = tempfile::tempdir().unwrap();
+    let first = fixture("parquet/train-00000-of-00002.parquet");
+    fs::copy(first, root.path().join("0.parquet")).unwrap();
+    fs::copy(
+        fixture("other-order.parquet"),
+        root.path().join("1.parquet"),
+    )
+    .unwrap();
+    assert!(matches!(
+        open(root.path()),
+        Err(DataError::Classes { path, .. }) if path.ends_with("1.parquet")
+    ));
+}
+
+#[test]
 fn every_way_of_writing_is_read() {
     let mut ways = 0;
     for file in fs::read_dir(fixture("parquet-ways")).unwrap() {

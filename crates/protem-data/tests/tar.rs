@@ -86,6 +86,14 @@ fn webdataset_keys_tell_the_class() {
     let named = of(named).unwrap();
     assert_eq!(named.classes(), ["cat", "dog"]);
     assert_eq!(named.label(0), Some(1));
+    let twice = |label: &[u8]| {
+        let members = [("k.png", &image[..]), ("k.cls", b"3"), ("k.cls", label)];
+        of(tar(&members)).map(|set| set.label(0))
+    };
+    assert_eq!(twice(b"3").unwrap(), Some(3));
+    assert!(
+        matches!(twice(b"5"), Err(DataError::Classes { reason, .. }) if reason.contains("k.cls"))
+    );
     let partly = of(tar(&[
         ("0.png", &image),
         ("1.png", &image),
@@ -134,6 +142,18 @@ fn shards_of_several_splits_are_not_mixed() {
         open(at("a/val-0.tar?split=val")),
         Err(DataError::Option { .. })
     ));
+    // A word of a split in one name only: which images are meant cannot be known.
+    fs::copy(at("b/test/0.tar"), at("a/other.tar")).unwrap();
+    for name in ["a/train-1.tar", "a/val-0.tar"] {
+        fs::remove_file(at(name)).unwrap();
+    }
+    let mixed = open(at("a")).err().unwrap().to_string();
+    assert!(
+        mixed.contains("other.tar") && mixed.contains("split=train"),
+        "{mixed}"
+    );
+    assert_eq!(open(at("a?split=train")).unwrap().len(), 1);
+    assert_eq!(open(at("a/*.tar")).unwrap().len(), 2);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Random views follow from their stream alone, and each recipe does what it says.
 
 use protem_data::{
-    Augment, AugmentConfig, CropConfig, Generated, GeneratedSpec, InvalidView, Part, Recipe,
-    Source, Split, Stream, ViewConfig,
+    Augment, AugmentConfig, CropConfig, Evaluation, Generated, GeneratedSpec, InvalidView, Part,
+    Recipe, Source, Split, Stream, ViewConfig,
 };
 
 const STREAM: Stream = Stream {
@@ -201,6 +201,46 @@ fn parts_are_read_from_toml_and_checked() {
         ..expected
     };
     assert_eq!(Augment::of_parts(nothing), Err(InvalidView::Size(0)));
+}
+
+#[test]
+fn jitter_of_no_strength_changes_nothing() {
+    let still = ViewConfig {
+        size: 40,
+        crop: CropConfig {
+            scale: [1.0, 1.0],
+            ratio: [1.0, 1.0],
+        },
+        parts: Vec::new(),
+    };
+    let nothing = Part::ColourJitter {
+        p: 1.0,
+        brightness: 0.0,
+        contrast: 0.0,
+        saturation: 0.0,
+        hue: 0.0,
+    };
+    let stream = Stream {
+        seed: 0,
+        epoch: 0,
+        index: 0,
+        view: 0,
+    };
+    let of = |config| Augment::of_parts(config).unwrap().view(&picture(), stream);
+    let jittered = ViewConfig {
+        parts: vec![nothing],
+        ..still.clone()
+    };
+    assert_eq!(of(jittered), of(still));
+}
+
+#[test]
+fn lines_of_pixels_have_a_centre() {
+    for (width, height) in [(1 << 24, 1), (1, 1 << 24)] {
+        let line = image::RgbImage::new(width, height);
+        let view = Evaluation::for_size(280).view(&line);
+        assert_eq!(view.dimensions(), (280, 280));
+    }
 }
 
 #[test]

@@ -295,6 +295,9 @@ pub struct PackArgs {
     /// Bytes of a shard at most, with k, M or G for powers of 1000.
     #[arg(long, value_parser = bytes, default_value = "1G")]
     pub shard_size: u64,
+    /// Leave out images whose bytes cannot be got, and list them, instead of ending there.
+    #[arg(long)]
+    pub leave_out: bool,
 }
 
 /// Arguments of `data show`.

@@ -5,12 +5,13 @@ use crate::config;
 use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
 use crate::images::{list, open_images};
-use crate::system::size;
+use crate::system::{size, stop_flag};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{
-    Decoded, Inspection, PackError, Range, ShardLimits, Source, Stream, contact_sheet, pack, png,
+    Decoded, Inspection, PackConfig, PackError, Range, Source, Stream, contact_sheet, pack, png,
 };
 use protem_em::Plan;
+use std::sync::atomic::Ordering;
 
 fn bar(what: &str, images: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} images, {eta} left");
@@ -103,14 +104,17 @@ pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
     if args.images_per_shard == 0 {
         return Err(Failure::usage("--images-per-shard must be at least 1"));
     }
-    let limits = ShardLimits {
+    let config = PackConfig {
         images: args.images_per_shard,
         bytes: args.shard_size,
+        leave_out: args.leave_out,
     };
     let source = open_images(&args.data)?;
     let bar = bar("packing", source.len());
-    let packed = pack(&*source, &args.out, limits, &|done| {
-        bar.set_position(done as u64)
+    let stop = stop_flag()?;
+    let packed = pack(&*source, &args.out, config, &|done| {
+        bar.set_position(done as u64);
+        !stop.load(Ordering::Relaxed)
     });
     bar.finish_and_clear();
     let packed = packed.map_err(|error| match error {
@@ -119,11 +123,15 @@ pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
             explain(&error)
         )),
         PackError::Image { .. } => Failure::running(format!(
-            "{}. Nothing was written; remove the image, or mend it",
+            "{}. Nothing was written; remove the image, mend it, or leave all such out with --leave-out",
             explain(&error)
         )),
+        PackError::Stopped => Failure::interrupted("stopped; nothing was written"),
         PackError::Write { .. } => Failure::running(explain(&error)),
     })?;
+    if !packed.left_out.is_empty() {
+        warn(format!("left out:\n{}", list(&packed.left_out)));
+    }
     if !packed.labelled && !source.classes().is_empty() {
         warn("the classes are left out: an image has several, and shards tell one");
     }

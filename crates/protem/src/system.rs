@@ -1,6 +1,9 @@
-//! What the machine has left.
+//! What the machine has left, and what the system tells.
 
+use crate::failure::Failure;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Bytes that can be written below a folder, which need not exist yet; none where the system
 /// does not tell.
@@ -91,6 +94,16 @@ pub fn time(seconds: f64) -> String {
         s if s < 48.0 * 3600.0 => format!("{:.1} h", s / 3600.0),
         s => format!("{:.1} days", s / 86_400.0),
     }
+}
+
+/// What Ctrl-C and a polite kill set.
+pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone())
+            .map_err(|e| Failure::running(format!("cannot listen for signals: {e}")))?;
+    }
+    Ok(stop)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::console::{say, warn};
 use crate::failure::{Failure, explain, explain_em};
 use crate::images::{Images, list};
 use crate::progress::Progress;
-use crate::system::{free_bytes, memory_bytes, size};
+use crate::system::{free_bytes, memory_bytes, size, stop_flag};
 use crate::{config, dry_run};
 use protem_data::{DataError, Location};
 use protem_em::{
@@ -14,8 +14,7 @@ use protem_em::{
 };
 use protem_report::{ReportError, RunFolder};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Runs the command.
 pub fn train(args: TrainArgs) -> Result<(), Failure> {
@@ -160,11 +159,7 @@ fn drive(
     mut trainer: Trainer,
     images: &Images,
 ) -> Result<(), Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone())
-            .map_err(|e| Failure::running(format!("cannot listen for signals: {e}")))?;
-    }
+    let stop = stop_flag()?;
     let mut progress = Progress::new(args.log_format);
     let mut baseline = Baseline::default();
     let mut failed = None;

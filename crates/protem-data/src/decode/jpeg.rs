@@ -117,10 +117,24 @@ fn damaged(error: &JpegError) -> ReadError {
 }
 
 /// The decoder fills what is missing with gray. Inside a scan 0xFF is always followed by 0, so
-/// after the last start-of-scan marker there must be an end marker.
+/// after the last start-of-scan marker there must be an end marker. Where it is the other way round,
+/// an image may have ended before: cameras append others, and films.
 fn truncated(jpeg: &[u8]) -> bool {
     let mut from_the_end = jpeg.windows(2).rev();
-    from_the_end.find(|w| matches!(w, [0xff, 0xd9 | 0xda])) == Some(&[0xff, 0xda][..])
+    let last = from_the_end.find(|w| matches!(w, [0xff, 0xd9 | 0xda]));
+    last == Some(&[0xff, 0xda][..]) && !ends(jpeg)
+}
+
+/// Whether the segments lead to an end marker.
+fn ends(jpeg: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some((begin, marker, segment)) = next_segment(jpeg, at) {
+        if marker == 0xd9 {
+            return true;
+        }
+        at = begin + segment.len();
+    }
+    false
 }
 
 /// The file without what applications and people say in it, up to the first scan; nothing when its

@@ -38,8 +38,9 @@ pub(crate) fn parse(list: &Storage, root: &Path, absolute: Absolute) -> Result<F
         line: line + 1,
         reason,
     };
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let (mut paths, mut gathered) = (Paths::default(), Gathered::default());
-    for (number, line) in bytes.split(|b| *b == b'\n').enumerate() {
+    for (number, line) in text.split(|b| *b == b'\n').enumerate() {
         let line = line.trim_ascii();
         if line.is_empty() || line.starts_with(b"#") {
             continue;

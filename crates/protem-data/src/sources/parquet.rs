@@ -9,7 +9,7 @@ use super::parquet_schema::{self, Columns};
 use crate::class_names::ClassNames;
 use crate::error::{DataError, ReadError};
 use crate::files::check_count;
-use crate::labels::Labels;
+use crate::labels::{Gathered, Labels};
 use crate::source::{Encoded, Source};
 use crate::storage::{IMAGE_BYTES, Storage};
 use image::RgbImage;
@@ -97,7 +97,7 @@ impl Parquet {
             1 => format!("images of {}", first.display()),
             n => format!("images of {n} shards from {} on", first.display()),
         };
-        let (mut shards, mut groups, mut of) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut shards, mut groups, mut said) = (Vec::new(), Vec::new(), Said::default());
         let (mut total, mut names) = (0, None);
         for (shard, rows, told) in read {
             let begin = total;
@@ -112,8 +112,20 @@ impl Parquet {
                 });
                 total += rows;
             }
-            of.extend(told.labels);
-            names = names.or(told.names);
+            said.extend(told.said);
+            match (&names, told.names) {
+                (Some(before), Some(now)) if *before != now => {
+                    return Err(DataError::Classes {
+                        path: shard.file.path().to_path_buf(),
+                        reason: format!(
+                            "they have other names or another order than those of {}",
+                            first.display()
+                        ),
+                    });
+                }
+                (None, now) => names = now,
+                _ => {}
+            }
             shards.push(shard);
         }
         check_count(&first, total as u64)?;
@@ -124,7 +136,7 @@ impl Parquet {
             });
         }
         Ok(Self {
-            labels: labels(&first, of, total, names)?,
+            labels: labels(&first, said, total, names)?,
             shards,
             groups,
             kept: Mutex::new(Kept::default()),
@@ -182,8 +194,22 @@ impl Parquet {
 
 /// What a shard tells of the classes.
 struct Told {
-    labels: Vec<i64>,
+    said: Said,
     names: Option<Vec<String>>,
+}
+
+/// Labels: numbers, −1 where there is none, or words.
+#[derive(Default)]
+struct Said {
+    numbers: Vec<i64>,
+    words: Vec<Option<String>>,
+}
+
+impl Said {
+    fn extend(&mut self, other: Self) {
+        self.numbers.extend(other.numbers);
+        self.words.extend(other.words);
+    }
 }
 
 fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), DataError> {
@@ -226,16 +252,19 @@ fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), 
         let read = guarded(|| images.check(&file, group));
         read.map_err(|e| refused(format!("row group {group}: {e}")))?;
     }
-    let mut labels = Vec::new();
+    let mut said = Said::default();
     if let Some(column) = found.label {
         let column = Column::new(metadata, column);
         for (group, rows) in rows.iter().enumerate() {
-            let read = guarded(|| column.integers(&file, group, *rows, &mut labels));
+            let read = guarded(|| match column.of_bytes() {
+                true => column.words(&file, group, *rows, &mut said.words),
+                false => column.integers(&file, group, *rows, &mut said.numbers),
+            });
             read.map_err(|e| refused(format!("labels of row group {group}: {e}")))?;
         }
     }
     let told = Told {
-        labels,
+        said,
         names: found.names,
     };
     Ok((Shard { file, images }, rows, told))
@@ -298,25 +327,35 @@ pub(crate) fn is_parquet(file: &Storage) -> bool {
 
 fn labels(
     path: &Path,
-    of: Vec<i64>,
+    said: Said,
     images: usize,
     names: Option<Vec<String>>,
 ) -> Result<Labels, DataError> {
-    if of.iter().all(|label| *label < 0) {
-        return Ok(Labels::default());
-    }
-    if let Some(row) = of.iter().position(|label| *label < 0) {
-        return Err(DataError::NoClass {
-            path: path.to_path_buf(),
-            image: format!("row {row}"),
-        });
-    }
+    let Said { numbers: of, words } = said;
+    let no_class = |row: usize| DataError::NoClass {
+        path: path.to_path_buf(),
+        image: format!("row {row}"),
+    };
     let wrong = |reason: String| DataError::Classes {
         path: path.to_path_buf(),
         reason,
     };
-    if of.len() != images {
-        return Err(wrong(format!("{} labels for {images} rows", of.len())));
+    if of.iter().all(|label| *label < 0) && words.iter().all(Option::is_none) {
+        return Ok(Labels::default());
+    }
+    let count = of.len().max(words.len());
+    if count != images {
+        return Err(wrong(format!("{count} labels for {images} rows")));
+    }
+    if !words.is_empty() {
+        let mut gathered = Gathered::default();
+        for (row, word) in words.iter().enumerate() {
+            gathered.push(word.as_ref().ok_or_else(|| no_class(row))?);
+        }
+        return gathered.finish().map_err(wrong);
+    }
+    if let Some(row) = of.iter().position(|label| *label < 0) {
+        return Err(no_class(row));
     }
     let number =
         |label: i64| u32::try_from(label).map_err(|_| wrong(format!("a label is {label}")));

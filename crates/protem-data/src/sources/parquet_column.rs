@@ -3,6 +3,7 @@
 use super::parquet_zstd::{self, Zstd, as_it_is};
 use crate::storage::{IMAGE_BYTES, Storage, StorageReader};
 use bytes::Bytes;
+use parquet::basic::Type;
 use parquet::column::page::PageReader;
 use parquet::column::reader::{ColumnReader, get_column_reader};
 use parquet::data_type::ByteArray;
@@ -160,6 +161,26 @@ impl Column {
     fn present(&self) -> i16 {
         let described = self.metadata.file_metadata().schema_descr();
         described.column(self.leaf).max_def_level()
+    }
+
+    /// Whether its values are bytes.
+    pub(crate) fn of_bytes(&self) -> bool {
+        let described = self.metadata.file_metadata().schema_descr();
+        described.column(self.leaf).physical_type() == Type::BYTE_ARRAY
+    }
+
+    /// All rows of a column of words.
+    pub(crate) fn words(
+        &self,
+        file: &Storage,
+        group: usize,
+        rows: usize,
+        out: &mut Vec<Option<String>>,
+    ) -> Result<(), ColumnError> {
+        let block = self.block(file, group, 0, rows)?;
+        let word = |row| Some(String::from_utf8_lossy(block.get(row)?).into_owned());
+        out.extend((0..rows).map(word));
+        Ok(())
     }
 
     /// All rows of a column of integers; −1 where there is none.

@@ -55,19 +55,20 @@ pub(crate) fn find(metadata: &ParquetMetaData, asked: &Columns) -> Result<Found,
         return Err(format!("the columns {}", all.join(", ")));
     };
     let label = asked.label.as_deref().or_else(|| of_type("ClassLabel"));
-    let integer = |place: &usize| {
-        matches!(leaf(metadata, *place).1, Type::INT32 | Type::INT64) && flat(metadata, *place)
+    let called = |name: &str| {
+        let kind = |place: &usize| {
+            let words = [Type::INT32, Type::INT64, Type::BYTE_ARRAY];
+            words.contains(&leaf(metadata, *place).1) && flat(metadata, *place)
+        };
+        let mut leaves = leaves.clone().filter(kind);
+        leaves.find(|place| leaf(metadata, *place).0 == [name])
     };
-    let mut integers = leaves.clone().filter(integer);
     let label_leaf = match label {
-        Some(name) => integers.find(|place| leaf(metadata, *place).0 == [name]),
-        None => LABELS.iter().find_map(|name| {
-            let mut integers = leaves.clone().filter(integer);
-            integers.find(|place| leaf(metadata, *place).0 == [*name])
-        }),
+        Some(name) => called(name),
+        None => LABELS.into_iter().find_map(called),
     };
     if let (Some(name), None) = (&asked.label, label_leaf) {
-        return Err(format!("no column of integers called {name}"));
+        return Err(format!("no column of integers or words called {name}"));
     }
     let feature = label.and_then(|name| features.get(name));
     let names = feature.and_then(|feature| names(&feature["names"]));

@@ -1,5 +1,6 @@
 //! Folders of splits, as ImageNet's: `train/` of class folders beside `val/`.
 
+use super::names;
 use crate::error::DataError;
 use crate::files::{Classes, Files, is_image};
 use crate::folder::Folder;
@@ -42,10 +43,17 @@ pub(crate) fn imagenet(location: &Location) -> Result<Arc<dyn Source>, DataError
     Ok(Arc::new(folder))
 }
 
-/// Whether a folder holds `train` and another split.
+/// Whether a folder holds `train` and another split, or `train` alone.
 pub(crate) fn is_imagenet(folder: &Path) -> bool {
     let root = root(folder);
-    root.join("train").is_dir() && SPLITS[1..].iter().any(|s| root.join(s).is_dir())
+    let folders = || {
+        names(&root)
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|n| root.join(n).is_dir())
+    };
+    let another = || SPLITS[1..].iter().any(|s| root.join(s).is_dir());
+    root.join("train").is_dir() && (another() || folders().count() == 1)
 }
 
 fn root(path: &Path) -> PathBuf {

@@ -29,7 +29,8 @@ pub(crate) struct Found {
 /// Images of a shard, in its order.
 pub(crate) fn index(shard: &Storage) -> Result<Vec<Found>, DataError> {
     let mut found = Vec::new();
-    let mut said: HashMap<Vec<u8>, String> = HashMap::new();
+    // Of a key: the kind of member that says it, and what.
+    let mut said: HashMap<Vec<u8>, (Vec<u8>, String)> = HashMap::new();
     members(shard, |path, offset, len| {
         if is_image(&path_of(path)) {
             found.push(Found {
@@ -41,16 +42,29 @@ pub(crate) fn index(shard: &Storage) -> Result<Vec<Found>, DataError> {
         } else if let (key, Some(kind)) = key(path)
             && let Some(label) = label(shard, kind, offset, len)?
         {
-            // A .cls goes before what a .json says.
-            if kind == b"cls" || !said.contains_key(key) {
-                said.insert(key.to_vec(), label);
+            match said.get(key) {
+                Some((before, other)) if before == kind && *other != label => {
+                    let (key, kind) = (path_of(key), String::from_utf8_lossy(kind));
+                    return Err(DataError::Classes {
+                        path: shard.path().to_path_buf(),
+                        reason: format!(
+                            "{}.{kind} is there twice, with {other} and {label}",
+                            key.display()
+                        ),
+                    });
+                }
+                // A .cls goes before what a .json says.
+                Some(_) if kind != b"cls" => {}
+                _ => {
+                    said.insert(key.to_vec(), (kind.to_vec(), label));
+                }
             }
         }
         Ok(())
     })?;
     if !said.is_empty() {
         for image in &mut found {
-            image.said = said.get(key(&image.path).0).cloned();
+            image.said = said.get(key(&image.path).0).map(|(_, label)| label.clone());
         }
     }
     Ok(found)
