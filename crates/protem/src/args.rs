@@ -476,7 +476,8 @@ pub enum Config {
     /// Print a JSON schema of the config file.
     #[command(after_help = "Example:\n  protem config schema > protem.schema.json")]
     Schema,
-    /// Print the resolved settings as TOML.
+    /// Print the settings after all layers, as TOML. What follows from the images is not among them:
+    /// `train --dry-run` shows it. (`train` without a config and without images takes other defaults.)
     #[command(
         after_help = "Example:\n  protem config show --config configs/cifar10.toml --set optim.lr=0.1"
     )]
