@@ -218,23 +218,22 @@ fn dictionary(text: &str) -> Result<(usize, usize), NpyError> {
     if !rest.0.trim().is_empty() {
         return Err(wrong(format!("{:?} after the header's dictionary", rest.0)));
     }
-    match descr {
-        Some("<f4") => {}
-        other => return Err(wrong(format!("descr is {other:?}, it must be \"<f4\""))),
+    let needs = |key, found: Option<String>, needed| {
+        let found = found.unwrap_or_else(|| "missing".into());
+        wrong(format!("{key} is {found}, it must be {needed}"))
+    };
+    if descr != Some("<f4") {
+        return Err(needs("descr", descr.map(str::to_owned), "<f4"));
     }
-    match order {
-        Some("False") => {}
-        other => {
-            return Err(wrong(format!(
-                "fortran_order is {other:?}, it must be False"
-            )));
-        }
+    if order != Some("False") {
+        return Err(needs("fortran_order", order.map(str::to_owned), "False"));
     }
     match shape.as_deref() {
         Some([rows, cols]) => Ok((*rows, *cols)),
-        other => Err(wrong(format!(
-            "shape is {other:?}, it must be (rows, columns)"
-        ))),
+        other => {
+            let found = other.map(|lengths| format!("{lengths:?}"));
+            Err(needs("shape", found, "(rows, columns)"))
+        }
     }
 }
 

@@ -76,11 +76,9 @@ impl Gathered {
         for (name, id) in self.seen {
             names[id as usize] = name;
         }
-        if let Some(numbers) = names.iter().map(whole).collect::<Option<Vec<f64>>>() {
-            let numbers = numbers
-                .into_iter()
-                .map(class)
-                .collect::<Result<Vec<u32>, _>>()?;
+        let numbers: Option<Vec<f64>> = names.iter().map(|name| whole(name)).collect();
+        if let Some(numbers) = numbers {
+            let numbers: Vec<u32> = numbers.into_iter().map(class).collect::<Result<_, _>>()?;
             return Labels::numbers(self.of.iter().map(|id| numbers[*id as usize]).collect());
         }
         if count > MOST_CLASSES as usize {
@@ -106,7 +104,7 @@ impl Gathered {
 }
 
 /// A word that is a whole number, written as one or with zeros behind the point.
-fn whole(word: &String) -> Option<f64> {
+fn whole(word: &str) -> Option<f64> {
     let number = word.parse().ok()?;
     f64::is_finite(number)
         .then_some(number)

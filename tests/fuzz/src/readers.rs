@@ -9,11 +9,18 @@ use std::path::Path;
 use std::sync::Arc;
 use tempfile::NamedTempFile;
 
-/// The memory-mapped `.npy` file of `protem-cluster`.
+/// The `.npy` file of `protem-cluster`, memory-mapped and read.
 pub fn npy(bytes: &[u8]) {
-    let Ok(npy) = with_file(bytes, |path| Npy::open(path)) else {
-        return;
-    };
+    let mapped = with_file(bytes, |path| Npy::open(path));
+    let read = with_file(bytes, |path| Npy::read(path));
+    assert_eq!(mapped.is_ok(), read.is_ok(), "mapped and read");
+    for npy in [mapped, read].into_iter().flatten() {
+        holds(&npy, bytes);
+    }
+}
+
+/// Whether points are what a file ends with.
+fn holds(npy: &Npy, bytes: &[u8]) {
     let points = npy.view().expect("what was opened can be viewed");
     let (rows, cols) = (points.rows(), points.cols());
     assert!(cols > 0, "points have columns");
