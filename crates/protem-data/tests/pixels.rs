@@ -106,6 +106,36 @@ fn a_split_must_be_named_and_be_there() {
     }
 }
 
+#[test]
+fn what_is_missing_or_there_twice_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let copy = |from: &str, to: &str| {
+        fs::copy(fixture(from), root.path().join(to)).unwrap();
+    };
+    let told = || open(root.path()).err().unwrap().to_string();
+    // As EMNIST: several sets in a folder. A file beside its compressed copy is one.
+    let images = "train-images-idx3-ubyte.gz";
+    copy(&format!("mnist/{images}"), images);
+    copy(
+        &format!("mnist/{images}"),
+        "letters-train-images-idx3-ubyte.gz",
+    );
+    assert!(told().contains("letters-train"), "{}", told());
+    fs::remove_file(root.path().join("letters-train-images-idx3-ubyte.gz")).unwrap();
+    let whole = fs::read(root.path().join(images)).unwrap();
+    let mut plain = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&whole[..]), &mut plain).unwrap();
+    fs::write(root.path().join("train-images-idx3-ubyte"), plain).unwrap();
+    assert_eq!(open(root.path()).unwrap().len(), 3);
+    for batch in 2..6 {
+        let name = format!("data_batch_{batch}.bin");
+        copy(&format!("cifar10/{name}"), &name);
+    }
+    let cifar = format!("cifar10:{}", root.path().display());
+    let missing = open(cifar).err().unwrap().to_string();
+    assert!(missing.contains("data_batch_1.bin"), "{missing}");
+}
+
 /// Pictures of the real CIFAR-10, written as its binary files are.
 #[test]
 fn real_pictures_come_back() {

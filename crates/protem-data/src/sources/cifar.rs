@@ -105,15 +105,14 @@ pub(super) fn inside(folder: &Path, name: &str) -> std::path::PathBuf {
     }
 }
 
-/// Files of the split that is named, among those that are there by their first file.
+/// Files of the split that is named, among those of which some file is there.
 pub(super) fn chosen<const N: usize>(
     location: &Location,
     folder: &Path,
     splits: [(&str, Vec<String>); N],
 ) -> Result<(Vec<Storage>, String), DataError> {
-    let there = splits
-        .iter()
-        .filter(|(_, files)| folder.join(&files[0]).exists());
+    let some = |files: &[String]| files.iter().any(|file| folder.join(file).exists());
+    let there = splits.iter().filter(|(_, files)| some(files));
     let there: Vec<String> = there.map(|(split, _)| (*split).to_owned()).collect();
     if there.is_empty() {
         let first = &splits[0].1[0];

@@ -123,13 +123,17 @@ pub(crate) fn is_images(name: &str) -> bool {
 fn in_folder(location: &Location) -> Result<PathBuf, DataError> {
     let mut files: Vec<(String, PathBuf)> = Vec::new();
     for name in super::open::names(&location.path)? {
+        if !is_images(&name) {
+            continue;
+        }
+        let test = name.contains("t10k") || name.contains("test");
+        let split = if test { "test" } else { "train" };
+        let path = location.path.join(&name);
         // Of a file and its compressed copy, the file: its name comes first.
-        if is_images(&name) {
-            let test = name.contains("t10k") || name.contains("test");
-            let split = if test { "test" } else { "train" };
-            if files.iter().all(|(s, _)| s != split) {
-                files.push((split.into(), location.path.join(name)));
-            }
+        match files.iter().find(|(s, _)| s == split) {
+            None => files.push((split.into(), path)),
+            Some((_, before)) if before.with_added_extension("gz") == path => {}
+            Some((_, before)) => return Err(several(before, &path)),
         }
     }
     files.sort_by(|a, b| b.0.cmp(&a.0));
@@ -142,6 +146,19 @@ fn in_folder(location: &Location) -> Result<PathBuf, DataError> {
     let split = location.split(&splits)?;
     let file = files.into_iter().find(|(s, _)| *s == split);
     Ok(file.map(|(_, path)| path).unwrap_or_default())
+}
+
+/// A folder of several sets, such as EMNIST's.
+fn several(one: &Path, other: &Path) -> DataError {
+    DataError::Unrecognised {
+        path: one.parent().unwrap_or(one).to_path_buf(),
+        looked_for: "one file of images for training and one for a test",
+        found: format!(
+            "{} and {}: name the file itself",
+            one.display(),
+            other.display()
+        ),
+    }
 }
 
 /// The file of labels, compressed or not.
