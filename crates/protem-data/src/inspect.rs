@@ -203,13 +203,11 @@ fn hash(encoded: &Encoded) -> u64 {
 
 /// A format's name, told by the first bytes.
 fn format_of(bytes: &[u8]) -> String {
-    let format = image::guess_format(bytes);
-    let extension = |f: ImageFormat| f.extensions_str().first().map(|e| e.to_uppercase());
-    let name = format.ok().and_then(extension);
-    match name.as_deref() {
-        Some("JPG") => "JPEG".into(),
-        Some(name) => name.into(),
-        None => "unknown".into(),
+    match image::guess_format(bytes) {
+        Ok(ImageFormat::Jpeg) => "JPEG".into(),
+        Ok(ImageFormat::Pnm) => "PNM".into(),
+        Ok(format) => format.extensions_str()[0].to_uppercase(),
+        Err(_) => "unknown".into(),
     }
 }
 
