@@ -107,7 +107,7 @@ fn several_k_have_folders_of_their_own_and_centroids_can_be_given() {
     // Centroids that stand already stay where they are.
     assert_eq!(values(&init), values(&again.join("centroids.npy")));
     let ended = cluster(&input, &again, &["--k=3,6", &init_flag]).expect(2);
-    assert!(ended.stderr.contains("at most 3"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("1 to 3 of them"), "{}", ended.stderr);
 }
 
 #[test]
@@ -123,8 +123,23 @@ fn refusals_say_what_to_do() {
     fs::write(&input, "no array").unwrap();
     refused(&["--k=3"], "protem embed");
     write(&input, &corners(9), 2);
-    refused(&["--k=10"], "only 9 rows");
-    refused(&["--k=0"], "at least 1");
+    refused(&["--k=10"], "1 to 9 clusters");
+    refused(&["--k=0"], "1 to 9 clusters");
+    // Before the first of them is written.
+    refused(&["--k=3,0"], "--k 0");
+    let init = folder.path().join("init.npy");
+    write(&init, &[f32::NAN, 0.0], 2);
+    let ended = cluster(
+        &input,
+        &out,
+        &["--k=3", &format!("--init={}", init.display())],
+    )
+    .expect(1);
+    assert!(
+        ended.stderr.contains("initial centroids: row 0"),
+        "{}",
+        ended.stderr
+    );
     refused(&["--k=3", "--iters=0"], "at least 1");
     let mut points = corners(9);
     points[4] = f32::NAN;
