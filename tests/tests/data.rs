@@ -328,8 +328,13 @@ fn a_sheet_shows_images_beside_their_views() {
     assert_eq!(picture.dimensions(), (5 * 26 + 2, 2 * 26 + 2));
     let column = |c: u32| image::imageops::crop_imm(&picture, 2 + c * 26, 2, 24, 24).to_image();
     assert!(column(1) != column(2) && column(1) != column(3));
-    let mut command = protem(&["data", "show", "--views=0", "."]);
-    run(command.arg("--out").arg(&sheet))
-        .expect(2)
-        .says(&["--views"]);
+    let refused = |out: &Path, args: &[&str], word: &str| {
+        let mut command = protem(&["data", "show", "."]);
+        run(command.args(args).arg("--out").arg(out))
+            .expect(2)
+            .says(&[word]);
+    };
+    refused(&sheet, &["--views=0"], "--views");
+    refused(&root.path().join("sheet.jpg"), &[], ".png");
+    refused(&root.path().join("absent/sheet.png"), &[], "no folder");
 }

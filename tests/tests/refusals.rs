@@ -46,6 +46,7 @@ fn settings_that_cannot_work() {
         &["--set optim.lr=fast", "invalid type"],
     );
     refused(&[], &["optim.lr"], &["KEY=VALUE"]);
+    refused(&[], &["method.clusters=100"], &["a list, such as [100"]);
     refused(&[], &["mode=simclr"], &["--set mode=simclr", "pcl-v2"]);
     refused(&["--test", "somewhere"], &[], &["training folder"]);
     refused(
@@ -112,8 +113,10 @@ fn folders_that_cannot_take_a_run() {
         &file.join("below"),
         Path::new("/proc/protem-run"),
     ] {
-        let ended = run(&mut tiny(out, &[], &[])).expect(2);
-        ended.says(&["nothing can be written to", "--out"]);
+        for args in [&[][..], &["--dry-run"]] {
+            let ended = run(&mut tiny(out, args, &[])).expect(2);
+            ended.says(&["nothing can be written to", "--out"]);
+        }
     }
     assert_eq!(fs::read(&file).unwrap(), b"mine");
     let ended = run(&mut resume(&folder.path().join("absent"))).expect(2);
@@ -244,6 +247,17 @@ fn evaluations_of_nothing() {
     };
     knn(&out, &classes, "1").expect(0);
     knn(&out, &flat, "1").expect(2).says(&["no classes"]);
+    let stray = folder.path().join("stray");
+    class_folders(&stray, 2, 2);
+    picture(&stray.join("stray.png"), 0, 0);
+    knn(&out, &stray, "1")
+        .expect(2)
+        .says(&["no classes", "stray.png lies beside"]);
+    fs::create_dir(flat.join("checkpoints")).unwrap();
+    fs::write(flat.join("checkpoints/epoch-0001.safetensors"), "none").unwrap();
+    knn(&flat, &classes, "1")
+        .expect(1)
+        .says(&["epoch-0001.safetensors is not a whole checkpoint"]);
     knn(&out, &classes, "0").expect(2).says(&["--k"]);
     knn(&out.join("absent"), &classes, "1")
         .expect(2)
@@ -259,14 +273,28 @@ fn evaluations_of_nothing() {
     knn(&out, &classes, "1")
         .expect(0)
         .says(&["skipped class-0/bad.png"]);
-    let mut command = protem(&["embed", "--checkpoint"]);
-    command.arg(&out).arg("--data").arg(&classes);
     let npy = folder.path().join("new/x.npy");
-    run(command.arg("--out").arg(&npy))
+    run(embed(&out, &classes).arg("--out").arg(&npy))
         .expect(0)
         .says(&["bad.png"]);
     let names = fs::read_to_string(npy.with_extension("txt")).unwrap();
     assert_eq!(names.lines().count(), 4, "{names}");
     let mut command = protem(&["embed", "--data", ".", "--out", "x.txt", "--checkpoint"]);
     run(command.arg(&out)).expect(2).says(&[".txt"]);
+    // Features may be written again, but no text of somebody's.
+    let mut again = |npy: &Path| run(embed(&out, &classes).arg("--out").arg(npy));
+    again(&npy).expect(0);
+    let mine = folder.path().join("notes.txt");
+    fs::write(&mine, "mine").unwrap();
+    again(&mine.with_extension("npy"))
+        .expect(2)
+        .says(&["notes.txt is there already"]);
+    assert_eq!(fs::read(&mine).unwrap(), b"mine");
+    again(&classes).expect(2).says(&["is a folder"]);
+}
+
+fn embed(checkpoint: &Path, data: &Path) -> std::process::Command {
+    let mut command = protem(&["embed", "--checkpoint"]);
+    command.arg(checkpoint).arg("--data").arg(data);
+    command
 }
