@@ -198,11 +198,12 @@ struct Told {
     names: Option<Vec<String>>,
 }
 
-/// Labels: numbers, −1 where there is none, or words.
+/// Labels: numbers, −1 where there is none, or words. These lie where they were read: one that a page
+/// has once may be that of millions of rows.
 #[derive(Default)]
 struct Said {
     numbers: Vec<i64>,
-    words: Vec<Option<String>>,
+    words: Vec<Block>,
 }
 
 impl Said {
@@ -256,9 +257,12 @@ fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), 
     if let Some(column) = found.label {
         let column = Column::new(metadata, column);
         for (group, rows) in rows.iter().enumerate() {
-            let read = guarded(|| match column.of_bytes() {
-                true => column.words(&file, group, *rows, &mut said.words),
-                false => column.integers(&file, group, *rows, &mut said.numbers),
+            let read = guarded(|| {
+                if column.of_bytes() {
+                    said.words.push(column.block(&file, group, 0, *rows)?);
+                    return Ok(());
+                }
+                column.integers(&file, group, *rows, &mut said.numbers)
             });
             read.map_err(|e| refused(format!("labels of row group {group}: {e}")))?;
         }
@@ -340,17 +344,20 @@ fn labels(
         path: path.to_path_buf(),
         reason,
     };
-    if of.iter().all(|label| *label < 0) && words.iter().all(Option::is_none) {
+    let words = || words.iter().flat_map(Block::rows);
+    if of.iter().all(|label| *label < 0) && words().all(|word| word.is_none()) {
         return Ok(Labels::default());
     }
-    let count = of.len().max(words.len());
-    if count != images {
+    let spoken = words().count();
+    if of.len().max(spoken) != images {
+        let count = of.len().max(spoken);
         return Err(wrong(format!("{count} labels for {images} rows")));
     }
-    if !words.is_empty() {
+    if spoken > 0 {
         let mut gathered = Gathered::default();
-        for (row, word) in words.iter().enumerate() {
-            gathered.push(word.as_ref().ok_or_else(|| no_class(row))?);
+        for (row, word) in words().enumerate() {
+            let word = word.ok_or_else(|| no_class(row))?;
+            gathered.push(&String::from_utf8_lossy(word));
         }
         return gathered.finish().map_err(wrong);
     }

@@ -47,6 +47,10 @@ impl Block {
         Some(self.0.get(row)?.as_ref()?.data())
     }
 
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        self.0.iter().map(|row| row.as_ref().map(ByteArray::data))
+    }
+
     /// Bytes in memory, one at least.
     pub(crate) fn size(&self) -> usize {
         let values = self.0.iter().flatten().map(ByteArray::len);
@@ -167,20 +171,6 @@ impl Column {
     pub(crate) fn of_bytes(&self) -> bool {
         let described = self.metadata.file_metadata().schema_descr();
         described.column(self.leaf).physical_type() == Type::BYTE_ARRAY
-    }
-
-    /// All rows of a column of words.
-    pub(crate) fn words(
-        &self,
-        file: &Storage,
-        group: usize,
-        rows: usize,
-        out: &mut Vec<Option<String>>,
-    ) -> Result<(), ColumnError> {
-        let block = self.block(file, group, 0, rows)?;
-        let word = |row| Some(String::from_utf8_lossy(block.get(row)?).into_owned());
-        out.extend((0..rows).map(word));
-        Ok(())
     }
 
     /// All rows of a column of integers; −1 where there is none.
