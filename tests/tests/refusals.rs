@@ -282,7 +282,7 @@ fn evaluations_of_nothing() {
     let mut command = protem(&["embed", "--data", ".", "--out", "x.txt", "--checkpoint"]);
     run(command.arg(&out)).expect(2).says(&[".txt"]);
     // Features may be written again, but no text of somebody's.
-    let mut again = |npy: &Path| run(embed(&out, &classes).arg("--out").arg(npy));
+    let again = |npy: &Path| run(embed(&out, &classes).arg("--out").arg(npy));
     again(&npy).expect(0);
     let mine = folder.path().join("notes.txt");
     fs::write(&mine, "mine").unwrap();
