@@ -122,12 +122,22 @@ pub(crate) fn resize(
 fn job(image: &RgbImage, crop: Crop, size: (u32, u32), keep: Crop) -> Job<'_> {
     crop.check(image.width(), image.height());
     keep.check(size.0, size.1);
+    let mut columns = Taps::new(crop.width as usize, size.0 as usize, keep.columns());
+    let mut rows = Taps::new(crop.height as usize, size.1 as usize, keep.rows());
+    // What is made of no kept pixel is left out: of a line of pixels that is nearly all.
+    let across = columns.needed(crop.width as usize);
+    let down = rows.needed(crop.height as usize);
     Job {
         pixels: image.as_raw(),
         stride: image.width() as usize,
-        crop,
-        columns: Taps::new(crop.width as usize, size.0 as usize, keep.columns()),
-        rows: Taps::new(crop.height as usize, size.1 as usize, keep.rows()),
+        crop: Crop {
+            left: crop.left + across.start as u32,
+            top: crop.top + down.start as u32,
+            width: across.len() as u32,
+            height: down.len() as u32,
+        },
+        columns,
+        rows,
     }
 }
 
@@ -200,6 +210,14 @@ impl Taps {
         self.weights.truncate(count * window);
         self.window = window;
         self
+    }
+
+    /// The lines, of so many, that make the new ones; from here on they are counted from the first of
+    /// them.
+    fn needed(&mut self, lines: usize) -> Range<usize> {
+        let (start, last) = (self.first[0], self.first[self.first.len() - 1]);
+        self.first.iter_mut().for_each(|first| *first -= start);
+        start..(last + self.window).min(lines)
     }
 
     /// Of each new line: its first line, and its weights.
