@@ -32,6 +32,11 @@ fn settings_that_cannot_work() {
     );
     refused(
         &[],
+        &["method.momentum=0.99999999999"],
+        &["method.momentum = 0.99999999999", "below 1"],
+    );
+    refused(
+        &[],
         &["encoder.width=0"],
         &["encoder.width = 0", "from 1 to 1024"],
     );
@@ -119,6 +124,12 @@ fn folders_that_cannot_take_a_run() {
         }
     }
     assert_eq!(fs::read(&file).unwrap(), b"mine");
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let name = folder.path().join(std::ffi::OsStr::from_bytes(b"run-\xff"));
+        run(&mut tiny(&name, &[], &[])).expect(2).says(&["UTF-8"]);
+    }
     let ended = run(&mut resume(&folder.path().join("absent"))).expect(2);
     ended.says(&["holds no run", "--out"]);
 }

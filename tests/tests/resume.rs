@@ -380,3 +380,53 @@ fn images_lost_on_the_way_are_passed_over() {
     ended.says(&["cannot be read", "class-0/", "max_unreadable"]);
     assert!(!checkpoints(&out).is_empty());
 }
+
+#[test]
+fn a_run_that_begins_again_forgets_what_could_not_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, out) = (folder.path().join("images"), folder.path().join("run"));
+    class_folders(&images, 2, 50);
+    let bad = images.join("class-0/bad.png");
+    fs::write(&bad, "no picture").unwrap();
+    let set = ["data.held_out=0", "method.clusters=[10]", "optim.epochs=1"];
+    let named = images.to_str().unwrap();
+    run(&mut tiny(&out, &[named], &set)).expect(0);
+    // As if it had been killed before the first checkpoint.
+    fs::remove_dir_all(out.join("checkpoints")).unwrap();
+    picture(&bad, 0, 99);
+    run(&mut resume(&out)).expect(0).says(&["begins again"]);
+    run(&mut resume(&out)).expect(0);
+    assert!(!out.join("quarantine.tsv").exists());
+}
+
+#[test]
+fn checkpoints_by_steps_are_made_at_the_end_of_epochs_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let set = [
+        "checkpoint.every_steps=3",
+        "checkpoint.every_epochs=1000",
+        "checkpoint.keep_last=1000000000000000000",
+    ];
+    run(&mut tiny(&out, &[], &set)).expect(0);
+    assert_eq!(checkpoints(&out).len(), 6); // of 18 steps, 6 an epoch
+}
+
+#[test]
+fn a_longer_warm_up_puts_prototypes_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    run(&mut tiny(&out, &[], &["optim.epochs=2"])).expect(0);
+    let config = out.join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace("warmup_epochs = 1", "warmup_epochs = 100");
+    fs::write(&config, text.replace("epochs = 2", "epochs = 3")).unwrap();
+    let ended = run(&mut resume(&out)).expect(0);
+    assert!(ended.stdout.contains("warmup_epochs"), "{}", ended.stdout);
+    let epochs = metrics_of(&out, "epoch");
+    let with: Vec<bool> = epochs
+        .iter()
+        .map(|epoch| !epoch["loss_prototype"].is_null())
+        .collect();
+    assert_eq!(with, [false, true, false]);
+}

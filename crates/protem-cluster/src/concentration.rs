@@ -140,8 +140,8 @@ impl ConcentrationParams {
             (
                 "smoothing",
                 self.smoothing,
-                positive(self.smoothing),
-                "above 0 and finite",
+                self.smoothing >= 0.0 && self.smoothing.is_finite(),
+                "finite and not negative",
             ),
             (
                 "lower percentile",

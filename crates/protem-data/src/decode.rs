@@ -5,6 +5,7 @@ mod jpeg;
 mod webp;
 
 use crate::error::ReadError;
+use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
@@ -21,7 +22,8 @@ pub struct DecodeOptions {
     pub max_pixels: u64,
     /// Encoded bytes above which it is refused. By default 1 GiB.
     pub max_bytes: u64,
-    /// Whether an EXIF orientation is applied. By default not, as in torchvision.
+    /// Whether an EXIF orientation is applied. By default not, as in torchvision. That of a TIFF always is:
+    /// Pillow turns these as it opens them.
     pub orientation: bool,
     /// Pixels of the shorter side that are enough: a larger JPEG is decoded at a half, a quarter or an
     /// eighth of its size, from as many coefficients, where that leaves as many. By default none is.
@@ -57,7 +59,7 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage, ReadError> {
 /// A JPEG's bytes are those of libjpeg-turbo, and Pillow's, with codes that stand for nothing too; but
 /// not always behind other damages, or in a progressive one, where pixels are made up there and here.
 /// AVIF is refused. Besides the encoded bytes (of a damaged JPEG, three times them) about 8 bytes a
-/// pixel are held at most (of a progressive JPEG 13), and 16 MiB.
+/// pixel are held at most (of a progressive JPEG 13, of 16 bits 14), and 16 MiB.
 ///
 /// # Errors
 /// Bytes that are no whole image, or more of them or more pixels than allowed. A decoder that
@@ -90,8 +92,30 @@ fn unguarded(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ReadErro
             }
             None => any(reader.into_decoder()?, bytes, options),
         },
+        // It reads what comes before the pixels as it is made, and heeds no limit set later.
+        Some(ImageFormat::Png) => {
+            let decoder = PngDecoder::with_limits(Cursor::new(bytes), png_limits(bytes))?;
+            any(decoder, bytes, options)
+        }
+        Some(ImageFormat::Tiff) => {
+            let turned = DecodeOptions {
+                orientation: true,
+                ..*options
+            };
+            any(reader.into_decoder()?, bytes, &turned)
+        }
         _ => any(reader.into_decoder()?, bytes, options),
     }
+}
+
+/// Memory for some rows of a PNG and for what it says beside them.
+fn png_limits(bytes: &[u8]) -> Limits {
+    const WIDTH: std::ops::Range<usize> = 16..20; // in the header, which comes first
+    let width = bytes.get(WIDTH).and_then(|width| width.try_into().ok());
+    let row = 8 * u64::from(width.map_or(0, u32::from_be_bytes));
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(4 * row + ASIDE);
+    limits
 }
 
 /// What any other decoder makes of `bytes`.

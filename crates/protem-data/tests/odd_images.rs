@@ -181,6 +181,37 @@ fn every_cut_of_a_file_is_refused_or_read_without_a_panic() {
     }
 }
 
+/// As Pillow, which turns a TIFF as it opens it.
+#[test]
+fn a_tiff_is_turned_as_it_says() {
+    let tiff = |orientation: u32| {
+        let mut bytes = b"II*\0\x08\0\0\0\x0a\0".to_vec();
+        let entries = [
+            (256, 2),   // width
+            (257, 1),   // height
+            (258, 8),   // bits
+            (259, 1),   // no compression
+            (262, 1),   // gray
+            (273, 134), // where the pixels are: behind all this
+            (274, orientation),
+            (277, 1), // samples
+            (278, 1), // rows
+            (279, 2), // bytes
+        ];
+        for (tag, value) in entries {
+            let tag: u16 = tag;
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend(4u16.to_le_bytes());
+            bytes.extend(1u32.to_le_bytes());
+            bytes.extend(value.to_le_bytes());
+        }
+        bytes.extend([0, 0, 0, 0, 10, 200]);
+        decode(&bytes).expect("a TIFF").into_raw()
+    };
+    assert_eq!(tiff(1), [10, 10, 10, 200, 200, 200]);
+    assert_eq!(tiff(3), [200, 200, 200, 10, 10, 10]);
+}
+
 /// As Pillow: cameras append films and other images, and whole ones are whole.
 #[test]
 fn what_follows_an_image_is_none_of_it() {

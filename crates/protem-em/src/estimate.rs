@@ -58,7 +58,7 @@ impl Sizes {
             evaluation_bytes: floats(
                 2 * measured_images(plan, test_images) * plan.encoder.feature_dim(),
             ),
-            cache_bytes: plan.settings.data.cache_mib << 20,
+            cache_bytes: plan.settings.data.cache_bytes(),
         }
     }
 
@@ -143,7 +143,7 @@ pub fn estimate(
         sizes,
         step_bytes: grown.and_then(|(before, after)| after.checked_sub(before + sizes.fixed())),
         checkpoint_bytes: checkpoint::size(&state, &plan.clusters, plan.images),
-        checkpoints: plan.checkpoint.keep_last + 1,
+        checkpoints: plan.kept_checkpoints() + 1,
         step_seconds,
         e_step_seconds: e_step,
         evaluation_seconds,

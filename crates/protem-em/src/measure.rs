@@ -134,13 +134,22 @@ impl Measure<'_> {
     fn pixels(&self, source: &Arc<dyn Source>) -> Result<(Features, Vec<u32>), EmError> {
         let size = self.plan.image_size;
         let (crop, workers) = (Evaluation::for_size(size), self.plan.workers());
-        let mut values = Vec::new();
+        let per_image = (size * size * 3) as usize;
+        let (mut values, mut labels) = (Vec::new(), Vec::new());
         for batch in StillLoader::new(source.clone(), crop, 256, workers) {
-            let pixels = batch.images.into_iter();
-            values.extend(pixels.map(|byte| f32::from(byte) / 255.0 - 0.5));
+            let rows = batch
+                .indices
+                .iter()
+                .zip(batch.images.chunks_exact(per_image));
+            for (index, pixels) in rows {
+                let unreadable = batch.unreadable.iter().any(|bad| bad.index == *index);
+                if let Some(label) = source.label(*index as usize).filter(|_| !unreadable) {
+                    values.extend(pixels.iter().map(|byte| f32::from(*byte) / 255.0 - 0.5));
+                    labels.push(label);
+                }
+            }
         }
-        let labels = (0..source.len()).filter_map(|i| source.label(i)).collect();
-        Ok((Features::new(values, (size * size * 3) as usize)?, labels))
+        Ok((Features::new(values, per_image)?, labels))
     }
 
     /// Features of the readable images (none if there is none), and their labels. `done` and `all`

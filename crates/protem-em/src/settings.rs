@@ -213,6 +213,11 @@ impl DataSettings {
             ..DecodeOptions::default()
         }
     }
+
+    /// Bytes for decoded images.
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache_mib.saturating_mul(1 << 20)
+    }
 }
 
 /// Random views.

@@ -216,8 +216,13 @@ impl Trainer {
     ) -> Result<Option<PathBuf>, EmError> {
         let position = &self.state.position;
         let clusters = !self.plan.clusters.is_empty() && position.epoch >= self.plan.warmup_epochs;
-        if clusters && position.batch == 0 && !self.e_step(listener, stop)? {
-            return self.save().map(Some);
+        if position.batch == 0 {
+            if !clusters {
+                // There are some where a resumed run's warm-up has been made longer.
+                self.state.clusterings.clear();
+            } else if !self.e_step(listener, stop)? {
+                return self.save().map(Some);
+            }
         }
         if let Some(path) = self.m_steps(listener, stop)? {
             return Ok(Some(path));
@@ -231,11 +236,18 @@ impl Trainer {
         };
         self.finish_epoch(measured, listener);
         let stopping = stop.load(Ordering::Relaxed);
-        if last || stopping || epoch.is_multiple_of(self.plan.checkpoint.every_epochs) {
+        let due = epoch.is_multiple_of(self.plan.checkpoint.every_epochs) || self.due_by_steps();
+        if last || stopping || due {
             let path = self.save()?;
             return Ok((stopping && !last).then_some(path));
         }
         Ok(None)
+    }
+
+    /// Whether the step just made is one to save after.
+    fn due_by_steps(&self) -> bool {
+        let every = self.plan.checkpoint.every_steps;
+        every.is_some_and(|every| self.state.position.step.is_multiple_of(every))
     }
 
     fn learning_rate(&self) -> f64 {
@@ -274,7 +286,9 @@ impl Trainer {
         position.epoch += 1;
         position.batch = 0;
         position.loss = Some(loss);
-        position.knn_top1 = measured.knn_top1.or(position.knn_top1);
+        // What was measured last, unless nothing is any more.
+        let before = position.knn_top1.filter(|_| self.plan.eval.knn_every > 0);
+        position.knn_top1 = measured.knn_top1.or(before);
         listener(&Event::Epoch {
             epoch: position.epoch,
             step: position.step,

@@ -106,6 +106,19 @@ impl RunFolder {
         Self::open(root, lock)
     }
 
+    /// The folder of a run that begins again, because it was stopped before its first checkpoint. What
+    /// could not be read then is forgotten: the images were looked at anew.
+    ///
+    /// # Errors
+    /// As [`Self::resume`].
+    pub fn begin_again(root: &Path) -> Result<Self, ReportError> {
+        let path = root.join(QUARANTINE);
+        if path.exists() {
+            fs::remove_file(&path).map_err(io("remove", &path))?;
+        }
+        Self::resume(root, &Position::default())
+    }
+
     /// The folder of a run that goes on from `position`; metrics after it are dropped, since they
     /// will come again, and so is what a crash left half written.
     ///

@@ -36,7 +36,7 @@ pub fn print(args: &TrainArgs, plan: &Plan, images: &Images) -> Result<(), Failu
         &args.out,
         found.sizes.total(),
         found.checkpoint_bytes,
-        plan.checkpoint.keep_last,
+        plan.kept_checkpoints(),
     )
 }
 

@@ -34,7 +34,7 @@ impl Images {
         let mut readable = |folder: &Path, set| {
             // What is measured on is read seldom.
             let kept = if set == Set::Training {
-                data.cache_mib << 20
+                data.cache_bytes()
             } else {
                 0
             };

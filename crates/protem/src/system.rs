@@ -96,11 +96,13 @@ pub fn time(seconds: f64) -> String {
     }
 }
 
-/// What Ctrl-C and a polite kill set.
+/// What Ctrl-C and a polite kill set; a second one ends the program where it is.
 pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone())
+        // In this order: the second one finds it set.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
             .map_err(|e| Failure::running(format!("cannot listen for signals: {e}")))?;
     }
     Ok(stop)

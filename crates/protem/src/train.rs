@@ -9,8 +9,7 @@ use crate::system::{free_bytes, memory_bytes, size, stop_flag};
 use crate::{config, dry_run};
 use protem_data::{DataError, Location};
 use protem_em::{
-    Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Position, Settings, Trainer,
-    list_checkpoints,
+    Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Settings, Trainer, list_checkpoints,
 };
 use protem_report::{ReportError, RunFolder};
 use std::path::{Path, PathBuf};
@@ -18,6 +17,7 @@ use std::sync::atomic::Ordering;
 
 /// Runs the command.
 pub fn train(args: TrainArgs) -> Result<(), Failure> {
+    check_names(&args)?;
     let settings = settings(&args)?;
     if let Some(threads) = settings.threads {
         let pool = rayon::ThreadPoolBuilder::new()
@@ -74,6 +74,21 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
+/// Names go to config.toml and metrics.jsonl, which are text.
+fn check_names(args: &TrainArgs) -> Result<(), Failure> {
+    let named = [&args.folder, &args.data, &args.test].into_iter().flatten();
+    match named
+        .chain([&args.out])
+        .find(|path| path.to_str().is_none())
+    {
+        Some(path) => Err(Failure::usage(format!(
+            "{} is no name in UTF-8; rename it, or name a link to it",
+            path.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// What can be known of the run's folder before the images are looked at.
 fn check_out(args: &TrainArgs) -> Result<(), Failure> {
     let new = !args.resume && !args.overwrite && !args.dry_run;
@@ -87,7 +102,11 @@ fn check_out(args: &TrainArgs) -> Result<(), Failure> {
 fn begin(args: &TrainArgs, plan: Plan, images: &Images) -> Result<(RunFolder, Trainer), Failure> {
     let checkpoints = RunFolder::checkpoints(&args.out);
     let (train, test) = (images.train.clone(), images.test.clone());
-    let keep = plan.checkpoint.keep_last;
+    let keep = plan.kept_checkpoints();
+    let check_trainer = |trainer: &Trainer| {
+        let (memory, checkpoint) = (trainer.sizes().total(), trainer.checkpoint_bytes());
+        check_room(&args.out, memory, checkpoint, keep)
+    };
     if args.resume && RunFolder::has_checkpoints(&args.out) {
         let (checkpoint, refused) = Checkpoint::newest(&checkpoints).map_err(em)?;
         for (_, reason) in refused {
@@ -95,26 +114,16 @@ fn begin(args: &TrainArgs, plan: Plan, images: &Images) -> Result<(RunFolder, Tr
         }
         let position = *checkpoint.position();
         let trainer = Trainer::resume(plan, train, test, checkpoints, checkpoint).map_err(em)?;
-        check_room(
-            &args.out,
-            trainer.sizes().total(),
-            trainer.checkpoint_bytes(),
-            keep,
-        )?;
+        check_trainer(&trainer)?;
         let run = RunFolder::resume(&args.out, &position).map_err(report)?;
         return Ok((run, trainer));
     }
     let text = config::to_text(&plan.settings);
     let trainer = Trainer::new(plan, train, test, checkpoints).map_err(em)?;
-    check_room(
-        &args.out,
-        trainer.sizes().total(),
-        trainer.checkpoint_bytes(),
-        keep,
-    )?;
+    check_trainer(&trainer)?;
     if args.resume {
         warn("there is no checkpoint yet: the run begins again");
-        let run = RunFolder::resume(&args.out, &Position::default()).map_err(report)?;
+        let run = RunFolder::begin_again(&args.out).map_err(report)?;
         return Ok((run, trainer));
     }
     let run = RunFolder::create(&args.out, &text, args.overwrite).map_err(report)?;
@@ -133,7 +142,7 @@ pub fn check_room(out: &Path, least: u64, checkpoint: u64, keep: usize) -> Resul
             size(memory)
         )));
     }
-    let need = checkpoint * (keep as u64 + 1);
+    let need = checkpoint.saturating_mul(keep as u64 + 1);
     let there = list_checkpoints(&RunFolder::checkpoints(out)).unwrap_or_default();
     let there: u64 = there
         .iter()

@@ -43,7 +43,8 @@ fn special(s: &Settings) -> Vec<Violation> {
         ("method.temperature", m.temperature, 0.2),
         ("eval.knn_temperature", s.eval.knn_temperature, 0.07),
     ] {
-        if !(value.is_finite() && value > 0.0) {
+        // It is divided by in single precision.
+        if !((value as f32).is_finite() && value as f32 > 0.0) {
             out.push(Violation::Temperature { key, value, works });
         }
     }
@@ -51,7 +52,8 @@ fn special(s: &Settings) -> Vec<Violation> {
         ("method.momentum", m.momentum, 0.999),
         ("optim.momentum", o.momentum, 0.9),
     ] {
-        if !(0.0..1.0).contains(&value) {
+        // Nine nines are 1 in single precision.
+        if !(0.0..1.0).contains(&(value as f32)) {
             out.push(Violation::Momentum { key, value, works });
         }
     }

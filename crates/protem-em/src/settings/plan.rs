@@ -184,6 +184,17 @@ impl Plan {
         self.batches_per_epoch().div_ceil(self.optim.accumulate)
     }
 
+    /// Checkpoints that are kept in the end: no more than a run makes, and one where it is stopped.
+    pub fn kept_checkpoints(&self) -> usize {
+        let c = &self.checkpoint;
+        let steps = self.steps_per_epoch().saturating_mul(self.optim.epochs);
+        let by_steps = c
+            .every_steps
+            .map_or(0, |every| steps / every.max(1) as usize);
+        let made = self.optim.epochs.div_ceil(c.every_epochs) + by_steps + 1;
+        c.keep_last.min(made)
+    }
+
     /// InfoNCE of an encoder that tells nothing apart: `ln(1 + r)`.
     pub fn chance_loss(&self) -> f64 {
         (1.0 + self.queue as f64).ln()

@@ -4,6 +4,7 @@ use super::{Trainer, tell_phase};
 use crate::error::EmError;
 use crate::events::{Evaluated, Event, Phase};
 use crate::measure::{Measure, Measured};
+use protem_data::Source;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -60,6 +61,7 @@ impl Trainer {
         let Some(untrained) = self.measure(true, listener, stop)? else {
             return Ok(false);
         };
+        let chance = self.test.as_ref().map_or(0.0, |test| commonest(&**test));
         let found = [
             (Evaluated::RawPixels, raw),
             (Evaluated::Untrained, untrained.knn_top1),
@@ -71,10 +73,19 @@ impl Trainer {
                     features,
                     protocol: protocol.clone(),
                     top1,
-                    chance: 1.0 / self.train.classes().len() as f64,
+                    chance,
                 });
             }
         }
         Ok(true)
     }
+}
+
+/// The share of the commonest class: what always naming it finds.
+fn commonest(test: &dyn Source) -> f64 {
+    let mut counts = vec![0usize; test.classes().len()];
+    let labels = (0..test.len()).filter_map(|i| test.label(i));
+    labels.for_each(|label| counts[label as usize] += 1);
+    let all: usize = counts.iter().sum();
+    counts.into_iter().max().unwrap_or(0) as f64 / all.max(1) as f64
 }

@@ -98,10 +98,8 @@ impl Trainer {
             self.state.clock.m_step += lap.elapsed().as_secs_f64();
             let position = self.state.position;
             if stepped && position.batch < of {
-                let every = self.plan.checkpoint.every_steps;
-                let due = every.is_some_and(|n| position.step.is_multiple_of(n));
                 let stopping = stop.load(Ordering::Relaxed);
-                if due || stopping {
+                if self.due_by_steps() || stopping {
                     let path = self.save()?;
                     if stopping {
                         return Ok(Some(path));

@@ -44,3 +44,9 @@ fn byte(line: &[(u32, i64)], of: impl Fn(u32) -> i64) -> u8 {
     let sum: i64 = line.iter().map(|(at, weight)| weight * of(*at)).sum();
     u8::try_from((sum + (1 << (BITS - 1))) >> BITS).expect("weights add to one")
 }
+
+#[test]
+fn of_millions_of_lines_each_weighs_nothing() {
+    let taps = Taps::new(1 << 24, 1, 0..1);
+    assert_eq!((taps.window, taps.each().count()), (1, 1));
+}
