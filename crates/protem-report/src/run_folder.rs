@@ -112,11 +112,7 @@ impl RunFolder {
     /// # Errors
     /// As [`Self::resume`].
     pub fn begin_again(root: &Path) -> Result<Self, ReportError> {
-        let path = root.join(QUARANTINE);
-        if path.exists() {
-            fs::remove_file(&path).map_err(io("remove", &path))?;
-        }
-        Self::resume(root, &Position::default())
+        Self::go_on(root, &Position::default(), true)
     }
 
     /// The folder of a run that goes on from `position`; metrics after it are dropped, since they
@@ -125,10 +121,18 @@ impl RunFolder {
     /// # Errors
     /// No run, or what the file system refuses.
     pub fn resume(root: &Path, position: &Position) -> Result<Self, ReportError> {
+        Self::go_on(root, position, false)
+    }
+
+    fn go_on(root: &Path, position: &Position, anew: bool) -> Result<Self, ReportError> {
         if !root.join(CONFIG).exists() {
             return Err(ReportError::NoRun(root.to_path_buf()));
         }
         let lock = lock(root)?;
+        let quarantine = root.join(QUARANTINE);
+        if anew && quarantine.exists() {
+            fs::remove_file(&quarantine).map_err(io("remove", &quarantine))?;
+        }
         let checkpoints = Self::checkpoints(root);
         fs::create_dir_all(&checkpoints).map_err(io("create", &checkpoints))?;
         remove_partial(root)?;
