@@ -51,7 +51,14 @@ fn metrics_that_cannot_be_written_stop_the_run_after_saving() {
     let copies = blocks * 512 / line.len();
     fs::write(&path, line.repeat(copies)).unwrap();
     let ended = run(&mut limited(&resume(&out), blocks)).expect(1);
-    ended.says(&["metrics.jsonl", "saved", "--resume"]);
+    ended.says(&[
+        "metrics.jsonl",
+        "saved",
+        "lines of metrics are lost",
+        "--resume",
+    ]);
+    let told = fs::read_to_string(&path).unwrap();
+    assert!(told.ends_with('\n'), "half a line is left");
     run(&mut resume(&out)).expect(0);
     assert_same_state(&unbroken, &out);
 }

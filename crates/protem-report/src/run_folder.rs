@@ -210,9 +210,11 @@ impl RunFolder {
             let mut line = serde_json::to_string(event).expect("plain data");
             line.push('\n');
             let path = self.root.join(METRICS);
-            self.metrics
-                .write_all(line.as_bytes())
-                .map_err(io("append to", &path))?;
+            let before = self.metrics.metadata().map_err(io("look at", &path))?.len();
+            if let Err(error) = self.metrics.write_all(line.as_bytes()) {
+                let _ = self.metrics.set_len(before); // half a line is none, and would spoil the next
+                return Err(io("append to", &path)(error));
+            }
         }
         self.quarantine.record(event)
     }

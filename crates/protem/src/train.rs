@@ -171,25 +171,37 @@ fn drive(
     let stop = stop_flag()?;
     let mut progress = Progress::new(args.log_format);
     let mut baseline = Baseline::default();
-    let mut failed = None;
+    let (mut failed, mut unwritten) = (None, Vec::new());
     let mut listener = |event: &Event| {
         baseline.note(event);
         progress.tell(event);
         if failed.is_none() {
             failed = run.record(event).err();
-            if failed.is_some() {
-                stop.store(true, Ordering::Relaxed); // no hours of training without its metrics
-            }
+        }
+        if failed.is_some() {
+            stop.store(true, Ordering::Relaxed); // no hours of training without its metrics
+            unwritten.push(event.clone());
         }
     };
     images.quarantined().for_each(|event| listener(&event));
     let outcome = trainer.run(&mut listener, &stop);
     drop(progress);
+    // Checkpoints that were removed meanwhile may have made room.
+    let written = unwritten.iter().take_while(|e| run.record(e).is_ok());
+    let lost = unwritten.len() - written.count();
     match (outcome, failed) {
         (Err(error), _) => Err(em(error)),
         (Ok(_), Some(error)) => Err(Failure::running(format!(
-            "{}. The training itself is saved; go on with:\n  {}",
+            "{}. The training itself is saved{}; go on with:\n  {}",
             explain(&error),
+            match unwritten[unwritten.len() - lost..]
+                .iter()
+                .filter(|e| e.is_metric())
+                .count()
+            {
+                0 => String::new(),
+                lines => format!(", but {lines} lines of metrics are lost"),
+            },
             resume_command(&args.out)
         ))),
         (Ok(Outcome::Interrupted { checkpoint }), None) => Err(Failure::interrupted(format!(
