@@ -188,6 +188,12 @@ pub enum DataError {
         /// How many may be.
         limit: usize,
     },
+    /// So many that follow each other: more likely it is what they lie on.
+    #[error("{} images in a row cannot be read", unreadable.len())]
+    UnreadableInARow {
+        /// Which, and why.
+        unreadable: Vec<Unreadable>,
+    },
     /// Fewer images than a batch.
     #[error("{images} images do not make one batch of {batch}")]
     FewerThanBatch {

@@ -172,10 +172,8 @@ fn view_row(
             Err(error) => skipped.push(unreadable(&*plan.source, index, &error)),
         }
     }
-    Err(DataError::TooManyUnreadable {
+    Err(DataError::UnreadableInARow {
         unreadable: skipped,
-        images: order.len(),
-        limit: 0,
     })
 }
 

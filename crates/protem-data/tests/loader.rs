@@ -171,7 +171,7 @@ fn a_source_without_a_readable_image_is_an_error_soon() {
     let first = ViewLoader::new(plan).expect("starts").next();
     assert!(matches!(
         first,
-        Some(Err(DataError::TooManyUnreadable { images: 5000, .. }))
+        Some(Err(DataError::UnreadableInARow { .. }))
     ));
     assert!(source.reads.load(Ordering::Relaxed) < 5000);
 }

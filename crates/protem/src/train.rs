@@ -349,6 +349,10 @@ fn em(error: EmError) -> Failure {
                 list(&unreadable)
             ))
         }
+        EmError::Data(DataError::UnreadableInARow { unreadable }) => Failure::running(format!(
+            "{text}:\n{}\nThe last checkpoint is kept. Look whether what they lie on is there, and go on with --resume.",
+            list(&unreadable)
+        )),
         EmError::Io { .. } => Failure::running(format!(
             "{text}. What was saved before is whole: mend this, and go on with --resume"
         )),
