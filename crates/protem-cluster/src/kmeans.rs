@@ -27,7 +27,8 @@ impl KMeans {
     /// [`ClusterError::Clusters`] for more clusters than points, [`ClusterError::Init`] for given
     /// centroids of the wrong number, [`ClusterError::Weights`] for another number of weights than
     /// points, [`ClusterError::NotFinite`] and [`ClusterError::TooLarge`] with the row (of given
-    /// centroids in [`ClusterError::Initial`]), [`ClusterError::TooMany`], [`ClusterError::Threads`], [`ClusterError::Isa`]; on a CUDA device
+    /// centroids in [`ClusterError::Initial`]), [`ClusterError::TooMany`],
+    /// [`ClusterError::Threads`], [`ClusterError::Isa`]; on a CUDA device
     /// also `DeviceMissing`, `DeviceCompile`, `DeviceMemory` and `DeviceFailed`.
     pub fn fit(&self, points: Matrix<'_>) -> Result<Fit, ClusterError> {
         self.fit_with(points, |_| ControlFlow::Continue(()))

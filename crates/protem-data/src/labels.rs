@@ -114,7 +114,10 @@ fn whole(word: &str) -> Option<f64> {
 /// A class by its number.
 fn class(number: f64) -> Result<u32, String> {
     let fits = (0.0..=f64::from(u32::MAX)).contains(&number);
-    let wrong = || format!("a label is {number}, and numbers of classes begin with 0");
+    let wrong = || {
+        let most = MOST_CLASSES - 1;
+        format!("a label is {number}, and numbers of classes go from 0 to {most}")
+    };
     fits.then_some(number as u32).ok_or_else(wrong)
 }
 

@@ -118,7 +118,7 @@ impl Labelled {
         match folder.labelling() {
             Labelling::One => {}
             Labelling::None => {
-                let why = beside_folders(&*folder).unwrap_or_else(|| {
+                let why = beside_folders(path, &*folder).unwrap_or_else(|| {
                     "of a folder, there must be at least two folders of images in it".into()
                 });
                 return Err(Failure::usage(format!(

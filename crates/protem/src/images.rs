@@ -53,7 +53,7 @@ impl Images {
             check_classes(&*all, &**test)?;
         }
         if all.labelling() == Labelling::None
-            && let Some(why) = beside_folders(&*all)
+            && let Some(why) = beside_folders(folder, &*all)
         {
             warn(format!("no classes, and so no kNN: {why}"));
         }
@@ -154,8 +154,11 @@ pub fn open_images(name: &Path) -> Result<Arc<dyn Source>, Failure> {
     })
 }
 
-/// Why images in folders have no classes, if it is one that lies beside the folders.
-pub fn beside_folders(source: &dyn Source) -> Option<String> {
+/// Why images of a folder have no classes, if it is one that lies beside the folders in it.
+pub fn beside_folders(path: &Path, source: &dyn Source) -> Option<String> {
+    if !path.is_dir() {
+        return None; // paths in a list are no classes
+    }
     let in_folder = |index: &usize| source.name(*index).contains('/');
     let beside = (0..source.len()).find(|index| !in_folder(index))?;
     (0..source.len()).find(in_folder)?;
