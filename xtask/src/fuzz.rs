@@ -73,7 +73,7 @@ pub fn run(options: &Options) -> Outcome<()> {
         None => "grown",
     });
     let kept = tests.join("corpus").join(target);
-    for folder in [&grown, &kept, &work.join("findings")] {
+    for folder in [&grown, &work.join("findings")] {
         make(folder)?;
     }
     let engine = Engine {
@@ -87,6 +87,8 @@ pub fn run(options: &Options) -> Outcome<()> {
         kept.clone(),
         tests.join("seeds").join(target),
     ];
+    // A new reader has nothing kept.
+    from.retain(|folder| folder.exists());
     from.extend(options.seeds.clone());
     engine.fuzz(&from, &tests.join(format!("dictionaries/{target}.dict")))?;
     if options.keep {
@@ -212,7 +214,9 @@ impl Engine<'_> {
         if !success {
             return Err("merging failed".into());
         }
-        std::fs::remove_dir_all(kept).map_err(failed)?;
+        if kept.exists() {
+            std::fs::remove_dir_all(kept).map_err(failed)?;
+        }
         make(kept)?;
         for entry in std::fs::read_dir(&smallest).map_err(failed)? {
             let entry = entry.map_err(failed)?;

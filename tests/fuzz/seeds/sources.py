@@ -1,4 +1,4 @@
-"""Writes the files in tar/, list/, idx/, cifar10/, cifar100/ and stl10/, and copies those in parquet/."""
+"""Writes the files in tar/, list/, idx/, idx_labels/, cifar10/, cifar100/, stl10/, voc/, imagenet/ and places/, and copies those in parquet/."""
 
 import gzip
 import io
@@ -51,6 +51,17 @@ colours = struct.pack(">5I", 0x804, 1, 2, 2, 3) + bytes(range(12))
 save("idx", "gray.idx", images)
 save("idx", "colour.idx", colours)
 save("idx", "gray.idx.gz", gzip.compress(images, mtime=0))
+
+labels = struct.pack(">2I", 0x801, 2) + bytes([7, 2])
+save("idx_labels", "two.idx", labels)
+save("idx_labels", "two.idx.gz", gzip.compress(labels, mtime=0))
+
+# Two lists of classes behind the one of images; two classes behind one image.
+save("voc", "two.txt", b"000005\n000007\n\0000005  1\n000007 -1\n\0000005  0\n000007  1\n")
+save("imagenet", "numbers.txt", b"c.JPEG 1\nd.JPEG 0\n")
+save("imagenet", "annotations.txt", b"c.JPEG\tn01443537\t0\t0\t63\t63\nd.JPEG\tn01440764\t1\t2\t3\t4\n")
+save("imagenet", "solution.csv", b"ImageId,PredictionString\nc,n01440764 1 2 3 4\nd,n01443537 5 6 7 8\n")
+save("places", "val.txt", b"a.jpg 1\n\0/a/airfield 0\n/a/airplane_cabin 1\n")
 
 save("cifar10", "one.bin", bytes([7]) + bytes(3072))
 save("cifar100", "one.bin", bytes([19, 99]) + bytes(3072))

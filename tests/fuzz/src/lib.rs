@@ -65,6 +65,26 @@ pub const TARGETS: &[Target] = &[
         read: readers::stl10,
         memory: 1 << 20,
     },
+    Target {
+        name: "idx_labels",
+        read: readers::idx_labels,
+        memory: 256 << 20,
+    },
+    Target {
+        name: "voc",
+        read: readers::voc,
+        memory: 16 << 20,
+    },
+    Target {
+        name: "imagenet",
+        read: readers::imagenet,
+        memory: 16 << 20,
+    },
+    Target {
+        name: "places",
+        read: readers::places,
+        memory: 16 << 20,
+    },
 ];
 
 impl Target {

@@ -2,12 +2,13 @@
 //! is checked.
 
 use protem_cluster::Npy;
-use protem_data::{Encoded, Kind, Source, open_memory};
+use protem_data::{Encoded, Kind, Source, open, open_memory};
 use std::cell::RefCell;
+use std::fs;
 use std::io::{Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 /// The `.npy` file of `protem-cluster`, memory-mapped and read.
 pub fn npy(bytes: &[u8]) {
@@ -102,6 +103,63 @@ pub fn stl10(bytes: &[u8]) {
     images(Kind::Stl10, bytes.to_vec());
 }
 
+/// Labels in MNIST's format, plain or gzip, of two images.
+pub fn idx_labels(bytes: &[u8]) {
+    let images = b"\0\0\x08\x03\0\0\0\x02\0\0\0\x01\0\0\0\x01\x07\x09";
+    in_folder(
+        "idx",
+        &[
+            ("t10k-images-idx3-ubyte", images),
+            ("t10k-labels-idx1-ubyte", bytes),
+        ],
+    );
+}
+
+/// Lists of a VOC devkit, each up to a zero: a split's images, and those of two classes.
+pub fn voc(bytes: &[u8]) {
+    let mut lists = bytes.splitn(3, |b| *b == 0);
+    let files = ["trainval", "cat_trainval", "dog_trainval"].map(|list| {
+        (
+            format!("ImageSets/Main/{list}.txt"),
+            lists.next().unwrap_or_default(),
+        )
+    });
+    let mut files: Vec<(&str, &[u8])> = files
+        .iter()
+        .map(|(name, list)| (&name[..], *list))
+        .collect();
+    files.push(("JPEGImages/000005.jpg", b""));
+    in_folder("voc", &files);
+}
+
+/// The list of classes of ImageNet's validation images.
+pub fn imagenet(bytes: &[u8]) {
+    in_folder(
+        "imagenet",
+        &[
+            ("train/n01440764/a.JPEG", b""),
+            ("train/n01443537/b.JPEG", b""),
+            ("val/c.JPEG", b""),
+            ("val/d.JPEG", b""),
+            ("val.txt", bytes),
+        ],
+    );
+}
+
+/// Lists of Places365, each up to a zero: a split's images, and the categories.
+pub fn places(bytes: &[u8]) {
+    let mut lists = bytes.splitn(2, |b| *b == 0);
+    let mut list = || lists.next().unwrap_or_default();
+    in_folder(
+        "places",
+        &[
+            ("places365_val.txt", list()),
+            ("categories_places365.txt", list()),
+            ("val_256/a.jpg", b""),
+        ],
+    );
+}
+
 /// Images of a set that are looked at.
 const LOOKED_AT: usize = 1000;
 
@@ -120,6 +178,32 @@ fn images(kind: Kind, bytes: Vec<u8>) {
 /// Opens a set and asks for names and classes.
 fn labelled(kind: Kind, bytes: Vec<u8>) -> Option<Arc<dyn Source>> {
     let set = open_memory(kind, bytes, Path::new("input")).ok()?;
+    ask(set.as_ref());
+    Some(set)
+}
+
+/// Opens a folder of `files` (their paths and bytes) as a kind, and asks for names and classes: one
+/// folder per thread and kind, its files written anew.
+fn in_folder(kind: &str, files: &[(&str, &[u8])]) {
+    thread_local! {
+        static FOLDER: TempDir = TempDir::new().expect("a folder can be made");
+    }
+    FOLDER.with(|folder| {
+        let folder = folder.path().join(kind);
+        for (name, bytes) in files {
+            let file = folder.join(name);
+            let parent = file.parent().expect("a file lies in a folder");
+            fs::create_dir_all(parent).expect("folders can be made");
+            fs::write(file, bytes).expect("the file can be written");
+        }
+        if let Ok(set) = open(format!("{kind}:{}", folder.display())) {
+            ask(set.as_ref());
+        }
+    });
+}
+
+/// Asks for names and classes.
+fn ask(set: &dyn Source) {
     let classes = set.classes().len();
     for index in 0..set.len().min(LOOKED_AT) {
         set.name(index);
@@ -128,7 +212,6 @@ fn labelled(kind: Kind, bytes: Vec<u8>) -> Option<Arc<dyn Source>> {
         assert!(labels.iter().all(|l| (*l as usize) < classes), "{labels:?}");
         assert!(label.is_none_or(|l| labels == [l]), "{label:?} {labels:?}");
     }
-    Some(set)
 }
 
 /// Calls `read` with the path of a file of `bytes`: one file per thread, written anew.
