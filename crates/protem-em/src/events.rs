@@ -202,8 +202,10 @@ pub enum Phase {
     Embedding,
     /// The E-step clusters the embeddings.
     Clustering,
-    /// kNN and effective rank are measured.
+    /// Features of the images that kNN and effective rank are measured on are made.
     Measuring,
+    /// kNN compares the test images with the training images.
+    Comparing,
 }
 
 impl Event {

@@ -1,7 +1,7 @@
 //! What an encoder is worth while it trains: kNN accuracy and effective rank.
 
 use crate::error::EmError;
-use crate::events::Set;
+use crate::events::{Phase, Set};
 use crate::features::{Output, extract_readable};
 use crate::settings::Plan;
 use protem_data::{Evaluation, Source, StillLoader, Subset, Unreadable};
@@ -20,8 +20,8 @@ pub(crate) struct Measure<'a> {
     pub plan: &'a Plan,
     pub train: &'a Arc<dyn Source>,
     pub test: Option<&'a Arc<dyn Source>>,
-    /// Told the number of images done and of all; answers whether to go on.
-    pub progress: &'a mut dyn FnMut(usize, usize) -> bool,
+    /// Told what is under way, the number of images done and of all; answers whether to go on.
+    pub progress: &'a mut dyn FnMut(Phase, usize, usize) -> bool,
     /// Images that could not be read on the way.
     pub unreadable: Vec<(Set, Unreadable)>,
 }
@@ -86,56 +86,71 @@ impl Measure<'_> {
         let (Some(train), Some(test)) = (train, test) else {
             return Ok(Some(Measured::default())); // no image left to measure on
         };
-        let top1 = knn(
-            &train,
-            &train_labels,
-            &test,
-            &test_labels,
-            &self.knn_config(),
-        )?
-        .top1;
-        Ok(Some(Measured {
+        let top1 = self.knn((&train, &train_labels), (&test, &test_labels))?;
+        Ok(top1.map(|top1| Measured {
             knn_top1: Some(top1),
             effective_rank: rank(spread(train)),
         }))
     }
 
-    /// kNN accuracy of the centre crops' pixels, unless there are too many to hold.
-    pub fn raw_pixels(&mut self) -> Result<Option<f64>, EmError> {
+    /// kNN accuracy of the centre crops' pixels, unless there are too many to hold. Nothing if
+    /// stopped.
+    pub fn raw_pixels(&mut self) -> Result<Option<Measured>, EmError> {
         let Some(test) = self.test else {
-            return Ok(None);
+            return Ok(Some(Measured::default()));
         };
         let per_image = self.plan.image_size as usize * self.plan.image_size as usize * 3;
-        if (self.train.len() + test.len()).saturating_mul(per_image) > RAW_VALUES {
-            return Ok(None);
+        let all = self.train.len() + test.len();
+        if all.saturating_mul(per_image) > RAW_VALUES {
+            return Ok(Some(Measured::default()));
         }
-        let (train, train_labels) = self.pixels(self.train)?;
-        let (test, test_labels) = self.pixels(test)?;
-        Ok(Some(
-            knn(
-                &train,
-                &train_labels,
-                &test,
-                &test_labels,
-                &self.knn_config(),
-            )?
-            .top1,
-        ))
+        let Some((train, train_labels)) = self.pixels(self.train, (0, all))? else {
+            return Ok(None);
+        };
+        let Some((test, test_labels)) = self.pixels(test, (self.train.len(), all))? else {
+            return Ok(None);
+        };
+        let top1 = self.knn((&train, &train_labels), (&test, &test_labels))?;
+        Ok(top1.map(|top1| Measured {
+            knn_top1: Some(top1),
+            effective_rank: None,
+        }))
     }
 
-    fn knn_config(&self) -> KnnConfig {
-        KnnConfig {
+    /// kNN accuracy. Nothing if stopped.
+    fn knn(
+        &mut self,
+        (train, train_labels): (&Features, &[u32]),
+        (test, test_labels): (&Features, &[u32]),
+    ) -> Result<Option<f64>, EmError> {
+        let config = KnnConfig {
             k: self.plan.eval.knn_k,
             temperature: self.plan.eval.knn_temperature,
-        }
+        };
+        let mut progress = |done| (self.progress)(Phase::Comparing, done, test.rows());
+        let found = knn(
+            train,
+            train_labels,
+            test,
+            test_labels,
+            &config,
+            &mut progress,
+        )?;
+        Ok(found.map(|found| found.top1))
     }
 
-    /// Centre crops as they are, without mean.
-    fn pixels(&self, source: &Arc<dyn Source>) -> Result<(Features, Vec<u32>), EmError> {
+    /// Centre crops as they are, without mean. `done` and `all` count images for the progress.
+    /// Nothing if stopped.
+    fn pixels(
+        &mut self,
+        source: &Arc<dyn Source>,
+        (done, all): (usize, usize),
+    ) -> Result<Option<(Features, Vec<u32>)>, EmError> {
         let size = self.plan.image_size;
         let (crop, workers) = (Evaluation::for_size(size), self.plan.workers());
         let per_image = (size * size * 3) as usize;
         let (mut values, mut labels) = (Vec::new(), Vec::new());
+        let mut images = 0;
         for batch in StillLoader::new(source.clone(), crop, 256, workers) {
             let rows = batch
                 .indices
@@ -148,8 +163,12 @@ impl Measure<'_> {
                     labels.push(label);
                 }
             }
+            images += batch.indices.len();
+            if !(self.progress)(Phase::Measuring, done + images, all) {
+                return Ok(None);
+            }
         }
-        Ok((Features::new(values, per_image)?, labels))
+        Ok(Some((Features::new(values, per_image)?, labels)))
     }
 
     /// Features of the readable images (none if there is none), and their labels. `done` and `all`
@@ -162,7 +181,7 @@ impl Measure<'_> {
         (done, all): (usize, usize),
     ) -> Result<Option<Labelled>, EmError> {
         let (size, workers) = (self.plan.image_size, self.plan.workers());
-        let mut progress = |images| (self.progress)(done + images, all);
+        let mut progress = |images| (self.progress)(Phase::Measuring, done + images, all);
         let extracted = extract_readable(
             encoder,
             source.clone(),

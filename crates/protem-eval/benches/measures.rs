@@ -20,6 +20,7 @@ fn measures(c: &mut Criterion) {
                 &test,
                 &labels[..1000],
                 &KnnConfig::default(),
+                &mut |_| true,
             )
         });
     });

@@ -3,6 +3,7 @@
 use crate::{EvalError, Features};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// Settings of [`knn`].
@@ -34,8 +35,14 @@ pub struct KnnResult {
     pub k: usize,
 }
 
+/// Test images whose similarities to a tile are one matrix product.
+const BLOCK: usize = 64;
+/// Training images of a tile: half a megabyte of similarities, which stays in a core's cache.
+const TILE: usize = 2048;
+
 /// Classifies test images by their nearest training images under cosine similarity (Wu et al.
-/// 2018). Of equally near images the first counts, of equal votes the lowest class.
+/// 2018). Of equally near images the first counts, of equal votes the lowest class. `progress` is
+/// told the number of test images done and answers whether to go on; nothing if it does not.
 ///
 /// # Errors
 /// Labels or dimensions that do not fit the features.
@@ -45,7 +52,8 @@ pub fn knn(
     test: &Features,
     test_labels: &[u32],
     config: &KnnConfig,
-) -> Result<KnnResult, EvalError> {
+    progress: &mut dyn FnMut(usize) -> bool,
+) -> Result<Option<KnnResult>, EvalError> {
     let count = |what, left, right| {
         if left == right {
             Ok(())
@@ -56,67 +64,136 @@ pub fn knn(
     count("training labels", train_labels.len(), train.rows())?;
     count("test labels", test_labels.len(), test.rows())?;
     count("test dimensions", test.dim(), train.dim())?;
-    /// Test images whose similarities are one matrix product.
-    const BLOCK: usize = 64;
     let (train, test) = (train.clone().normalised(), test.clone().normalised());
     let k = config.k.clamp(1, train.rows());
-    let predictions: Vec<u32> = test
+    let vote = |near: Nearest| vote(&near.first(), train_labels, config.temperature);
+    let mut predictions = Vec::with_capacity(test.rows());
+    // A block for each thread, and a look at whether to go on.
+    for blocks in test
         .values()
-        .par_chunks(BLOCK * test.dim())
-        .flat_map_iter(|block| {
-            let similarities = products(block, &train);
-            let predict = |row: &[f32]| vote(row, train_labels, k, config.temperature);
-            similarities
-                .chunks_exact(train.rows())
-                .map(predict)
-                .collect::<Vec<_>>()
-        })
-        .collect();
+        .chunks(BLOCK * test.dim() * rayon::current_num_threads())
+    {
+        let found = blocks
+            .par_chunks(BLOCK * test.dim())
+            .flat_map_iter(|block| nearest(block, &train, k).into_iter().map(vote));
+        predictions.par_extend(found);
+        if !progress(predictions.len()) {
+            return Ok(None);
+        }
+    }
     let right = predictions
         .iter()
         .zip(test_labels)
         .filter(|(p, t)| p == t)
         .count();
-    Ok(KnnResult {
+    Ok(Some(KnnResult {
         top1: right as f64 / test_labels.len() as f64,
         predictions,
         k,
-    })
+    }))
 }
 
-fn products(block: &[f32], train: &Features) -> Vec<f32> {
-    let (rows, dim, columns) = (block.len() / train.dim(), train.dim(), train.rows());
-    let mut out = vec![0.0f32; rows * columns];
-    let a = faer::MatRef::from_row_major_slice(block, rows, dim);
-    let b = faer::MatRef::from_row_major_slice(train.values(), columns, dim);
-    let c = faer::MatMut::from_row_major_slice_mut(&mut out, rows, columns);
+/// The nearest training images of each row of a block.
+fn nearest(block: &[f32], train: &Features, k: usize) -> Vec<Nearest> {
+    let rows = block.len() / train.dim();
+    let mut all = vec![Nearest::of(k); rows];
+    let mut similarities = vec![0.0; rows * TILE.min(train.rows())];
+    for (tile, images) in train.values().chunks(TILE * train.dim()).enumerate() {
+        let columns = images.len() / train.dim();
+        let similarities = &mut similarities[..rows * columns];
+        products(block, images, train.dim(), similarities);
+        for (near, row) in all.iter_mut().zip(similarities.chunks_exact(columns)) {
+            near.look_at(row, tile * TILE);
+        }
+    }
+    all
+}
+
+/// Inner products of the rows of `a` (lines of `out`) with those of `b` (its columns).
+fn products(a: &[f32], b: &[f32], dim: usize, out: &mut [f32]) {
+    let (rows, columns) = (a.len() / dim, b.len() / dim);
+    let a = faer::MatRef::from_row_major_slice(a, rows, dim);
+    let b = faer::MatRef::from_row_major_slice(b, columns, dim);
     faer::linalg::matmul::matmul(
-        c,
+        faer::MatMut::from_row_major_slice_mut(out, rows, columns),
         faer::Accum::Replace,
         a,
         b.transpose(),
         1.0,
         faer::Par::Seq,
     );
-    out
 }
 
-fn vote(similarities: &[f32], labels: &[u32], k: usize, temperature: f64) -> u32 {
-    let mut order: Vec<u32> = (0..similarities.len() as u32).collect();
-    let nearest_first = |a: &u32, b: &u32| {
-        let (x, y) = (similarities[*a as usize], similarities[*b as usize]);
-        y.total_cmp(&x).then(a.cmp(b))
-    };
-    if k < order.len() {
-        order.select_nth_unstable_by(k - 1, nearest_first);
-        order.truncate(k);
+/// The `k` largest of the similarities seen, and some that may be.
+#[derive(Debug, Clone)]
+struct Nearest {
+    k: usize,
+    /// Similarity and image.
+    candidates: Vec<(f32, u32)>,
+    /// What a similarity must exceed: `k` candidates are at least this, and came before.
+    least: f32,
+}
+
+impl Nearest {
+    fn of(k: usize) -> Self {
+        Self {
+            k,
+            candidates: Vec::new(),
+            least: f32::NEG_INFINITY,
+        }
     }
-    order.sort_unstable_by(nearest_first);
+
+    /// Similarities of the images from `first` on, which come after all that were looked at.
+    fn look_at(&mut self, similarities: &[f32], first: usize) {
+        /// Similarities that are passed over together.
+        const TOGETHER: usize = 16;
+        for (at, some) in similarities.chunks(TOGETHER).enumerate() {
+            let most = some.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+            if most <= self.least {
+                continue;
+            }
+            for (i, similarity) in some.iter().enumerate() {
+                if *similarity > self.least {
+                    let image = (first + at * TOGETHER + i) as u32;
+                    self.candidates.push((*similarity, image));
+                }
+            }
+            if self.candidates.len() >= 2 * self.k.max(TOGETHER) {
+                self.cut();
+            }
+        }
+    }
+
+    /// Leaves the `k` nearest.
+    fn cut(&mut self) {
+        if self.candidates.len() > self.k {
+            let (_, (least, _), _) = self.candidates.select_nth_unstable_by(self.k - 1, nearer);
+            self.least = *least;
+            self.candidates.truncate(self.k);
+        }
+    }
+
+    /// The `k` nearest, the nearest first.
+    fn first(mut self) -> Vec<(f32, u32)> {
+        self.cut();
+        self.candidates.sort_unstable_by(nearer);
+        self.candidates
+    }
+}
+
+/// The larger similarity first, of equal ones the image that comes first.
+fn nearer((x, a): &(f32, u32), (y, b): &(f32, u32)) -> Ordering {
+    y.partial_cmp(x).unwrap_or(Ordering::Equal).then(a.cmp(b))
+}
+
+/// The class with the most votes.
+fn vote(near: &[(f32, u32)], labels: &[u32], temperature: f64) -> u32 {
+    let most = near.first().map_or(0.0, |(similarity, _)| *similarity);
     let mut votes = BTreeMap::new();
-    for i in order {
-        // Relative to the largest possible cosine: the same order of classes, and no overflow.
-        *votes.entry(labels[i as usize]).or_insert(0.0) +=
-            ((f64::from(similarities[i as usize]) - 1.0) / temperature).exp();
+    for (similarity, image) in near {
+        // Relative to the nearest: the same order of classes, and neither overflow nor only zeros.
+        let below = f64::from(*similarity) - f64::from(most);
+        *votes.entry(labels[*image as usize]).or_insert(0.0) += (below / temperature).exp();
     }
     let more = |best: (u32, f64), other: (u32, f64)| if other.1 > best.1 { other } else { best };
     votes.into_iter().reduce(more).expect("a neighbour").0

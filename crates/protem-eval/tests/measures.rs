@@ -1,12 +1,28 @@
 //! Measures against slow or other implementations.
 
-use protem_eval::{ClusterConfig, Features, KnnConfig, ami, cluster_ami, effective_rank, knn};
+use protem_eval::{
+    ClusterConfig, EvalError, Features, KnnConfig, KnnResult, ami, cluster_ami, effective_rank, knn,
+};
 
 fn waves(rows: usize, dim: usize, from: usize) -> Features {
     let values = (0..rows * dim)
         .map(|i| ((from + i) as f64).sin() as f32)
         .collect();
     Features::new(values, dim).unwrap()
+}
+
+/// kNN that is not stopped.
+fn classify(
+    train: &Features,
+    train_labels: &[u32],
+    test: &Features,
+    test_labels: &[u32],
+    config: &KnnConfig,
+) -> Result<KnnResult, EvalError> {
+    let found = knn(train, train_labels, test, test_labels, config, &mut |_| {
+        true
+    })?;
+    Ok(found.expect("never asked to stop"))
 }
 
 #[test]
@@ -17,7 +33,7 @@ fn knn_equals_the_obvious_one() {
         k: 9,
         temperature: 0.07,
     };
-    let found = knn(&train, &labels, &test, &[0; 71], &config).unwrap();
+    let found = classify(&train, &labels, &test, &[0; 71], &config).unwrap();
     let (a, b) = (train.clone().normalised(), test.clone().normalised());
     for (x, prediction) in b.values().chunks_exact(7).zip(&found.predictions) {
         let dot = |y: &[f32]| {
@@ -52,13 +68,13 @@ fn knn_finds_itself_and_clamps_k() {
         ..KnnConfig::default()
     };
     assert_eq!(
-        knn(&train, &[0, 1, 2], &train, &[0, 1, 2], &config)
+        classify(&train, &[0, 1, 2], &train, &[0, 1, 2], &config)
             .unwrap()
             .top1,
         1.0
     );
     assert_eq!(
-        knn(
+        classify(
             &train,
             &[0, 1, 2],
             &train,
@@ -69,15 +85,88 @@ fn knn_finds_itself_and_clamps_k() {
         .k,
         3
     );
-    assert!(knn(&train, &[0, 1], &train, &[0, 1, 2], &config).is_err());
+    assert!(classify(&train, &[0, 1], &train, &[0, 1, 2], &config).is_err());
     // Numbers of classes are any, and cost no room.
     let far = [u32::MAX, 7, u32::MAX - 1];
     assert_eq!(
-        knn(&train, &far, &train, &far, &config)
+        classify(&train, &far, &train, &far, &config)
             .unwrap()
             .predictions,
         far
     );
+}
+
+/// Many images with few similarities, so that neighbours are equally near within and across what is
+/// compared at a time: the first of them vote, each image being a class of its own.
+#[test]
+fn of_equally_near_images_the_first_count() {
+    let values = (0..2 * 5003).map(|i| [1.0, -2.0, 0.5][i * i % 7 % 3]);
+    let train = Features::new(values.collect(), 2).unwrap();
+    let test = waves(301, 2, 9);
+    let labels: Vec<u32> = (0..5003).collect();
+    for k in [1, 2, 40, 5003] {
+        let config = KnnConfig {
+            k,
+            temperature: 1.0,
+        };
+        let found = classify(&train, &labels, &test, &[0; 301], &config).unwrap();
+        let (a, b) = (train.clone().normalised(), test.clone().normalised());
+        for (x, prediction) in b.values().chunks_exact(2).zip(&found.predictions) {
+            let dot = |y: &[f32]| x[0].mul_add(y[0], x[1] * y[1]);
+            let near: Vec<f32> = a.values().chunks_exact(2).map(dot).collect();
+            let most = near.iter().copied().fold(f32::MIN, f32::max);
+            let first = near.iter().position(|s| *s > most - 1e-6);
+            assert_eq!(Some(*prediction as usize), first, "k = {k}");
+        }
+    }
+}
+
+/// As the temperature goes to zero, the nearest alone counts.
+#[test]
+fn a_temperature_near_zero_is_the_nearest_neighbour() {
+    let (train, test) = (waves(131, 7, 1), waves(71, 7, 5000));
+    let labels: Vec<u32> = (0..131).collect();
+    let classify = |k, temperature| {
+        let config = KnnConfig { k, temperature };
+        classify(&train, &labels, &test, &[0; 71], &config).unwrap()
+    };
+    assert_eq!(
+        classify(20, 1e-12).predictions,
+        classify(1, 0.07).predictions
+    );
+}
+
+#[test]
+fn knn_stops_when_it_is_told_to() {
+    let (train, labels) = (waves(131, 7, 1), [3; 131]);
+    let test = waves(5000, 7, 5000);
+    let mut told = Vec::new();
+    let stopped = knn(
+        &train,
+        &labels,
+        &test,
+        &[3; 5000],
+        &KnnConfig::default(),
+        &mut |done| {
+            told.push(done);
+            false
+        },
+    );
+    assert_eq!(stopped, Ok(None));
+    assert!(matches!(told[..], [1..=5000]), "{told:?}");
+    let mut last = 0;
+    let whole = knn(
+        &train,
+        &labels,
+        &test,
+        &[3; 5000],
+        &KnnConfig::default(),
+        &mut |done| {
+            last = done;
+            true
+        },
+    );
+    assert_eq!((whole.unwrap().unwrap().top1, last), (1.0, 5000));
 }
 
 #[test]

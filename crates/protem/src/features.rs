@@ -69,10 +69,7 @@ fn features_of(
         Output::Features => encoder.config().feature_dim(),
         Output::Embedding => encoder.config().dim,
     };
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} images, {eta} left");
-    let bar = ProgressBar::new(folder.len() as u64)
-        .with_style(style.expect("a fixed template").progress_chars("=> "))
-        .with_message(path.display().to_string());
+    let bar = image_bar(folder.len(), path.display().to_string());
     let extracted = extract_readable(
         &encoder,
         folder,
@@ -104,6 +101,14 @@ fn features_of(
         indices,
         skipped,
     })
+}
+
+/// A bar of images done.
+fn image_bar(images: usize, what: String) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} images, {eta} left");
+    ProgressBar::new(images as u64)
+        .with_style(style.expect("a fixed template").progress_chars("=> "))
+        .with_message(what)
 }
 
 /// A labelled set, ready for kNN.
@@ -177,14 +182,21 @@ pub fn knn(args: KnnArgs) -> Result<(), Failure> {
     };
     let (train, train_labels) = train.features(&checkpoint, Output::Features)?;
     let (test, test_labels) = test.features(&checkpoint, Output::Features)?;
+    let bar = image_bar(test_labels.len(), "kNN".into());
     let result = protem_eval::knn(
         &train.features,
         &train_labels,
         &test.features,
         &test_labels,
         &config,
-    )
-    .map_err(|e| Failure::running(explain(&e)))?;
+        &mut |done| {
+            bar.set_position(done as u64);
+            true
+        },
+    );
+    bar.finish_and_clear();
+    let result = result.map_err(|e| Failure::running(explain(&e)))?;
+    let result = result.expect("never asked to stop");
     if !args.json {
         say(format!(
             "kNN top-1 {:.2} % ({} neighbours, {} training and {} test images)",

@@ -101,6 +101,7 @@ impl Progress {
             Phase::Embedding => format!("E-step: embedding {done}/{of} images"),
             Phase::Clustering => format!("E-step: clustering {}/{of}", done + 1),
             Phase::Measuring => format!("measuring {done}/{of} images"),
+            Phase::Comparing => format!("measuring: kNN of {done}/{of} test images"),
         };
         let since = match self.phase {
             Some((under_way, since)) if under_way == phase => since,

@@ -2,7 +2,7 @@
 
 use super::{Trainer, tell_phase};
 use crate::error::EmError;
-use crate::events::{Evaluated, Event, Phase};
+use crate::events::{Evaluated, Event};
 use crate::measure::{Measure, Measured};
 use protem_data::Source;
 use std::sync::atomic::AtomicBool;
@@ -18,8 +18,7 @@ impl Trainer {
     ) -> Result<Option<Measured>, EmError> {
         let begun = Instant::now();
         let epoch = self.state.position.epoch + 1;
-        let mut progress =
-            |done, of| tell_phase(listener, stop, epoch, Phase::Measuring, (done, of));
+        let mut progress = |phase, done, of| tell_phase(listener, stop, epoch, phase, (done, of));
         let mut measure = Measure {
             plan: &self.plan,
             train: &self.train,
@@ -47,23 +46,27 @@ impl Trainer {
         listener: &mut dyn FnMut(&Event),
         stop: &AtomicBool,
     ) -> Result<bool, EmError> {
+        let mut progress = |phase, done, of| tell_phase(listener, stop, 1, phase, (done, of));
         let mut measure = Measure {
             plan: &self.plan,
             train: &self.train,
             test: self.test.as_ref(),
-            progress: &mut |_, _| true,
+            progress: &mut progress,
             unreadable: Vec::new(),
         };
         if self.plan.eval.knn_every == 0 || !measure.has_labels() {
             return Ok(true);
         }
-        let (raw, protocol) = (measure.raw_pixels()?, measure.protocol());
+        let protocol = measure.protocol();
+        let Some(raw) = measure.raw_pixels()? else {
+            return Ok(false);
+        };
         let Some(untrained) = self.measure(true, listener, stop)? else {
             return Ok(false);
         };
         let chance = self.test.as_ref().map_or(0.0, |test| commonest(&**test));
         let found = [
-            (Evaluated::RawPixels, raw),
+            (Evaluated::RawPixels, raw.knn_top1),
             (Evaluated::Untrained, untrained.knn_top1),
         ];
         for (features, top1) in found {
