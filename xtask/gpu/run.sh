@@ -16,13 +16,14 @@ set -eu
 cd "$(dirname "$0")"
 python=${PYTHON:-python3}
 if [ "${1-}" = --install ]; then
-  "$python" -m venv peers
-  peers/bin/python -m pip install -r requirements.txt
   shift
+  { "$python" -m venv peers && peers/bin/python -m pip install -r requirements.txt; } ||
+    echo "run.sh: not all of the other programs could be installed; going on with those there are" >&2
 fi
 if [ -x peers/bin/python ]; then python=peers/bin/python; fi
 if [ -d wheels ]; then
-  "$python" -m pip install --quiet --no-index --no-deps --upgrade --target beside wheels/*.whl
+  "$python" -m pip install --quiet --no-index --no-deps --upgrade --target beside wheels/*.whl ||
+    echo "run.sh: ./wheels could not be installed; going on without" >&2
   export PYTHONPATH="$PWD/beside${PYTHONPATH:+:$PYTHONPATH}"
 fi
 failed=0

@@ -47,6 +47,12 @@ pub(crate) struct Loaded {
     bytes: usize,
 }
 
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        self.values.card().bind();
+    }
+}
+
 /// Points on a device, and work on them.
 struct Cuda {
     loaded: Arc<Loaded>,
@@ -174,15 +180,14 @@ impl Backend for Cuda {
         let Shape { n, k, .. } = self.work.shape;
         let last = self.work.sort(n)?;
         let weights = self.loaded.set.weights(n);
-        let (stream, on) = (&self.work.card.stream, &mut self.work.on);
-        let mut begins = vec![0; k + 1];
-        stream.memcpy_dtoh(&on.begins, &mut begins)?;
+        let (card, on) = (&self.work.card, &mut self.work.on);
+        let begins = card.read_all(&on.begins)?;
         let any_empty = begins.windows(2).any(|ends| ends[0] == ends[1]);
         let moved = changed(change, k, weights.is_none() && !any_empty);
         let wanted: Vec<u8> = moved.iter().map(|moved| u8::from(*moved)).collect();
-        stream.memcpy_htod(&wanted, &mut on.wanted)?;
-        self.work.card.kernels.mean_of_members(
-            stream,
+        card.write(&wanted, &mut on.wanted)?;
+        card.kernels.mean_of_members(
+            &card.stream,
             self.work.shape,
             &self.loaded.values.between(0, n),
             weights.as_ref(),
@@ -190,9 +195,8 @@ impl Backend for Cuda {
             &on.wanted,
             (&mut on.centroids, &mut on.sizes),
         )?;
-        let mut sizes = vec![0.0; k];
-        stream.memcpy_dtoh(&on.sizes, &mut sizes)?;
-        stream.memcpy_dtoh(&on.centroids, centroids)?;
+        let sizes = card.read_all(&on.sizes)?;
+        card.read(&on.centroids, centroids)?;
         Ok(Update { sizes, moved })
     }
 }

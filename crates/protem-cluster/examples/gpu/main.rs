@@ -68,17 +68,11 @@ fn run() -> Outcome<bool> {
             _ => return Err(USAGE.into()),
         }
     }
-    let device = device().map_err(|e| {
-        format!(
-            "{e}\nthis needs an NVIDIA GPU of compute capability 8.0 or above, its driver, and kernels \
-             for it: NVRTC of CUDA 12 or 13, or an image in the cache folder"
-        )
-    })?;
     let (answer, good) = match command.as_str() {
-        "device" => (device, true),
-        "check" => check::run(&request, device)?,
-        "time" => time::run(&request, device)?,
-        "report" => report::run(&request, device)?,
+        "device" => (device()?, true),
+        "check" => check::run(&request, device()?)?,
+        "time" => time::run(&request, device()?)?,
+        "report" => report::run(&request)?,
         _ => return Err(USAGE.into()),
     };
     println!("{answer}");
@@ -86,7 +80,12 @@ fn run() -> Outcome<bool> {
 }
 
 fn device() -> Outcome<Value> {
-    let device = protem_cluster::cuda_device(0)?;
+    let device = protem_cluster::cuda_device(0).map_err(|e| {
+        format!(
+            "{e}\nthis needs an NVIDIA GPU of compute capability 8.0 or above, its driver, and kernels \
+             for it: NVRTC of CUDA 12 or 13, or an image in the cache folder"
+        )
+    })?;
     let (major, minor) = device.capability;
     Ok(json!({
         "name": device.name,

@@ -1,8 +1,9 @@
 //! Other programs on the same device: started one by one, stopped when they take too long.
 
 use serde_json::Value;
-use std::io::Read;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What is left of the time for a report.
@@ -33,19 +34,24 @@ impl Clock {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0)
             .spawn()
             .map_err(|e| format!("{} does not start: {e}", command.get_program().display()))?;
-        let said = child.stdout.take().map(reader);
-        let told = child.stderr.take().map(reader);
+        let said = child.stdout.take().map(|from| reader(from, false));
+        let told = child.stderr.take().map(|from| reader(from, true));
         let end = Instant::now() + allowed;
         let status = loop {
             match child.try_wait() {
-                Ok(Some(status)) => break status,
+                Ok(Some(status)) => {
+                    // What it started and left would hold its output open, and the device.
+                    kill(&child);
+                    break status;
+                }
                 Ok(None) if Instant::now() < end => {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 _ => {
-                    let _ = child.kill();
+                    kill(&child);
                     let _ = child.wait();
                     return Err(format!("it was stopped after {} s", allowed.as_secs()));
                 }
@@ -70,11 +76,25 @@ impl Clock {
     }
 }
 
-/// Reads aside, so that a program that says much does not wait for its reader.
-fn reader(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+/// Kills a program and all that it started, such as what compute-sanitizer watches.
+fn kill(child: &Child) {
+    let group = format!("kill -9 -{} 2>/dev/null", child.id());
+    let _ = Command::new("sh").args(["-c", &group]).status();
+}
+
+/// Reads aside, so that a program that says much does not wait for its reader, and passes each line
+/// on to standard error if it is to be `heard`.
+fn reader(from: impl Read + Send + 'static, heard: bool) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = from.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
+        let mut text = String::new();
+        for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            if heard {
+                eprintln!("  {line}");
+            }
+            text += &line;
+            text.push('\n');
+        }
+        text
     })
 }

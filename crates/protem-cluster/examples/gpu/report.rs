@@ -5,7 +5,7 @@ use crate::time::{ITERATIONS, SHAPES, SMALL, file};
 use crate::{Outcome, Request};
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,8 +17,9 @@ const PEERS: [(&str, &str); 5] = [
     ("faiss", "faiss-gpu"),
     ("flash", "flash-kmeans"),
 ];
-/// The longest that a peer may take for a shape, and our own checks and times for a pass.
-const OF_PEER: Duration = Duration::from_secs(60);
+/// The longest that a peer may take for a shape, on a machine that has never imported it, and our own
+/// checks and times for a pass.
+const OF_PEER: Duration = Duration::from_secs(75);
 const OF_OURS: Duration = Duration::from_secs(120);
 /// What compute-sanitizer looks for, where it is there: accesses outside what is allocated, and races
 /// in shared memory.
@@ -26,21 +27,100 @@ const SANITIZERS: [&str; 2] = ["memcheck", "racecheck"];
 /// The longest that it may take.
 const OF_SANITIZER: Duration = Duration::from_secs(60);
 
+/// A report under way: written after each step, for a machine may be gone before the last one.
+struct Report<'a> {
+    request: &'a Request,
+    clock: Clock,
+    /// Where points are put for other programs: some hundred megabytes.
+    scratch: PathBuf,
+    said: Value,
+    /// Whether all of protem's results were right so far.
+    good: bool,
+}
+
 /// The answer, and whether all of protem's results were right.
-pub fn run(request: &Request, device: Value) -> Outcome<(Value, bool)> {
-    let clock = Clock::of_minutes(request.minutes);
-    std::fs::create_dir_all(&request.out)?;
-    // Points are some hundred megabytes.
-    let scratch = request.out.join("points");
-    std::fs::create_dir_all(&scratch)?;
-    let mut good = true;
-    let mut passes = Vec::new();
-    let names = passes_of(&device);
-    for pass in names.iter().copied() {
+pub fn run(request: &Request) -> Outcome<(Value, bool)> {
+    let mut report = Report::begin(request)?;
+    let passes = passes_of(&report.said["device"]);
+    for pass in passes.iter().copied() {
+        report.pass(pass)?;
+    }
+    for pass in passes {
+        for tool in SANITIZERS {
+            report.sanitize(pass, tool)?;
+        }
+    }
+    report.peers()?;
+    report.said["ended"] = json!(true);
+    report.write()?;
+    std::fs::remove_dir_all(&report.scratch)?;
+    eprintln!(
+        "wrote report.json and report.md in {}",
+        request.out.display()
+    );
+    Ok((report.said, report.good))
+}
+
+impl<'a> Report<'a> {
+    fn begin(request: &'a Request) -> Outcome<Self> {
+        let scratch = request.out.join("points");
+        std::fs::create_dir_all(&scratch)?;
+        let mut report = Self {
+            request,
+            clock: Clock::of_minutes(request.minutes),
+            scratch,
+            said: json!({
+                "small": request.small, "passes": [], "sanitized": [], "peers": [], "ended": false,
+            }),
+            good: true,
+        };
+        // By a process of its own too: a device may be for one at a time.
+        let (device, found) = report.ours("device", None)?;
+        if !found {
+            return Err("the device does not open".into());
+        }
+        report.said["device"] = device;
+        report.write()?;
+        Ok(report)
+    }
+
+    fn write(&self) -> Outcome<()> {
+        let out = &self.request.out;
+        std::fs::write(
+            out.join("report.json"),
+            serde_json::to_vec_pretty(&self.said)?,
+        )?;
+        Ok(std::fs::write(out.join("report.md"), page(&self.said)?)?)
+    }
+
+    /// Adds to one of the lists, and writes.
+    fn add(&mut self, list: &str, entry: Value) -> Outcome<()> {
+        if let Some(list) = self.said[list].as_array_mut() {
+            list.push(entry);
+        }
+        self.write()
+    }
+
+    /// This program in a process of its own: a defect of a kernel ends no more than that.
+    fn ours(&self, command: &str, pass: Option<&str>) -> Result<(Value, bool), String> {
+        let program = std::env::current_exe().map_err(|e| e.to_string())?;
+        let mut child = Command::new(program);
+        child.arg(command).arg("--points").arg(&self.scratch);
+        if self.request.small {
+            child.arg("--small");
+        }
+        if let Some(pass) = pass {
+            child.env("PROTEM_CUDA_PASS", pass);
+        }
+        self.clock.ask(&mut child, OF_OURS)
+    }
+
+    /// Checks and times.
+    fn pass(&mut self, pass: &str) -> Outcome<()> {
         let mut ask = |command: &str| {
             eprintln!("{pass}: {command}");
-            let answer = ours(request, &clock, pass, command, &scratch);
-            good &= answer.as_ref().is_ok_and(|(_, success)| *success);
+            let answer = self.ours(command, Some(pass));
+            self.good &= answer.as_ref().is_ok_and(|(_, success)| *success);
             answer.map_or_else(|why| json!({ "failed": why }), |(answer, _)| answer)
         };
         let check = ask("check");
@@ -49,26 +129,65 @@ pub fn run(request: &Request, device: Value) -> Outcome<(Value, bool)> {
             true => ask("time"),
             false => json!({ "failed": "not tried after that" }),
         };
-        passes.push(json!({ "pass": pass, "check": check, "time": time }));
+        self.add(
+            "passes",
+            json!({ "pass": pass, "check": check, "time": time }),
+        )
     }
-    let peers = peers(request, &clock, &scratch);
-    let sanitized = sanitized(request, &clock, &names)?;
-    good &= sanitized.iter().all(|run| run["found"] != json!(true));
-    let report = json!({
-        "device": device, "small": request.small, "passes": passes, "peers": peers,
-        "sanitized": sanitized,
-    });
-    std::fs::write(
-        request.out.join("report.json"),
-        serde_json::to_vec_pretty(&report)?,
-    )?;
-    std::fs::write(request.out.join("report.md"), page(&report)?)?;
-    std::fs::remove_dir_all(&scratch)?;
-    eprintln!(
-        "wrote report.json and report.md in {}",
-        request.out.display()
-    );
-    Ok((report, good))
+
+    /// Little of everything under compute-sanitizer: whether it finds something.
+    fn sanitize(&mut self, pass: &str, tool: &str) -> Outcome<()> {
+        let log = format!("{tool}-{pass}.log");
+        let mut child = Command::new("compute-sanitizer");
+        child.args(["--tool", tool, "--error-exitcode", "9", "--log-file"]);
+        child
+            .arg(self.request.out.join(&log))
+            .arg(std::env::current_exe()?);
+        child.args(["check", "--small"]);
+        child.env("PROTEM_CUDA_PASS", pass);
+        let mut run = json!({ "pass": pass, "tool": tool, "log": log });
+        match self.clock.ask(&mut child, OF_SANITIZER) {
+            Ok((_, success)) => {
+                run["found"] = json!(!success);
+                self.good &= success;
+            }
+            Err(why) => run["failed"] = json!(why),
+        }
+        eprintln!("compute-sanitizer: {run}");
+        self.add("sanitized", run)
+    }
+
+    /// The other programs, on all shapes.
+    fn peers(&mut self) -> Outcome<()> {
+        let Some(script) = &self.request.peers else {
+            return Ok(());
+        };
+        let small = self.request.small;
+        let shapes: &[_] = if small { &SMALL } else { &SHAPES };
+        for shape in shapes.iter().copied() {
+            let (n, k, d) = shape;
+            for (peer, name) in PEERS {
+                let mut child = Command::new(&self.request.python);
+                child
+                    .arg(script)
+                    .arg(peer)
+                    .arg(file(&self.scratch, shape))
+                    .args([n, k, d, ITERATIONS].map(|number| number.to_string()));
+                if small {
+                    child.args(["--device", "cpu"]);
+                }
+                let answer = match self.clock.ask(&mut child, OF_PEER) {
+                    Ok((answer, true)) => answer,
+                    Ok((answer, false)) => json!({ "failed": answer.to_string() }),
+                    Err(why) => json!({ "failed": why }),
+                };
+                eprintln!("{name}, {n} × {d}, {k} clusters: {answer}");
+                let entry = json!({ "peer": name, "n": n, "k": k, "d": d, "answer": answer });
+                self.add("peers", entry)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// By the values of `PROTEM_CUDA_PASS` that lead to them.
@@ -77,75 +196,6 @@ fn passes_of(device: &Value) -> Vec<&'static str> {
         true => vec!["mma", "wgmma"],
         false => vec!["mma"],
     }
-}
-
-/// This program in a process of its own: a defect of a kernel ends no more than that.
-fn ours(
-    request: &Request,
-    clock: &Clock,
-    pass: &str,
-    command: &str,
-    scratch: &Path,
-) -> Result<(Value, bool), String> {
-    let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let mut child = Command::new(program);
-    child.arg(command).arg("--points").arg(scratch);
-    if request.small {
-        child.arg("--small");
-    }
-    child.env("PROTEM_CUDA_PASS", pass);
-    clock.ask(&mut child, OF_OURS)
-}
-
-fn peers(request: &Request, clock: &Clock, scratch: &Path) -> Vec<Value> {
-    let Some(script) = &request.peers else {
-        return Vec::new();
-    };
-    let shapes: &[_] = if request.small { &SMALL } else { &SHAPES };
-    let mut answers = Vec::new();
-    for shape in shapes.iter().copied() {
-        let (n, k, d) = shape;
-        for (peer, name) in PEERS {
-            let mut child = Command::new(&request.python);
-            child.arg(script).arg(peer).arg(file(scratch, shape));
-            child.args([n, k, d, ITERATIONS].map(|number| number.to_string()));
-            if request.small {
-                child.args(["--device", "cpu"]);
-            }
-            let answer = match clock.ask(&mut child, OF_PEER) {
-                Ok((answer, true)) => answer,
-                Ok((answer, false)) => json!({ "failed": answer.to_string() }),
-                Err(why) => json!({ "failed": why }),
-            };
-            eprintln!("{name}, {n} × {d}, {k} clusters: {answer}");
-            answers.push(json!({ "peer": name, "n": n, "k": k, "d": d, "answer": answer }));
-        }
-    }
-    answers
-}
-
-/// Little of everything under compute-sanitizer, for each pass and tool: whether it found something.
-fn sanitized(request: &Request, clock: &Clock, passes: &[&str]) -> Outcome<Vec<Value>> {
-    let program = std::env::current_exe()?;
-    let mut runs = Vec::new();
-    for pass in passes {
-        for tool in SANITIZERS {
-            let log = format!("{tool}-{pass}.log");
-            let mut child = Command::new("compute-sanitizer");
-            child.args(["--tool", tool, "--error-exitcode", "9", "--log-file"]);
-            child.arg(request.out.join(&log)).arg(&program);
-            child.args(["check", "--small"]);
-            child.env("PROTEM_CUDA_PASS", pass);
-            let mut run = json!({ "pass": pass, "tool": tool, "log": log });
-            match clock.ask(&mut child, OF_SANITIZER) {
-                Ok((_, success)) => run["found"] = json!(!success),
-                Err(why) => run["failed"] = json!(why),
-            }
-            eprintln!("compute-sanitizer: {run}");
-            runs.push(run);
-        }
-    }
-    Ok(runs)
 }
 
 /// What this program was built from, where that was said.
@@ -169,6 +219,9 @@ fn page(report: &Value) -> Result<String, std::fmt::Error> {
         text(&device["capability"]),
         device["gibibytes"].as_f64().unwrap_or(f64::NAN),
     )?;
+    if report["ended"] != json!(true) {
+        page += "**This report was cut off: what follows is all of it.**\n\n";
+    }
     checks(report, &mut page)?;
     findings(report, &mut page)?;
     page += "\n| iteration | protem | the other | speed-up |\n|---|---|---|---|\n";

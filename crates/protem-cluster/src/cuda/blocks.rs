@@ -147,6 +147,12 @@ impl<'a> Blocks<'a> {
     }
 }
 
+impl Drop for Blocks<'_> {
+    fn drop(&mut self) {
+        self.work.card.bind();
+    }
+}
+
 impl Backend for Blocks<'_> {
     fn begin(&mut self, _warm: bool) {}
 
@@ -185,12 +191,11 @@ impl Backend for Blocks<'_> {
         centroids: &mut [f32],
     ) -> Result<Update, ClusterError> {
         let (shape, card, on) = (self.work.shape, &self.work.card, &mut self.work.on);
-        let mut sizes = vec![0.0; shape.k];
-        card.stream.memcpy_dtoh(&on.sizes, &mut sizes)?;
+        let sizes = card.read_all(&on.sizes)?;
         let any_empty = sizes.contains(&0.0);
         let moved = changed(change, shape.k, self.weights.is_none() && !any_empty);
         let wanted: Vec<u8> = moved.iter().map(|moved| u8::from(*moved)).collect();
-        card.stream.memcpy_htod(&wanted, &mut on.wanted)?;
+        card.write(&wanted, &mut on.wanted)?;
         card.kernels.divide_sums(
             &card.stream,
             shape,
@@ -198,7 +203,7 @@ impl Backend for Blocks<'_> {
             &on.wanted,
             &mut on.centroids,
         )?;
-        card.stream.memcpy_dtoh(&on.centroids, centroids)?;
+        card.read(&on.centroids, centroids)?;
         Ok(Update { sizes, moved })
     }
 

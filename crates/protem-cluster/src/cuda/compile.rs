@@ -59,16 +59,33 @@ pub(super) fn image_in(folder: Option<&Path>, architecture: &str) -> Result<Vec<
     let Some(folder) = folder else {
         return Ok(compile(architecture)?.image);
     };
-    let file = folder.join(format!("{:016x}-{architecture}.cubin", hash()));
+    let file = place(folder, architecture);
     // What is no ELF file was not written here.
     if let Ok(image) = std::fs::read(&file)
         && image.starts_with(b"\x7fELF")
     {
         return Ok(image);
     }
+    compile_and_keep(&file, architecture)
+}
+
+/// The image, compiled whatever lies on the disk, and kept in place of that.
+pub(super) fn image_anew(architecture: &str) -> Result<Vec<u8>, ClusterError> {
+    match cache() {
+        Some(folder) => compile_and_keep(&place(&folder, architecture), architecture),
+        None => Ok(compile(architecture)?.image),
+    }
+}
+
+/// The file of an image.
+fn place(folder: &Path, architecture: &str) -> PathBuf {
+    folder.join(format!("{:016x}-{architecture}.cubin", hash()))
+}
+
+fn compile_and_keep(file: &Path, architecture: &str) -> Result<Vec<u8>, ClusterError> {
     let image = compile(architecture)?.image;
     // Without a cache the next process compiles again: no reason to fail.
-    let _ = keep(&file, &image);
+    let _ = keep(file, &image);
     Ok(image)
 }
 

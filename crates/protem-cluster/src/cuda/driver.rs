@@ -3,11 +3,14 @@
 //! The libraries are looked for before cudarc is asked for anything: cudarc panics where they are
 //! missing.
 
-use super::compile::{HOPPER, image};
+use super::compile::{HOPPER, image, image_anew};
 use super::kernels::Kernels;
 use crate::error::ClusterError;
 use cudarc::driver::sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY;
-use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
+use cudarc::driver::{
+    CudaContext, CudaModule, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr,
+    DriverError, result,
+};
 use cudarc::nvrtc::Ptx;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -21,6 +24,10 @@ pub(super) const NVRTC: [&str; 4] = [
     "libnvrtc.so",
     "nvrtc64_130_0.dll",
 ];
+/// Memory of a device that is left to the driver, which puts the code of kernels there when they
+/// are first launched, and to what it rounds sizes up to: a part of what is free, up to so much.
+pub(super) const LEFT_PART: usize = 32;
+const LEFT_MOST: usize = 256 << 20;
 /// Tensor cores multiply bf16 from this compute capability on.
 const LEAST: (i32, i32) = (8, 0);
 
@@ -65,7 +72,7 @@ impl Card {
             ));
         }
         let architecture = architecture(capability);
-        let module = context.load_module(Ptx::from_binary(image(&architecture)?))?;
+        let module = load(&context, &architecture)?;
         let stream = context.default_stream();
         let wgmma = architecture == HOPPER && !only_mma();
         Ok(Self {
@@ -74,10 +81,69 @@ impl Card {
         })
     }
 
-    /// Free bytes of its memory, once what was freed is given back.
+    /// Bytes of its memory that may be taken, once what was freed is given back.
     pub fn free(&self) -> Result<usize, ClusterError> {
         self.stream.synchronize()?;
-        Ok(self.stream.context().mem_get_info()?.0)
+        let free = self.stream.context().mem_get_info()?.0;
+        Ok(free - (free / LEFT_PART).min(LEFT_MOST))
+    }
+
+    /// Makes the device this thread's, before memory of it is freed: cudarc frees in the context
+    /// that a thread has, and who called may have gone to another device meanwhile.
+    pub fn bind(&self) {
+        // What is wrong with the device was told by the call that met it.
+        let _ = self.stream.context().bind_to_thread();
+    }
+
+    /// Copies values to the host, where they are when this returns: that a copy to memory that is
+    /// not pinned has ended by then, CUDA does not promise.
+    pub fn read<T: DeviceRepr>(
+        &self,
+        from: &impl DevicePtr<T>,
+        to: &mut [T],
+    ) -> Result<(), ClusterError> {
+        self.stream.memcpy_dtoh(from, to)?;
+        Ok(self.stream.synchronize()?)
+    }
+
+    /// Copies all values to the host.
+    pub fn read_all<T: DeviceRepr + Clone + Default>(
+        &self,
+        from: &impl DevicePtr<T>,
+    ) -> Result<Vec<T>, ClusterError> {
+        let mut values = vec![T::default(); from.len()];
+        self.read(from, &mut values)?;
+        Ok(values)
+    }
+
+    /// Copies values from the host, which may be freed when this returns.
+    pub fn write<T: DeviceRepr>(
+        &self,
+        from: &[T],
+        to: &mut impl DevicePtrMut<T>,
+    ) -> Result<(), ClusterError> {
+        self.stream.memcpy_htod(from, to)?;
+        Ok(self.stream.synchronize()?)
+    }
+
+    /// Copies values from the host to memory of their own.
+    pub fn put<T: DeviceRepr>(&self, from: &[T]) -> Result<CudaSlice<T>, ClusterError> {
+        let slice = self.stream.clone_htod(from)?;
+        self.stream.synchronize()?;
+        Ok(slice)
+    }
+}
+
+/// Loads the kernels. An image from the disk that the driver refuses, written by a newer compiler
+/// than it knows or torn, is compiled once more and replaced.
+fn load(context: &Arc<CudaContext>, architecture: &str) -> Result<Arc<CudaModule>, ClusterError> {
+    let load = |image| context.load_module(Ptx::from_binary(image));
+    match load(image(architecture)?) {
+        Ok(module) => Ok(module),
+        Err(refused) => match image_anew(architecture) {
+            Ok(image) => Ok(load(image)?),
+            Err(_) => Err(refused.into()),
+        },
     }
 }
 

@@ -55,9 +55,12 @@ impl Set {
         let stream = &card.stream;
         let floats = |length| stream.alloc_zeros::<f32>(length);
         let made = || {
+            let around = stream.clone_htod(origin)?;
+            // The caller's origin may be gone when a copy that is still under way would read it.
+            stream.synchronize()?;
             Ok(Self {
                 weights: weighted.then(|| floats(n)).transpose()?,
-                origin: stream.clone_htod(origin)?,
+                origin: around,
                 origin_norm: length(origin),
                 tiles: stream.alloc_zeros(shape.padded() * shape.steps() * TILE)?,
                 errors: floats(n)?,
@@ -75,7 +78,7 @@ impl Set {
         weights: Option<&[f32]>,
     ) -> Result<(), ClusterError> {
         if let (Some(values), Some(to)) = (weights, &mut self.weights) {
-            card.stream.memcpy_htod(values, to)?;
+            card.write(values, to)?;
         }
         let columns = self.origin.len();
         let shape = Shape {

@@ -77,6 +77,8 @@ impl DevicePoints {
 
     fn place(self) -> Result<Place<'static>, ClusterError> {
         let card = Card::open(self.ordinal)?;
+        // An earlier fault is an error here; cudarc panics of it when it wraps the address.
+        card.stream.synchronize()?;
         // SAFETY: who made this promised it until the fit has returned, which drops it.
         let values = unsafe { Values::lent(card, self.address, self.rows, self.cols) };
         Ok(Place::Card(Arc::new(values)))

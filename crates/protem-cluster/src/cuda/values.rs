@@ -74,9 +74,10 @@ impl Values {
 
     /// Copies rows from the host's memory to the first places.
     pub(super) fn copy(&mut self, rows: Matrix<'_>) -> Result<(), ClusterError> {
-        let stream = &self.card.stream;
         if let Some(values) = rows.side_by_side() {
-            return Ok(stream.memcpy_htod(values, &mut self.slice.slice_mut(..values.len()))?);
+            return self
+                .card
+                .write(values, &mut self.slice.slice_mut(..values.len()));
         }
         let (columns, step) = (self.columns, self.staged());
         for begin in (0..rows.rows()).step_by(step) {
@@ -84,7 +85,7 @@ impl Values {
             let some = (begin..end).flat_map(|i| rows.row(i));
             let some: Vec<f32> = some.copied().collect();
             let mut to = self.slice.slice_mut(begin * columns..end * columns);
-            stream.memcpy_htod(&some, &mut to)?;
+            self.card.write(&some, &mut to)?;
         }
         Ok(())
     }
@@ -95,10 +96,10 @@ impl Values {
             return Err(ClusterError::TooMany { rows: self.rows });
         }
         let (stream, kernels) = (&self.card.stream, &self.card.kernels);
-        let mut first = stream.clone_htod(&[u32::MAX])?;
+        let mut first = self.card.put(&[u32::MAX])?;
         let all = self.slice.as_view();
         kernels.check_rows(stream, self.columns, &all, LONGEST, &mut first)?;
-        match stream.clone_dtoh(&first)?[0] {
+        match self.card.read_all(&first)?[0] {
             u32::MAX => Ok(()),
             row => Err(unusable(row as usize, &self.take(&[row as usize])?)),
         }
@@ -110,7 +111,7 @@ impl Values {
         let mut mean = stream.alloc_zeros(self.columns)?;
         let every = sampled_every(self.rows);
         kernels.mean_of_rows(stream, &self.slice.as_view(), every, &mut mean)?;
-        Ok(stream.clone_dtoh(&mean)?)
+        self.card.read_all(&mean)
     }
 
     /// The values of chosen rows, side by side, in the host's memory.
@@ -121,7 +122,7 @@ impl Values {
         for (chosen, to) in chosen.chunks(self.staged()).zip(places) {
             let mut taken = stream.alloc_zeros(to.len())?;
             self.gather(chosen, &mut taken.as_view_mut())?;
-            stream.memcpy_dtoh(&taken, to)?;
+            self.card.read(&taken, to)?;
         }
         Ok(all)
     }
@@ -143,7 +144,7 @@ impl Values {
     /// Lowers each row's distance to that to `row` where it is below.
     pub fn lower(&self, row: &[f32], distances: &mut [f32]) -> Result<(), ClusterError> {
         let (stream, kernels) = (&self.card.stream, &self.card.kernels);
-        let row = stream.clone_htod(row)?;
+        let row = self.card.put(row)?;
         let mut found = stream.alloc_zeros(STAGED.min(self.rows))?;
         let mut copied = vec![0.0; found.len()];
         for (at, distances) in distances.chunks_mut(STAGED).enumerate() {
@@ -151,7 +152,7 @@ impl Values {
             let some = self.between(begin, begin + distances.len());
             kernels.distances_to_row(stream, &some, &row, &mut found)?;
             let copied = &mut copied[..distances.len()];
-            stream.memcpy_dtoh(&found.slice(..copied.len()), copied)?;
+            self.card.read(&found.slice(..copied.len()), copied)?;
             for (nearest, distance) in distances.iter_mut().zip(copied) {
                 *nearest = nearest.min(*distance);
             }
@@ -164,7 +165,7 @@ impl Values {
         assert!(chosen.iter().all(|i| *i < self.rows), "rows there are");
         let (stream, kernels) = (&self.card.stream, &self.card.kernels);
         let chosen: Vec<u32> = chosen.iter().map(|i| *i as u32).collect();
-        let chosen = stream.clone_htod(&chosen)?;
+        let chosen = self.card.put(&chosen)?;
         kernels.take_rows(stream, self.columns, &self.slice.as_view(), &chosen, to)
     }
 
@@ -176,6 +177,7 @@ impl Values {
 
 impl Drop for Values {
     fn drop(&mut self) {
+        self.card.bind();
         // SAFETY: it is taken only here.
         let slice = unsafe { ManuallyDrop::take(&mut self.slice) };
         if self.lent {

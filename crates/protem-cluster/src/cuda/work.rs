@@ -17,6 +17,12 @@ pub(super) struct Work {
     pub on: Buffers,
 }
 
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.card.bind();
+    }
+}
+
 /// How far scores may lie from the true ones.
 pub(super) struct Windows {
     pub pass: Window,
@@ -40,13 +46,13 @@ impl Work {
     /// Packs centroids.
     pub fn pack(&mut self, set: &Set, centroids: &[f32]) -> Result<Windows, ClusterError> {
         let (stream, on) = (&self.card.stream, &mut self.on);
-        stream.memcpy_htod(centroids, &mut on.centroids)?;
+        self.card.write(centroids, &mut on.centroids)?;
         stream.memset_zeros(&mut on.packed.extent)?;
         let kernels = &self.card.kernels;
         let (shape, packed) = (self.shape, &mut on.packed);
         kernels.pack_centroids(stream, shape, &on.centroids, &set.origin, packed)?;
         let mut bits = [0u64; 2];
-        stream.memcpy_dtoh(&on.packed.extent, &mut bits[..])?;
+        self.card.read(&on.packed.extent, &mut bits)?;
         let [norm, rounding] = bits.map(f64::from_bits);
         let extent = Extent {
             norm,
@@ -121,10 +127,9 @@ impl Work {
 
     /// Copies the first labels and distances to the host.
     pub fn copy(&self, labels: &mut [u32], distances: &mut [f32]) -> Result<(), ClusterError> {
-        let (stream, n) = (&self.card.stream, labels.len());
-        stream.memcpy_dtoh(&self.on.labels.slice(..n), labels)?;
-        stream.memcpy_dtoh(&self.on.distances.slice(..n), distances)?;
-        Ok(())
+        let n = labels.len();
+        self.card.read(&self.on.labels.slice(..n), labels)?;
+        self.card.read(&self.on.distances.slice(..n), distances)
     }
 
     /// Sorts the first `n` labels and finds where clusters begin; returns which of `members` is in

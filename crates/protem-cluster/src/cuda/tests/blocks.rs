@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Warning;
+use crate::cuda::driver::LEFT_PART;
 use cudarc::driver::DevicePtr;
 
 #[test]
@@ -48,15 +49,18 @@ fn blocks_have_the_bits_of_the_processor() {
     }
 }
 
-/// Leaves so many bytes of device memory free while it lives; none on a device that has too many.
+/// Leaves so many bytes of device memory to take while it lives; none on a device that has too many.
 fn leave(bytes: usize) -> Option<CudaSlice<u8>> {
     let card = Card::open(0).expect("a device");
-    let free = card.free().expect("memory");
+    card.free().expect("what was freed is given back");
+    let free = card.stream.context().mem_get_info().expect("memory").0;
     if free > 1 << 30 {
         eprintln!("skipped: {free} bytes of device memory are too many to exceed");
         return None;
     }
-    Some(card.stream.alloc_zeros(free - bytes).expect("memory"))
+    // And what is not to be taken: a part of what is free.
+    let left = bytes + bytes / (LEFT_PART - 1);
+    Some(card.stream.alloc_zeros(free - left).expect("memory"))
 }
 
 #[test]
