@@ -5,11 +5,11 @@
 //! `protem`, position, settings, image set and the encoder's structure, under `clock` the seconds
 //! (all that differs between runs of one seed), and a CRC-32 over all of it.
 
-use crate::durable::write_atomically;
+use crate::durable::{partial_of, remove_partial, write_atomically};
 use crate::e_step::Clustering;
 use crate::error::EmError;
 use crate::image_set::ImageSet;
-use crate::settings::Settings;
+use crate::settings::{Plan, Settings};
 use crate::state::{Clock, Position, State};
 use protem_encoder::{Encoder, EncoderConfig, EncoderError, MomentumPair};
 use protem_loss::Queue;
@@ -342,23 +342,14 @@ impl Checkpoint {
     }
 }
 
-/// Checkpoint files of a folder, the oldest first.
+/// Checkpoint files of a folder, by their names, the oldest first. What else lies there is somebody
+/// else's.
 ///
 /// # Errors
 /// A folder that cannot be read.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>, EmError> {
-    let refused = |source| EmError::Io {
-        action: "list",
-        path: folder.to_path_buf(),
-        source,
-    };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(refused)? {
-        let path = entry.map_err(refused)?.path();
-        if path.extension().is_some_and(|e| e == "safetensors") {
-            files.push(path);
-        }
-    }
+    let mut files = entries(folder)?;
+    files.retain(|path| is_step(path));
     files.sort(); // names are zero-padded steps
     Ok(files)
 }
@@ -368,15 +359,45 @@ pub fn file_name(step: u64) -> String {
     format!("step-{step:010}.safetensors")
 }
 
-/// Bytes of the checkpoint of a state once it has clusterings of these sizes over `images` images.
-pub fn size(state: &State, clusters: &[usize], images: usize) -> u64 {
-    let pair = [&state.pair.query, &state.pair.key];
-    let weights = pair.map(|e| e.tensors().map(|t| t.values.len()).sum::<usize>());
-    let dim = state.pair.query.config().dim;
-    let clusterings = clusters.iter().map(|k| images + k * (dim + 1));
-    let queue = state.queue.len() * dim;
-    let values =
-        weights.iter().sum::<usize>() + state.velocity.len() + queue + clusterings.sum::<usize>();
+/// Removes what writes of checkpoints that a crash cut short have left in a folder.
+///
+/// # Errors
+/// What the file system refuses.
+pub fn clean(folder: &Path) -> Result<(), EmError> {
+    for path in entries(folder)? {
+        if let Some(whole) = partial_of(&path).filter(|whole| is_step(whole)) {
+            remove_partial(&whole)?;
+        }
+    }
+    Ok(())
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, EmError> {
+    let all = fs::read_dir(folder).and_then(|entries| {
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+        paths.collect()
+    });
+    all.map_err(|source| EmError::Io {
+        action: "list",
+        path: folder.to_path_buf(),
+        source,
+    })
+}
+
+/// Whether a file has the name of a step's checkpoint.
+fn is_step(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let step = name.and_then(|name| name.strip_prefix("step-")?.strip_suffix(".safetensors"));
+    step.is_some_and(|step| !step.is_empty() && step.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Bytes of a checkpoint of a run that has clusterings.
+pub fn size(plan: &Plan) -> u64 {
+    let (parameters, running) = plan.encoder.values();
+    let weights = 2 * (parameters + running);
+    let dim = plan.encoder.dim;
+    let clusterings = plan.clusters.iter().map(|k| plan.images + k * (dim + 1));
+    let values = weights + parameters + plan.queue * dim + clusterings.sum::<usize>();
     4 * values as u64 + HEADER_BYTES
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::EmError;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Error, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// What the name of a file ends with while it is being written.
@@ -10,14 +10,18 @@ const ASIDE: &str = "partial";
 
 /// Writes a file aside (its name and `.partial`), syncs it, renames it into place and syncs the
 /// folder, so that a crash or a full disk at any moment leaves either the old file or the new one.
+/// Of a link, the file it leads to is written.
 ///
 /// # Errors
-/// What the file system refuses; the file aside is removed then.
+/// What the file system refuses; the file aside is removed then. Something of that name that is no
+/// file, such as a pipe.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), EmError> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".");
-    aside.push(ASIDE);
-    let aside = PathBuf::from(aside);
+    let path = &destination(path).map_err(|source| EmError::Io {
+        action: "write",
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let aside = aside_of(path);
     let refused = |action, path: &Path| {
         let path = path.to_path_buf();
         move |source| EmError::Io {
@@ -47,23 +51,50 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), EmError> {
         .map_err(refused("sync the folder", folder))
 }
 
-/// Removes what writes that a crash cut short have left in a folder.
+/// The file that is written by this name: it, or what a link leads to.
+fn destination(path: &Path) -> std::io::Result<PathBuf> {
+    let there = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(path.to_path_buf()),
+        found => found?,
+    };
+    let path = if there.is_symlink() {
+        fs::canonicalize(path)?
+    } else {
+        path.to_path_buf()
+    };
+    match fs::metadata(&path)?.is_file() {
+        true => Ok(path),
+        false => Err(Error::new(ErrorKind::InvalidInput, "it is no file")),
+    }
+}
+
+/// Where a file lies while it is being written.
+fn aside_of(path: &Path) -> PathBuf {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".");
+    aside.push(ASIDE);
+    PathBuf::from(aside)
+}
+
+/// Removes what a write of a file that a crash cut short has left.
 ///
 /// # Errors
 /// What the file system refuses.
-pub fn remove_partial(folder: &Path) -> Result<(), EmError> {
-    let refused = |source| EmError::Io {
-        action: "clean up",
-        path: folder.to_path_buf(),
-        source,
-    };
-    for entry in fs::read_dir(folder).map_err(refused)? {
-        let path = entry.map_err(refused)?.path();
-        if path.extension().is_some_and(|e| e == ASIDE) {
-            fs::remove_file(&path).map_err(refused)?;
-        }
+pub fn remove_partial(path: &Path) -> Result<(), EmError> {
+    let aside = aside_of(path);
+    match fs::remove_file(&aside) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(EmError::Io {
+            action: "remove",
+            path: aside,
+            source,
+        }),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// The file that one aside is to become.
+pub(crate) fn partial_of(aside: &Path) -> Option<PathBuf> {
+    (aside.extension()? == ASIDE).then(|| aside.with_extension(""))
 }
 
 #[cfg(test)]
@@ -82,9 +113,32 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"old");
         fs::remove_dir(&aside).unwrap();
         fs::write(&aside, b"torn").unwrap();
-        remove_partial(folder.path()).unwrap();
+        remove_partial(&path).unwrap();
+        remove_partial(&path).unwrap();
         assert!(!aside.exists() && path.exists());
         write_atomically(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_what_is_no_file_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let [there, link, dangling] =
+            ["there.txt", "link.txt", "dangling"].map(|name| folder.path().join(name));
+        fs::write(&there, b"old").unwrap();
+        std::os::unix::fs::symlink("there.txt", &link).unwrap();
+        write_atomically(&link, b"new").unwrap();
+        assert_eq!(fs::read(&there).unwrap(), b"new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        std::os::unix::fs::symlink("nowhere/x", &dangling).unwrap();
+        for path in [&dangling, folder.path(), Path::new("/dev/null")] {
+            assert!(
+                write_atomically(path, b"new").is_err(),
+                "{}",
+                path.display()
+            );
+        }
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 }

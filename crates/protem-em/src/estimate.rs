@@ -38,16 +38,16 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Of a run whose state is `state`, with `test_images` for kNN (0 without).
-    pub(crate) fn of(plan: &Plan, state: &State, test_images: usize) -> Self {
+    /// Of a run with `test_images` for kNN (0 without).
+    pub fn of(plan: &Plan, test_images: usize) -> Self {
         let floats = |n: usize| 4 * n as u64;
-        let weights: usize = state.pair.query.tensors().map(|t| t.values.len()).sum();
+        let (parameters, running) = plan.encoder.values();
         let (dim, all_k) = (plan.encoder.dim, plan.clusters.iter().sum::<usize>());
         // Embeddings once and k-means' sample of them; labels and distances of each clustering.
         let points = 2 * plan.images * dim + 2 * plan.images * plan.clusters.len();
         Self {
-            weights_bytes: floats(2 * weights),
-            optimizer_bytes: floats(3 * state.velocity.len()),
+            weights_bytes: floats(2 * (parameters + running)),
+            optimizer_bytes: floats(3 * parameters),
             queue_bytes: floats(plan.queue * dim),
             e_step_bytes: if all_k == 0 {
                 0
@@ -122,7 +122,7 @@ pub fn estimate(
     let mut gradient = vec![0.0; state.velocity.len()];
     let batch_seconds =
         load_seconds(plan, train)? + batch_seconds(plan, &mut state, &mut gradient)?;
-    let sizes = Sizes::of(plan, &state, test_images);
+    let sizes = Sizes::of(plan, test_images);
     let grown = before.zip(resident_bytes());
     let largest = plan.clusters.iter().copied().max().unwrap_or(0);
     let (embed, cluster) = e_step_seconds(plan, &state.pair.key, largest)?;
@@ -142,7 +142,7 @@ pub fn estimate(
     Ok(Estimate {
         sizes,
         step_bytes: grown.and_then(|(before, after)| after.checked_sub(before + sizes.fixed())),
-        checkpoint_bytes: checkpoint::size(&state, &plan.clusters, plan.images),
+        checkpoint_bytes: checkpoint::size(plan),
         checkpoints: plan.kept_checkpoints() + 1,
         step_seconds,
         e_step_seconds: e_step,

@@ -30,7 +30,10 @@ mod trainer;
 pub use protem_encoder::{Arch, EncoderConfig, Head, Stem};
 pub use protem_ops::Precision;
 
-pub use checkpoint::{Checkpoint, Origin, list as list_checkpoints, save as save_checkpoint};
+pub use checkpoint::{
+    Checkpoint, Origin, clean as clean_checkpoints, list as list_checkpoints,
+    save as save_checkpoint, size as checkpoint_size,
+};
 pub use durable::{remove_partial, write_atomically};
 pub use e_step::{Clustering, ClusteringReport, EStepConfig, e_step};
 pub use error::EmError;

@@ -6,7 +6,6 @@ mod passes;
 use crate::checkpoint::{self, Checkpoint, Origin};
 use crate::e_step::Clustering;
 use crate::error::EmError;
-use crate::estimate::Sizes;
 use crate::events::{Event, Phase};
 use crate::image_set::ImageSet;
 use crate::measure::Measured;
@@ -137,17 +136,6 @@ impl Trainer {
 
     pub(crate) fn set_clusterings(&mut self, clusterings: Vec<Clustering>) {
         self.state.clusterings = clusterings;
-    }
-
-    /// Bytes of a checkpoint of this run.
-    pub fn checkpoint_bytes(&self) -> u64 {
-        checkpoint::size(&self.state, &self.plan.clusters, self.plan.images)
-    }
-
-    /// Memory of this run that follows from its plan.
-    pub fn sizes(&self) -> Sizes {
-        let test = self.test.as_ref().map_or(0, |test| test.len());
-        Sizes::of(&self.plan, &self.state, test)
     }
 
     /// Trains until all epochs are done or `stop` is set, telling `listener` what happens.

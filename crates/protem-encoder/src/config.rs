@@ -1,5 +1,7 @@
 //! What an encoder is made of.
 
+use crate::parameters::Layout;
+use crate::resnet::ResNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -75,5 +77,13 @@ impl EncoderConfig {
     /// Values per image of the pooled features, before the head.
     pub fn feature_dim(&self) -> usize {
         8 * self.width * self.arch.expansion()
+    }
+
+    /// Values that are trained, and running statistics, of such an encoder; takes no memory for
+    /// them.
+    pub fn values(&self) -> (usize, usize) {
+        let (mut parameters, mut running) = (Layout::default(), Layout::default());
+        ResNet::new(self, &mut parameters, &mut running);
+        (parameters.len(), running.len())
     }
 }

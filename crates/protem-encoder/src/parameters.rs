@@ -58,6 +58,11 @@ impl Layout {
         range
     }
 
+    /// Values of all tensors.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// Initial values; each tensor has its own random stream, so none depends on another's size.
     pub fn initialise(&self, seed: u64) -> Vec<f32> {
         let mut values = Vec::with_capacity(self.len);

@@ -6,8 +6,8 @@ use crate::run_folder::{ReportError, io};
 use protem_em::{Event, Set};
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 const START: &str = "start";
 const LATER: &str = "later";
@@ -42,11 +42,13 @@ pub(crate) struct QuarantineList {
 
 impl QuarantineList {
     pub fn open(path: PathBuf) -> Result<Self, ReportError> {
-        let text = if path.exists() {
-            fs::read_to_string(&path).map_err(io("read", &path))?
+        let bytes = if path.exists() {
+            fs::read(&path).map_err(io("read", &path))?
         } else {
-            String::new()
+            Vec::new()
         };
+        // A crash may have cut a name within a letter.
+        let text = String::from_utf8_lossy(&bytes);
         let mut list = Self {
             path,
             all: Listed::default(),
@@ -85,18 +87,43 @@ impl QuarantineList {
             return Ok(());
         };
         let (name, reason) = (escape(name), escape(reason));
-        if !self.all.0.insert((*set, name.clone())) {
+        let entry = (*set, name.clone());
+        if self.all.0.contains(&entry) {
             return Ok(());
         }
         let found = if *at_start { START } else { LATER };
         let line = format!("{name}\t{reason}\t{}\t{found}\n", name_of(*set));
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.path)
-            .and_then(|mut file| file.write_all(line.as_bytes()))
-            .map_err(io("append to", &self.path))
+        append(&self.path, &line).map_err(io("append to", &self.path))?;
+        self.all.0.insert(entry);
+        Ok(())
     }
+
+    /// Brings what was recorded to the disk: a run that goes on wants to know what it left out.
+    pub fn sync(&self) -> Result<(), ReportError> {
+        if self.all.is_empty() {
+            return Ok(());
+        }
+        let file = OpenOptions::new().append(true).open(&self.path);
+        file.and_then(|file| file.sync_all())
+            .map_err(io("sync", &self.path))
+    }
+}
+
+/// Appends a whole line or nothing; after half a line, which a crash left, in a line of its own.
+fn append(path: &Path, line: &str) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.create(true).append(true).read(true).open(path)?;
+    let before = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if before > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    let torn = if last == *b"\n" { "" } else { "\n" };
+    file.write_all(format!("{torn}{line}").as_bytes())
+        .inspect_err(|_| {
+            let _ = file.set_len(before); // what was written of it would spoil the next
+        })
 }
 
 fn name_of(set: Set) -> &'static str {
@@ -135,6 +162,14 @@ mod tests {
         }
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 2, "{text}");
+        // A name that a crash cut within a letter.
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"Stra\xc3").unwrap();
+        let mut list = QuarantineList::open(path.clone()).unwrap();
+        list.record(&bad(Set::Training, "d.jpg", false)).unwrap();
+        assert!(list.all.contains(Set::Training, "d.jpg"));
+        let again = QuarantineList::open(path.clone()).unwrap();
+        assert_eq!(again.all, list.all);
         let left_out = QuarantineList::open(path).unwrap().left_out();
         assert!(left_out.contains(Set::Training, "a\tb.jpg") && left_out.len() == 1);
     }

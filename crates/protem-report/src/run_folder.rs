@@ -1,7 +1,9 @@
 //! The folder of a run.
 
 use crate::quarantine::{Listed, QuarantineList};
-use protem_em::{EmError, Event, Position, list_checkpoints, remove_partial, write_atomically};
+use protem_em::{
+    EmError, Event, Position, clean_checkpoints, list_checkpoints, remove_partial, write_atomically,
+};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -19,6 +21,9 @@ pub enum ReportError {
     /// It already holds a run.
     #[error("{} already holds a run", .0.display())]
     Occupied(PathBuf),
+    /// It holds something of a name that a run writes to, and no run.
+    #[error("{} is there already, and is of no run", .0.display())]
+    Foreign(PathBuf),
     /// It holds no run to go on with.
     #[error("{} holds no run", .0.display())]
     NoRun(PathBuf),
@@ -70,6 +75,25 @@ impl RunFolder {
         list_checkpoints(&Self::checkpoints(root)).is_ok_and(|files| !files.is_empty())
     }
 
+    /// Whether a new run would take the place of nothing.
+    ///
+    /// # Errors
+    /// A run that is there, or files of other things where a run would write its own.
+    pub fn free(root: &Path) -> Result<(), ReportError> {
+        if Self::holds_run(root) {
+            return Err(ReportError::Occupied(root.to_path_buf()));
+        }
+        let checkpoints = Self::checkpoints(root);
+        let inside = fs::read_dir(&checkpoints).ok();
+        let inside = inside.into_iter().flatten().flatten().map(|e| e.path());
+        let beside = [METRICS, QUARANTINE].map(|name| root.join(name));
+        let mut there = beside.into_iter().filter(|path| path.exists());
+        match there.next().or_else(|| inside.into_iter().next()) {
+            Some(path) => Err(ReportError::Foreign(path)),
+            None => Ok(()),
+        }
+    }
+
     /// Whether files could be written there, without leaving any: in the folder if it exists, in
     /// the nearest folder above it otherwise.
     ///
@@ -91,14 +115,15 @@ impl RunFolder {
     /// A folder for a new run; `overwrite` removes the run that is there.
     ///
     /// # Errors
-    /// A run that is there, or what the file system refuses.
+    /// As [`Self::free`] unless `overwrite`, or what the file system refuses.
     pub fn create(root: &Path, config: &str, overwrite: bool) -> Result<Self, ReportError> {
         fs::create_dir_all(root).map_err(io("create", root))?;
         let lock = lock(root)?;
-        if Self::holds_run(root) && !overwrite {
-            return Err(ReportError::Occupied(root.to_path_buf()));
+        if overwrite {
+            remove_run(root)?;
+        } else {
+            Self::free(root)?;
         }
-        remove_run(root)?;
         // The config first: without it the folder is none of a run, and can be begun again.
         write_atomically(&root.join(CONFIG), config.as_bytes())?;
         let checkpoints = Self::checkpoints(root);
@@ -135,8 +160,7 @@ impl RunFolder {
         }
         let checkpoints = Self::checkpoints(root);
         fs::create_dir_all(&checkpoints).map_err(io("create", &checkpoints))?;
-        remove_partial(root)?;
-        remove_partial(&checkpoints)?;
+        remove_torn(root)?;
         let path = root.join(METRICS);
         if path.exists() {
             let file = File::open(&path).map_err(io("read", &path))?;
@@ -201,11 +225,15 @@ impl RunFolder {
     }
 
     /// Appends a metric to `metrics.jsonl` as one whole line, and an unreadable image to
-    /// `quarantine.tsv`, once. Notes and phases are not kept.
+    /// `quarantine.tsv`, once; those found before the run begins are on the disk when it does. Notes
+    /// and phases are not kept.
     ///
     /// # Errors
     /// What the file system refuses.
     pub fn record(&mut self, event: &Event) -> Result<(), ReportError> {
+        if matches!(event, Event::Run { .. }) {
+            self.quarantine.sync()?;
+        }
         if event.is_metric() {
             let mut line = serde_json::to_string(event).expect("plain data");
             line.push('\n');
@@ -231,20 +259,32 @@ fn lock(root: &Path) -> Result<File, ReportError> {
     }
 }
 
-/// Removes only what a run writes: the folder may hold other things.
+/// Removes only what a run writes: both folders may hold other things.
 fn remove_run(root: &Path) -> Result<(), ReportError> {
     let checkpoints = RunFolder::checkpoints(root);
+    let mut files = Vec::new();
     if checkpoints.exists() {
-        fs::remove_dir_all(&checkpoints).map_err(io("remove", &checkpoints))?;
+        files = list_checkpoints(&checkpoints)?;
     }
-    for name in [METRICS, QUARANTINE, CONFIG] {
-        let path = root.join(name);
+    // The config last: a folder with it alone is still one of a run.
+    files.extend([METRICS, QUARANTINE, CONFIG].map(|name| root.join(name)));
+    for path in files {
         if path.exists() {
             fs::remove_file(&path).map_err(io("remove", &path))?;
         }
     }
-    remove_partial(root)?;
+    if checkpoints.exists() {
+        remove_torn(root)?;
+    }
     Ok(())
+}
+
+/// Removes what a crash left half written.
+fn remove_torn(root: &Path) -> Result<(), ReportError> {
+    for name in [CONFIG, METRICS] {
+        remove_partial(&root.join(name))?;
+    }
+    Ok(clean_checkpoints(&RunFolder::checkpoints(root))?)
 }
 
 pub(crate) fn io(
@@ -280,7 +320,33 @@ mod tests {
         drop(RunFolder::create(&root, "seed = 2", true).unwrap());
         assert_eq!(RunFolder::config(&root).unwrap(), "seed = 2");
         assert!(root.join("mine.txt").exists());
+        assert!(!RunFolder::has_checkpoints(&root));
         assert!(RunFolder::probe(&root.join("mine.txt")).is_err());
+    }
+
+    #[test]
+    fn files_of_other_things_are_not_taken_for_a_run() {
+        for name in ["metrics.jsonl", "quarantine.tsv", "checkpoints/best.pth"] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, "mine").unwrap();
+            let refused = RunFolder::create(folder.path(), "", false);
+            assert!(matches!(refused, Err(ReportError::Foreign(path)) if path == file));
+            assert_eq!(fs::read(&file).unwrap(), b"mine");
+        }
+        // Asked to replace what a run wrote, that and nothing else goes.
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        drop(RunFolder::create(root, "", false).unwrap());
+        let (mine, step) = ("best.pth", "step-00000007.safetensors");
+        for name in [mine, step] {
+            fs::write(RunFolder::checkpoints(root).join(name), name).unwrap();
+        }
+        assert!(RunFolder::has_checkpoints(root));
+        drop(RunFolder::create(root, "", true).unwrap());
+        assert!(!RunFolder::has_checkpoints(root));
+        assert!(RunFolder::checkpoints(root).join(mine).exists());
     }
 
     #[test]

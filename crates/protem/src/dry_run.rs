@@ -6,7 +6,7 @@ use crate::console::say;
 use crate::failure::{Failure, explain};
 use crate::images::Images;
 use crate::system::{free_bytes, memory_bytes, size, time};
-use crate::train::check_room;
+use crate::train::{check_disk, parts, report};
 use protem_em::{Estimate, Plan, estimate};
 use protem_report::RunFolder;
 
@@ -32,12 +32,7 @@ pub fn print(args: &TrainArgs, plan: &Plan, images: &Images) -> Result<(), Failu
         say_plan(args, plan, images, &found, &notes);
     }
     // What the run itself would end with.
-    check_room(
-        &args.out,
-        found.sizes.total(),
-        found.checkpoint_bytes,
-        plan.kept_checkpoints(),
-    )
+    check_disk(&args.out, plan)
 }
 
 fn say_plan(args: &TrainArgs, plan: &Plan, images: &Images, found: &Estimate, notes: &[String]) {
@@ -50,11 +45,11 @@ fn say_plan(args: &TrainArgs, plan: &Plan, images: &Images, found: &Estimate, no
         say(format!("# {line}"));
     }
     notes.iter().for_each(|note| say(format!("# {note}")));
-    if !args.resume && !args.overwrite && RunFolder::holds_run(&args.out) {
-        say(format!(
-            "# {} already holds a run: the run itself will want --resume, --overwrite or another --out",
-            args.out.display()
-        ));
+    if !args.resume
+        && !args.overwrite
+        && let Err(error) = RunFolder::free(&args.out)
+    {
+        say(format!("# {}", report(error)));
     }
 }
 
@@ -86,15 +81,10 @@ fn takes(args: &TrainArgs, plan: &Plan, found: &Estimate) -> Vec<String> {
     vec![
         "Estimates, from two steps on this machine with random pixels:".into(),
         format!(
-            "memory {}{}: weights {}, optimizer {}, queue {}, a step {step}, E-step {}, kNN {}, decoded images {}",
+            "memory {}{}: {}",
             size(found.memory_bytes()),
             have(memory_bytes(), "there are"),
-            size(found.sizes.weights_bytes),
-            size(found.sizes.optimizer_bytes),
-            size(found.sizes.queue_bytes),
-            size(found.sizes.e_step_bytes),
-            size(found.sizes.evaluation_bytes),
-            size(found.sizes.cache_bytes)
+            parts(&found.sizes, Some(&step))
         ),
         format!(
             "disk {}{}: {} checkpoints of {}, one of them while it is written",

@@ -9,7 +9,8 @@ use crate::system::{free_bytes, memory_bytes, size, stop_flag};
 use crate::{config, dry_run};
 use protem_data::{DataError, Location};
 use protem_em::{
-    Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Settings, Trainer, list_checkpoints,
+    Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Settings, Sizes, Trainer,
+    checkpoint_size, list_checkpoints,
 };
 use protem_report::{ReportError, RunFolder};
 use std::path::{Path, PathBuf};
@@ -34,9 +35,11 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
         let lines: Vec<String> = violations.iter().map(|v| format!("  {v}")).collect();
         Failure::usage(format!("these settings cannot work:\n{}", lines.join("\n")))
     })?;
+    check_memory(&plan, &images)?;
     if args.dry_run {
         return dry_run::print(&args, &plan, &images);
     }
+    check_disk(&args.out, &plan)?;
     let (run, trainer) = begin(&args, plan, &images)?;
     drive(&args, &settings, run, trainer, &images)
 }
@@ -91,9 +94,8 @@ fn check_names(args: &TrainArgs) -> Result<(), Failure> {
 
 /// What can be known of the run's folder before the images are looked at.
 fn check_out(args: &TrainArgs) -> Result<(), Failure> {
-    let new = !args.resume && !args.overwrite && !args.dry_run;
-    if new && RunFolder::holds_run(&args.out) {
-        return Err(report(ReportError::Occupied(args.out.clone())));
+    if !args.resume && !args.overwrite && !args.dry_run {
+        RunFolder::free(&args.out).map_err(report)?;
     }
     RunFolder::probe(&args.out).map_err(report)
 }
@@ -102,11 +104,6 @@ fn check_out(args: &TrainArgs) -> Result<(), Failure> {
 fn begin(args: &TrainArgs, plan: Plan, images: &Images) -> Result<(RunFolder, Trainer), Failure> {
     let checkpoints = RunFolder::checkpoints(&args.out);
     let (train, test) = (images.train.clone(), images.test.clone());
-    let keep = plan.kept_checkpoints();
-    let check_trainer = |trainer: &Trainer| {
-        let (memory, checkpoint) = (trainer.sizes().total(), trainer.checkpoint_bytes());
-        check_room(&args.out, memory, checkpoint, keep)
-    };
     if args.resume && RunFolder::has_checkpoints(&args.out) {
         let (checkpoint, refused) = Checkpoint::newest(&checkpoints).map_err(em)?;
         for (_, reason) in refused {
@@ -114,13 +111,11 @@ fn begin(args: &TrainArgs, plan: Plan, images: &Images) -> Result<(RunFolder, Tr
         }
         let position = *checkpoint.position();
         let trainer = Trainer::resume(plan, train, test, checkpoints, checkpoint).map_err(em)?;
-        check_trainer(&trainer)?;
         let run = RunFolder::resume(&args.out, &position).map_err(report)?;
         return Ok((run, trainer));
     }
     let text = config::to_text(&plan.settings);
     let trainer = Trainer::new(plan, train, test, checkpoints).map_err(em)?;
-    check_trainer(&trainer)?;
     if args.resume {
         warn("there is no checkpoint yet: the run begins again");
         let run = RunFolder::begin_again(&args.out).map_err(report)?;
@@ -130,18 +125,38 @@ fn begin(args: &TrainArgs, plan: Plan, images: &Images) -> Result<(RunFolder, Tr
     Ok((run, trainer))
 }
 
-/// Whether memory holds what the plan alone takes, and the disk the checkpoints to keep and one
-/// more while it is written. Checkpoints that are there will make room.
-pub fn check_room(out: &Path, least: u64, checkpoint: u64, keep: usize) -> Result<(), Failure> {
-    if let Some(memory) = memory_bytes()
-        && least > memory
-    {
-        return Err(Failure::running(format!(
-            "the run takes {} of memory at least, and there are {}: take a narrower encoder (encoder.width), a smaller encoder.dim, or fewer images (`--dry-run` shows what takes how much)",
-            size(least),
-            size(memory)
-        )));
+/// Whether memory holds what the plan alone takes.
+fn check_memory(plan: &Plan, images: &Images) -> Result<(), Failure> {
+    let sizes = Sizes::of(plan, images.test.as_ref().map_or(0, |test| test.len()));
+    match memory_bytes() {
+        Some(memory) if sizes.total() > memory => Err(Failure::running(format!(
+            "the run takes {} of memory at least, and there are {}: {}; take what lessens the largest of them, such as a smaller encoder.width, encoder.dim or method.queue, fewer images, or eval.knn_every = 0",
+            size(sizes.total()),
+            size(memory),
+            parts(&sizes, None)
+        ))),
+        _ => Ok(()),
     }
+}
+
+/// What takes how much memory; `step` is what a step works in.
+pub fn parts(sizes: &Sizes, step: Option<&str>) -> String {
+    let step = step.map_or(String::new(), |step| format!("a step {step}, "));
+    format!(
+        "weights {}, optimizer {}, queue {}, {step}E-step {}, kNN {}, decoded images {}",
+        size(sizes.weights_bytes),
+        size(sizes.optimizer_bytes),
+        size(sizes.queue_bytes),
+        size(sizes.e_step_bytes),
+        size(sizes.evaluation_bytes),
+        size(sizes.cache_bytes)
+    )
+}
+
+/// Whether the disk holds the checkpoints to keep and one more while it is written. Checkpoints
+/// that are there will make room.
+pub fn check_disk(out: &Path, plan: &Plan) -> Result<(), Failure> {
+    let (checkpoint, keep) = (checkpoint_size(plan), plan.kept_checkpoints());
     let need = checkpoint.saturating_mul(keep as u64 + 1);
     let there = list_checkpoints(&RunFolder::checkpoints(out)).unwrap_or_default();
     let there: u64 = there
@@ -308,11 +323,14 @@ fn program() -> String {
 }
 
 /// What the user can do about a run folder.
-fn report(error: ReportError) -> Failure {
+pub fn report(error: ReportError) -> Failure {
     let text = explain(&error);
     match error {
         ReportError::Occupied(_) => Failure::usage(format!(
             "{text}: go on with it by --resume, replace it by --overwrite, or name another with --out"
+        )),
+        ReportError::Foreign(_) => Failure::usage(format!(
+            "{text}: move it, or name another folder with --out"
         )),
         ReportError::NoRun(_) => Failure::usage(format!(
             "{text}: name the run's folder with --out, or leave --resume out"
