@@ -46,6 +46,7 @@ fn steps(c: &mut Criterion) {
                     indices: &indices,
                     queries: views(),
                     keys: views(),
+                    key_rows: None,
                 };
                 m_step(
                     &mut pair,

@@ -223,6 +223,7 @@ fn batch_seconds(plan: &Plan, state: &mut State, gradient: &mut [f32]) -> Result
             indices: &indices,
             queries: random_images(plan, &state.pair.query, indices.len()),
             keys: random_images(plan, &state.pair.query, indices.len()),
+            key_rows: None,
         };
         m_step(
             &mut state.pair,

@@ -7,6 +7,9 @@ use candle_core::{Device, Tensor, Var};
 use protem_encoder::MomentumPair;
 use protem_loss::{NegativeStream, Queue, info_nce, proto_nce_term, sample_negatives};
 use protem_ops::Activation;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 
 /// Settings of the losses.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +44,30 @@ pub struct Batch<'a> {
     pub queries: Activation,
     /// Second views, for the key encoder.
     pub keys: Activation,
+    /// The row that each second view belongs to where they are shuffled ([`shuffled`]); a
+    /// permutation.
+    pub key_rows: Option<&'a [u32]>,
+}
+
+/// A permutation of the rows of a batch, which follows from the seed and the batch's number in the
+/// run alone: Shuffle-BN (He et al. 2020), for parts of a batch instead of devices. A key's images
+/// then share their batch norm's statistics with others than its query's do, so that these cannot
+/// tell which key is whose.
+pub fn shuffled(rows: usize, (seed, batch): (u64, u64)) -> Vec<u32> {
+    /// Keeps these draws apart from other users of the same seed.
+    const PURPOSE: u64 = u64::from_le_bytes(*b"proteshu");
+    let mut generator = ChaCha8Rng::seed_from_u64(seed ^ PURPOSE);
+    generator.set_stream(batch);
+    let mut order: Vec<u32> = (0..rows as u32).collect();
+    order.shuffle(&mut generator);
+    order
+}
+
+/// Images of one size, in this order.
+pub(crate) fn taken(images: &[u8], order: &[u32]) -> Vec<u8> {
+    let bytes = images.len() / order.len();
+    let image = |i: &u32| &images[*i as usize * bytes..][..bytes];
+    order.iter().flat_map(image).copied().collect()
 }
 
 /// Losses of a batch and, over `gradient`, `∂L/∂parameters` of the query encoder. Keys enter the
@@ -59,6 +86,9 @@ pub fn m_step(
 ) -> Result<Losses, EmError> {
     let (rows, dim) = (batch.indices.len(), pair.query.config().dim);
     let mut keys = pair.key.forward_key(batch.keys);
+    if let Some(to) = batch.key_rows {
+        keys = in_order(&keys, to, dim);
+    }
     normalise_rows(&mut keys, dim);
     let keys = Tensor::from_vec(keys, (rows, dim), &Device::Cpu)?;
     let (embedding, tape) = pair.query.forward_train(batch.queries);
@@ -93,6 +123,16 @@ pub fn m_step(
     Ok(losses)
 }
 
+/// Rows of `dim` values, each at the place it belongs to.
+fn in_order(rows: &[f32], to: &[u32], dim: usize) -> Vec<f32> {
+    let mut out = vec![0.0; rows.len()];
+    for (row, to) in rows.chunks_exact(dim).zip(to) {
+        let to = *to as usize * dim;
+        out[to..to + dim].copy_from_slice(row);
+    }
+    out
+}
+
 /// Mean over the clusterings of their ProtoNCE terms (PCL eq. 11); none without clusterings.
 fn prototype_loss(
     queries: &Tensor,
@@ -120,4 +160,71 @@ fn prototype_loss(
         });
     }
     Ok(sum.map(|sum| sum / clusterings.len() as f64).transpose()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protem_encoder::{Arch, EncoderConfig, Head, Stem};
+    use protem_ops::Precision;
+
+    const ROWS: usize = 8;
+
+    /// The loss of a batch whose keys come in this order, with statistics over parts.
+    fn loss(split_bn: usize, order: Option<&[u32]>) -> f32 {
+        let config = EncoderConfig {
+            arch: Arch::Resnet18,
+            stem: Stem::Cifar,
+            width: 4,
+            head: Head::V2,
+            dim: 8,
+            split_bn,
+        };
+        let mut pair = MomentumPair::new(config, Precision::F32, 3, 0.99);
+        let images = |from: usize| {
+            let bytes = (0..ROWS * 64 * 3).map(|i| ((i + from) * 7919 % 251) as u8);
+            bytes.collect::<Vec<u8>>()
+        };
+        let activation = |bytes: &[u8], pair: &MomentumPair| {
+            pair.query.images(bytes, (ROWS, 8, 8), [0.5; 3], [0.25; 3])
+        };
+        let keys = order.map_or(images(5), |order| taken(&images(5), order));
+        let batch = Batch {
+            indices: &[0, 1, 2, 3, 4, 5, 6, 7],
+            queries: activation(&images(0), &pair),
+            keys: activation(&keys, &pair),
+            key_rows: order,
+        };
+        let mut queue = Queue::new(16, 8, ROWS, 0).unwrap();
+        let mut gradient = vec![0.0; pair.query.parameters().len()];
+        let config = LossConfig {
+            temperature: 0.2,
+            negatives: 0,
+        };
+        let losses = m_step(
+            &mut pair,
+            &mut queue,
+            &[],
+            &config,
+            (0, 0),
+            batch,
+            &mut gradient,
+        );
+        losses.unwrap().total()
+    }
+
+    #[test]
+    fn shuffled_keys_come_back_to_their_rows_and_meet_others_on_the_way() {
+        let order = shuffled(ROWS, (7, 3));
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        assert!(sorted.into_iter().eq(0..ROWS as u32));
+        assert_eq!(order, shuffled(ROWS, (7, 3)));
+        assert_ne!(order, shuffled(ROWS, (7, 4)));
+        assert_ne!(order, shuffled(ROWS, (8, 3)));
+        // With the statistics of the whole batch it is the same loss, with those of parts another.
+        let change = |parts| (loss(parts, Some(&order)) - loss(parts, None)).abs();
+        assert!(change(1) < 1e-4, "{}", change(1));
+        assert!(change(2) > 1e-3, "{}", change(2));
+    }
 }

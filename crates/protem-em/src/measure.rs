@@ -41,9 +41,10 @@ impl Measure<'_> {
     pub fn protocol(&self) -> String {
         let eval = &self.plan.eval;
         let (train, test) = (self.train.len(), self.test.map_or(0, |t| t.len()));
+        let k = eval.knn_k.min(train);
         format!(
-            "kNN, k = {}, cosine, temperature {}, {train} training and {test} test images, centre crop of {} pixels",
-            eval.knn_k, eval.knn_temperature, self.plan.image_size
+            "kNN, k = {k}, cosine, temperature {}, {train} training and {test} test images, centre crop of {} pixels",
+            eval.knn_temperature, self.plan.image_size
         )
     }
 
@@ -110,6 +111,9 @@ impl Measure<'_> {
         let Some((test, test_labels)) = self.pixels(test, (self.train.len(), all))? else {
             return Ok(None);
         };
+        let (Some(train), Some(test)) = (train, test) else {
+            return Ok(Some(Measured::default())); // no image left to measure on
+        };
         let top1 = self.knn((&train, &train_labels), (&test, &test_labels))?;
         Ok(top1.map(|top1| Measured {
             knn_top1: Some(top1),
@@ -145,7 +149,7 @@ impl Measure<'_> {
         &mut self,
         source: &Arc<dyn Source>,
         (done, all): (usize, usize),
-    ) -> Result<Option<(Features, Vec<u32>)>, EmError> {
+    ) -> Result<Option<Labelled>, EmError> {
         let size = self.plan.image_size;
         let (crop, workers) = (Evaluation::for_size(size), self.plan.workers());
         let per_image = (size * size * 3) as usize;
@@ -168,7 +172,11 @@ impl Measure<'_> {
                 return Ok(None);
             }
         }
-        Ok(Some((Features::new(values, per_image)?, labels)))
+        let features = match values.is_empty() {
+            true => None,
+            false => Some(Features::new(values, per_image)?),
+        };
+        Ok(Some((features, labels)))
     }
 
     /// Features of the readable images (none if there is none), and their labels. `done` and `all`

@@ -1,8 +1,10 @@
 //! Whether a run may go on from a checkpoint.
 
-use crate::checkpoint::Origin;
+use crate::checkpoint::{Checkpoint, Origin};
 use crate::error::EmError;
+use crate::image_set::ImageSet;
 use crate::settings::{Note, Plan};
+use protem_data::Source;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -20,14 +22,7 @@ const FIXED: [&str; 9] = [
     "optim.accumulate",
 ];
 /// Settings that results do not depend on.
-const FREE: [&str; 6] = [
-    "threads",
-    "data.workers",
-    "data.folder",
-    "data.test_folder",
-    "checkpoint.",
-    "eval.",
-];
+const FREE: [&str; 4] = ["threads", "data.workers", "data.folder", "checkpoint."];
 
 /// Checks a checkpoint's settings against those of the plan, and its images against `now`. What
 /// differs and may is noted.
@@ -35,6 +30,8 @@ const FREE: [&str; 6] = [
 /// # Errors
 /// A setting that may not differ; other images.
 pub(crate) fn check(from: &Origin, now: &Origin) -> Result<Vec<Note>, EmError> {
+    // First: other images change what follows from them, such as the queue.
+    of_images(from, &now.images)?;
     let was = flat(&from.settings);
     let mut notes = Vec::new();
     for (key, value) in flat(&now.settings) {
@@ -59,18 +56,40 @@ pub(crate) fn check(from: &Origin, now: &Origin) -> Result<Vec<Note>, EmError> {
             to: value,
         });
     }
-    if from.images != now.images {
+    Ok(notes)
+}
+
+fn of_images(from: &Origin, now: &ImageSet) -> Result<(), EmError> {
+    if from.images != *now {
         return Err(EmError::OtherImages {
             found: from.images,
-            wanted: now.images,
+            wanted: *now,
         });
     }
-    Ok(notes)
+    Ok(())
+}
+
+impl Checkpoint {
+    /// Whether it is of a run on these training images.
+    ///
+    /// # Errors
+    /// It is of others.
+    pub fn check_images(&self, train: &dyn Source) -> Result<(), EmError> {
+        of_images(self.origin(), &ImageSet::of(train))
+    }
+
+    /// Whether a run of this plan may go on from it; what has changed and may is noted.
+    ///
+    /// # Errors
+    /// A setting that may not change within a run; other images.
+    pub fn check_plan(&self, plan: &Plan, train: &dyn Source) -> Result<Vec<Note>, EmError> {
+        check(self.origin(), &Origin::new(plan, ImageSet::of(train)))
+    }
 }
 
 impl Origin {
     /// Of a plan and its training images.
-    pub(crate) fn new(plan: &Plan, images: crate::image_set::ImageSet) -> Self {
+    pub(crate) fn new(plan: &Plan, images: ImageSet) -> Self {
         Self {
             settings: plan.settings.clone(),
             images,
@@ -100,7 +119,6 @@ fn flat(settings: &crate::settings::Settings) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image_set::ImageSet;
     use crate::settings::Settings;
 
     #[test]
@@ -131,10 +149,13 @@ mod tests {
         }
         let free = origin(&|s| (s.threads, s.checkpoint.keep_last) = (Some(7), 9));
         assert_eq!(check(&free, &now).unwrap(), []);
+        // A figure with another protocol is told.
+        let notes = check(&origin(&|s| s.eval.knn_k = 1), &now).unwrap();
+        assert!(notes[0].to_string().contains("eval.knn_k"), "{}", notes[0]);
         let notes = check(&origin(&|s| s.optim.lr = 0.5), &now).unwrap();
         assert_eq!(notes.len(), 1);
         assert!(notes[0].to_string().contains("optim.lr"), "{}", notes[0]);
-        let mut other = origin(&|_| ());
+        let mut other = origin(&|s| s.method.queue = Some(512));
         other.images.names_crc32 = 8;
         assert!(matches!(
             check(&other, &now),

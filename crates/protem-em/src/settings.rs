@@ -258,9 +258,12 @@ pub struct EncoderSettings {
     pub width: usize,
     /// Values of the embedding.
     pub dim: usize,
-    /// Equal parts of a batch with batch-norm statistics of their own, in place of shuffle-BN;
-    /// 1 is plain batch norm.
+    /// Equal parts of a batch with batch-norm statistics of their own, as on so many devices; 1 is
+    /// plain batch norm.
     pub split_bn: usize,
+    /// Whether the key encoder's parts are of other images than the query encoder's: Shuffle-BN.
+    /// Without it an image's two views share their statistics with the same images.
+    pub shuffle_bn: bool,
 }
 
 impl Default for EncoderSettings {
@@ -271,6 +274,7 @@ impl Default for EncoderSettings {
             width: 64,
             dim: 128,
             split_bn: 1,
+            shuffle_bn: false,
         }
     }
 }

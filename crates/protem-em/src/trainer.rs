@@ -159,6 +159,9 @@ impl Trainer {
             let checkpoint = self.save()?;
             return Ok(Outcome::Interrupted { checkpoint });
         }
+        // What was measured before it is of the run, not of its first epoch.
+        self.state.clock.run += self.clocked.elapsed().as_secs_f64();
+        self.clocked = Instant::now();
         while self.state.position.epoch < self.plan.optim.epochs {
             if let Some(checkpoint) = self.epoch(listener, stop)? {
                 return Ok(Outcome::Interrupted { checkpoint });

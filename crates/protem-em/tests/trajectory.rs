@@ -92,6 +92,7 @@ fn run() -> (MomentumPair, Vec<Losses>) {
             indices: &indices,
             queries: views("queries"),
             keys: views("keys"),
+            key_rows: None,
         };
         let losses = m_step(
             &mut pair,

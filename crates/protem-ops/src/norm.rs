@@ -1,9 +1,8 @@
 //! Batch norm fused with what follows it in a residual network: an addition and a ReLU.
 //!
-//! Statistics may be taken over equal parts of the batch instead of all of it (split batch norm;
-//! a part is a run of neighbouring images, in a shuffled batch as good as any other):
-//! on one device it stands in for the shuffled batch norm of momentum contrast, which hides from
-//! the encoder which images shared its statistics.
+//! Statistics may be taken over equal parts of the batch instead of all of it (split batch norm), as
+//! on so many devices. A part is a run of neighbouring images; who wants other images in it, as
+//! momentum contrast does of its keys (Shuffle-BN), changes their order before.
 
 mod rows;
 

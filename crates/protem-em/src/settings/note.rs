@@ -57,12 +57,14 @@ pub enum Note {
         /// Images of a batch.
         batch: usize,
     },
-    /// A clustering that cannot give as many negatives as asked.
+    /// A clustering that cannot always give as many negatives as asked.
     FewerNegatives {
         /// Negatives asked for.
         asked: usize,
         /// Prototypes.
         k: usize,
+        /// Images of a batch.
+        batch: usize,
     },
     /// The run ends within the warm-up.
     NoPrototypes {
@@ -71,11 +73,24 @@ pub enum Note {
         /// Epochs of the run.
         epochs: usize,
     },
-    /// Clusterings given to a mode without prototypes.
-    ClustersUnused {
+    /// Settings of prototypes given to a mode without them.
+    PrototypesUnused {
         /// The mode.
         mode: Mode,
+        /// The settings.
+        keys: Vec<&'static str>,
     },
+    /// Steps of the learning rate given to a schedule without steps.
+    MilestonesUnused,
+    /// Steps of the learning rate that come after the run.
+    RateNeverFalls {
+        /// Epochs at which it would fall.
+        milestones: Vec<usize>,
+        /// Epochs of the run.
+        epochs: usize,
+    },
+    /// Keys to be shuffled among the parts of a batch that has one.
+    NothingShuffled,
     /// The learning rate was scaled to the batch.
     LearningRateScaled {
         /// As given, in millionths.
@@ -127,9 +142,10 @@ impl fmt::Display for Note {
                 "K = {k} is no more than the batch of {batch}: a batch often holds every prototype, and negatives are then \
                  other images' prototypes only"
             ),
-            Self::FewerNegatives { asked, k } => write!(
+            Self::FewerNegatives { asked, k, batch } => write!(
                 f,
-                "{asked} negatives were asked for and a clustering has K = {k}: all prototypes outside the batch are used"
+                "{asked} negatives were asked for and a clustering has K = {k}, up to {batch} of them in the batch: where \
+                 fewer are left, all of those are used"
             ),
             Self::NoPrototypes {
                 warmup_epochs,
@@ -138,13 +154,24 @@ impl fmt::Display for Note {
                 f,
                 "the warm-up of {warmup_epochs} epochs lasts the whole run of {epochs}: prototypes take no part"
             ),
-            Self::ClustersUnused { mode } => {
-                write!(
-                    f,
-                    "mode {} has no prototypes: method.clusters is not used",
-                    mode.name()
-                )
-            }
+            Self::PrototypesUnused { mode, keys } => write!(
+                f,
+                "mode {} has no prototypes: {} of the settings {} not used",
+                mode.name(),
+                keys.join(", "),
+                if keys.len() == 1 { "is" } else { "are" }
+            ),
+            Self::MilestonesUnused => f.write_str(
+                "the learning rate falls along a cosine: optim.milestones and optim.gamma are not used \
+                 (optim.schedule = \"step\" uses them)",
+            ),
+            Self::RateNeverFalls { milestones, epochs } => write!(
+                f,
+                "the learning rate never falls: optim.milestones = {milestones:?} lie beyond the {epochs} epochs"
+            ),
+            Self::NothingShuffled => f.write_str(
+                "encoder.shuffle_bn changes nothing while encoder.split_bn = 1: all of a batch shares its statistics",
+            ),
             Self::LearningRateScaled {
                 from_millionths,
                 to_millionths,

@@ -2,8 +2,8 @@
 
 use super::check::{against_images, ranges};
 use super::{
-    CheckpointSettings, EStepSettings, EvalSettings, Mode, Note, Optimizer, Schedule, Settings,
-    Violation,
+    CheckpointSettings, EStepSettings, EvalSettings, MethodSettings, Mode, Note, OptimSettings,
+    Optimizer, Schedule, Settings, Violation,
 };
 use protem_data::{Augment, CropConfig, InvalidView, Recipe, ViewConfig};
 use protem_encoder::EncoderConfig;
@@ -110,7 +110,7 @@ impl Plan {
         let (s, o, method) = (settings, &settings.optim, &settings.method);
         let queue = queue(method.queue, o.batch, images, &mut notes);
         let clusters = clusters(s, images, &mut notes);
-        let negatives = negatives(method.negatives, queue, &clusters, &mut notes);
+        let negatives = negatives(method.negatives, queue, (&clusters, o.batch), &mut notes);
         if s.mode.has_prototypes() && method.warmup_epochs >= o.epochs {
             notes.push(Note::NoPrototypes {
                 warmup_epochs: method.warmup_epochs,
@@ -118,6 +118,10 @@ impl Plan {
             });
         }
         let schedule = o.schedule.unwrap_or(s.mode.schedule());
+        notes.extend(rate_note(o, schedule));
+        if s.encoder.shuffle_bn && s.encoder.split_bn == 1 {
+            notes.push(Note::NothingShuffled);
+        }
         let lr = learning_rate(s, &mut notes);
         let mut resolved = s.clone();
         resolved.method.queue = Some(queue);
@@ -267,8 +271,9 @@ fn queue(asked: Option<usize>, batch: usize, images: usize, notes: &mut Vec<Note
 
 fn clusters(s: &Settings, images: usize, notes: &mut Vec<Note>) -> Vec<usize> {
     if !s.mode.has_prototypes() {
-        if s.method.clusters.is_some() {
-            notes.push(Note::ClustersUnused { mode: s.mode });
+        let keys = of_prototypes(s);
+        if !keys.is_empty() {
+            notes.push(Note::PrototypesUnused { mode: s.mode, keys });
         }
         return Vec::new();
     }
@@ -291,10 +296,40 @@ fn clusters(s: &Settings, images: usize, notes: &mut Vec<Note>) -> Vec<usize> {
     chosen
 }
 
+/// Settings of prototypes that were set.
+fn of_prototypes(s: &Settings) -> Vec<&'static str> {
+    let (m, plain) = (&s.method, &MethodSettings::default());
+    let set = [
+        (m.clusters.is_some(), "method.clusters"),
+        (m.negatives.is_some(), "method.negatives"),
+        (
+            m.warmup_epochs != plain.warmup_epochs,
+            "method.warmup_epochs",
+        ),
+        (s.e_step != EStepSettings::default(), "e_step"),
+    ];
+    let set = set.into_iter().filter(|(set, _)| *set);
+    set.map(|(_, key)| key).collect()
+}
+
+/// What is worth saying of when the learning rate falls.
+fn rate_note(o: &OptimSettings, schedule: Schedule) -> Option<Note> {
+    let plain = OptimSettings::default();
+    let steps = o.milestones != plain.milestones || o.gamma != plain.gamma;
+    let (milestones, epochs) = (o.milestones.clone(), o.epochs);
+    match schedule {
+        Schedule::Cosine => steps.then_some(Note::MilestonesUnused),
+        Schedule::Step => {
+            let falls = milestones.iter().any(|epoch| *epoch < epochs);
+            (!falls).then_some(Note::RateNeverFalls { milestones, epochs })
+        }
+    }
+}
+
 fn negatives(
     asked: Option<usize>,
     queue: usize,
-    clusters: &[usize],
+    (clusters, batch): (&[usize], usize),
     notes: &mut Vec<Note>,
 ) -> usize {
     let largest = clusters.iter().copied().max().unwrap_or(0);
@@ -308,8 +343,12 @@ fn negatives(
         }
         return queue.min(largest);
     };
-    let fewer = clusters.iter().filter(|k| **k < asked);
-    notes.extend(fewer.map(|k| Note::FewerNegatives { asked, k: *k }));
+    let fewer = clusters.iter().filter(|k| **k < asked + batch);
+    notes.extend(fewer.map(|k| Note::FewerNegatives {
+        asked,
+        k: *k,
+        batch,
+    }));
     asked
 }
 

@@ -115,13 +115,39 @@ fn what_works_but_not_as_asked_is_said() {
             images: 1000,
         },
         Note::FewClusters { k: 50, batch: 128 },
-        Note::FewerNegatives { asked: 300, k: 50 },
+        Note::FewerNegatives {
+            asked: 300,
+            k: 50,
+            batch: 128,
+        },
         Note::NoPrototypes {
             warmup_epochs: 20,
             epochs: 20,
         },
     ];
     assert_eq!(plan.notes, expected);
+}
+
+#[test]
+fn settings_that_do_nothing_are_said() {
+    let notes = |change: fn(&mut Settings)| {
+        let notes = Plan::check(&with(change), 5000).unwrap().notes;
+        let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+        notes.join("\n")
+    };
+    let moco: fn(&mut Settings) = |s| {
+        s.mode = Mode::MocoV2;
+        s.method.negatives = Some(100);
+        s.e_step.restarts = 2;
+    };
+    assert!(notes(moco).contains("method.negatives, e_step of the settings are not used"));
+    assert!(notes(|s| s.optim.gamma = 0.5).contains("falls along a cosine"));
+    assert!(notes(|s| (s.mode, s.optim.epochs) = (Mode::PclV1, 100)).contains("never falls"));
+    assert!(notes(|s| s.encoder.shuffle_bn = true).contains("changes nothing"));
+    let quiet = notes(|s| s.mode = Mode::PclV1);
+    for word in ["never falls", "cosine", "not used", "changes nothing"] {
+        assert!(!quiet.contains(word), "{quiet}");
+    }
 }
 
 #[test]

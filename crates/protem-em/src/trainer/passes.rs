@@ -6,7 +6,7 @@ use crate::e_step::{EStepConfig, cluster};
 use crate::error::EmError;
 use crate::events::{Event, Phase, Set};
 use crate::features::{Output, extract_readable, normalise_rows};
-use crate::m_step::{Batch, LossConfig, m_step};
+use crate::m_step::{Batch, LossConfig, m_step, shuffled, taken};
 use crate::settings::Optimizer;
 use protem_data::{IMAGENET_MEAN, IMAGENET_STD, Share, ViewBatch, ViewLoader, ViewPlan};
 use protem_ops::optim::{Lars, Sgd};
@@ -41,6 +41,10 @@ impl Trainer {
         let Some(extracted) = extracted else {
             return Ok(false);
         };
+        // Too many end the run before the clusterings, which may take hours.
+        self.quarantine
+            .add(Set::Training, extracted.unreadable, listener)?;
+        let mut phase = |phase, done, of| tell_phase(listener, stop, epoch, phase, (done, of));
         let mut embeddings = extracted.values;
         self.all_finite("embedding", &embeddings)?;
         normalise_rows(&mut embeddings, dim);
@@ -60,8 +64,6 @@ impl Trainer {
             clusterings.push(clustering);
             reports.push(report);
         }
-        self.quarantine
-            .add(Set::Training, extracted.unreadable, listener)?;
         self.state.clusterings = clusterings;
         let amis: Vec<f64> = reports.iter().filter_map(|r| r.ami_previous).collect();
         let mean = amis.iter().sum::<f64>() / amis.len() as f64;
@@ -129,24 +131,30 @@ impl Trainer {
             self.state.pair.follow();
         }
         let encoder = &self.state.pair.query;
-        let [queries, keys] = batch
-            .views
-            .map(|bytes| encoder.images(&bytes, shape, IMAGENET_MEAN, IMAGENET_STD));
-        let views = Batch {
-            indices: &batch.indices,
-            queries,
-            keys,
-        };
-        let loss = LossConfig {
-            temperature: self.plan.temperature,
-            negatives: self.plan.negatives,
-        };
         let position = &mut self.state.position;
         let of = self.plan.batches_per_epoch();
         let stream = (
             self.plan.seed,
             (position.epoch * of + position.batch) as u64,
         );
+        let [queries, mut keys] = batch.views;
+        let order = self.plan.settings.encoder.shuffle_bn;
+        let order = order.then(|| shuffled(shape.0, stream));
+        if let Some(order) = &order {
+            keys = taken(&keys, order);
+        }
+        let [queries, keys] =
+            [queries, keys].map(|bytes| encoder.images(&bytes, shape, IMAGENET_MEAN, IMAGENET_STD));
+        let views = Batch {
+            indices: &batch.indices,
+            queries,
+            keys,
+            key_rows: order.as_deref(),
+        };
+        let loss = LossConfig {
+            temperature: self.plan.temperature,
+            negatives: self.plan.negatives,
+        };
         let losses = m_step(
             &mut self.state.pair,
             &mut self.state.queue,
