@@ -112,6 +112,7 @@ fn packed_images_keep_bytes_classes_and_order() {
         names,
         [
             "classnames.txt",
+            "names.txt",
             "shard-000000.tar",
             "shard-000001.tar",
             "shard-000002.tar"
@@ -132,7 +133,7 @@ fn packed_images_keep_bytes_classes_and_order() {
     );
     // By size: one image of each shard, at least.
     packed(&images, &again, &["--shard-size=2k"]).expect(0);
-    assert_eq!(files(&again).len(), 17);
+    assert_eq!(files(&again).len(), 18);
     fs::remove_dir_all(&again).unwrap();
     packed(&images, &again, &["--images-per-shard=6"]).expect(0);
     for (one, other) in files(&shards).iter().zip(files(&again)) {

@@ -135,6 +135,77 @@ fn folders_that_cannot_take_a_run() {
 }
 
 #[test]
+fn files_of_other_things_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    let model = out.join("checkpoints/model_best.pth");
+    fs::create_dir(out.join("checkpoints")).unwrap();
+    fs::write(&model, "mine").unwrap();
+    let ended = run(&mut tiny(out, &[], &[])).expect(2);
+    ended.says(&["model_best.pth", "is of no run", "--out"]);
+    // Asked to replace a run, it replaces what a run writes.
+    run(&mut tiny(out, &["--overwrite"], &["optim.epochs=1"])).expect(0);
+    assert_eq!(fs::read(&model).unwrap(), b"mine");
+}
+
+#[test]
+fn images_that_were_forgotten_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut command = protem(&["train", "--config", "cifar10", "--out"]);
+    let ended = run(command.arg(&out)).expect(2);
+    ended.says(&[
+        "no images are named",
+        "protem train FOLDER --config cifar10",
+    ]);
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_run_that_goes_on_has_the_settings_of_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    run(&mut tiny(&out, &[], &["optim.epochs=1"])).expect(0);
+    let ended = run(resume(&out).args(["--set", "optim.epochs=2"])).expect(2);
+    ended.says(&["--set optim.epochs=2", "config.toml"]);
+    let ended = run(resume(&out).env("PROTEM_OPTIM__EPOCHS", "2")).expect(0);
+    ended.says(&["PROTEM_OPTIM__EPOCHS is not used", "config.toml"]);
+    // What going on would refuse, a dry run does.
+    let config = fs::read_to_string(out.join("config.toml")).unwrap();
+    let wider = config.replace("width = 4", "width = 5");
+    assert_ne!(config, wider);
+    fs::write(out.join("config.toml"), wider).unwrap();
+    for args in [&[][..], &["--dry-run"]] {
+        let ended = run(resume(&out).args(args)).expect(2);
+        ended.says(&["encoder.width", "put it back"]);
+    }
+}
+
+/// Ranges are looked at before images are decoded: none of these can be.
+#[test]
+fn settings_come_before_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, out) = (folder.path().join("images"), folder.path().join("run"));
+    fs::create_dir(&images).unwrap();
+    for i in 0..200 {
+        fs::write(images.join(format!("{i}.jpg")), "none").unwrap();
+    }
+    for (set, words) in [
+        ("optim.lr=-1", ["optim.lr = -1", "above 0"]),
+        ("method.clusters=[201]", ["K = 201", "200 training images"]),
+        (
+            "optim.batch=100",
+            ["200 of 200 images cannot be read", "none"],
+        ),
+    ] {
+        let mut command = protem(&["train", "--set", set, "--out"]);
+        let ended = run(command.arg(&out).arg(&images));
+        let code = if set == "optim.batch=100" { 1 } else { 2 };
+        ended.expect(code).says(&words);
+    }
+}
+
+#[test]
 fn a_run_is_not_replaced_unasked_nor_for_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
@@ -265,10 +336,10 @@ fn evaluations_of_nothing() {
         .expect(2)
         .says(&["no classes", "stray.png lies beside"]);
     fs::create_dir(flat.join("checkpoints")).unwrap();
-    fs::write(flat.join("checkpoints/epoch-0001.safetensors"), "none").unwrap();
+    fs::write(flat.join("checkpoints/step-0000000001.safetensors"), "none").unwrap();
     knn(&flat, &classes, "1")
         .expect(1)
-        .says(&["epoch-0001.safetensors is not a whole checkpoint"]);
+        .says(&["step-0000000001.safetensors is not a whole checkpoint"]);
     knn(&out, &classes, "0").expect(2).says(&["--k"]);
     knn(&out.join("absent"), &classes, "1")
         .expect(2)

@@ -63,7 +63,8 @@ pub enum PackError {
 
 /// Writes all images, in the source's order, to a new folder of plain tar shards
 /// (`shard-000000.tar`, …) in WebDataset's naming: `00000000.jpg` and, where each image has one
-/// class, `00000000.cls` with its number; the classes' names are the lines of `classnames.txt`.
+/// class, `00000000.cls` with its number; the classes' names are the lines of `classnames.txt`. What
+/// each image was called is told by a line of `names.txt`: its new name, a tab, its old one.
 /// Files keep their bytes, whether they can be decoded or not; pixels without a file become PNGs.
 /// The same source makes the same bytes.
 ///
@@ -160,6 +161,8 @@ fn write(
         labelled,
         left_out: Vec::new(),
     };
+    let path = folder.join("names.txt");
+    let mut names = Lines::new(path)?;
     let mut open: Option<Shard> = None;
     for index in 0..source.len() {
         if !progress(index) {
@@ -199,7 +202,9 @@ fn write(
                 none.insert(Shard::new(path)?)
             }
         };
-        shard.add(&format!("{index:08}.{extension}"), &bytes)?;
+        let name = format!("{index:08}.{extension}");
+        shard.add(&name, &bytes)?;
+        names.add(&format!("{name}\t{}", source.name(index)))?;
         if let Some(class) = class {
             shard.add(&format!("{index:08}.cls"), class.as_bytes())?;
         }
@@ -210,21 +215,50 @@ fn write(
     if let Some(shard) = open {
         packed.bytes += shard.finish()?;
     }
+    names.finish()?;
     if labelled {
-        let path = folder.join("classnames.txt");
-        // A line is a name: one with a line break in it becomes two words.
-        let names = source
+        let mut names = Lines::new(folder.join("classnames.txt"))?;
+        source
             .classes()
             .iter()
-            .map(|name| name.replace(['\n', '\r'], " ") + "\n");
-        let names: String = names.collect();
-        let written = File::create(&path).and_then(|mut file| {
-            file.write_all(names.as_bytes())?;
-            file.sync_all()
-        });
-        written.map_err(|source| PackError::Write { path, source })?;
+            .try_for_each(|name| names.add(&name))?;
+        names.finish()?;
     }
     Ok(packed)
+}
+
+/// A text file of names.
+struct Lines {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Lines {
+    fn new(path: PathBuf) -> Result<Self, PackError> {
+        match File::create(&path) {
+            Ok(file) => Ok(Self {
+                path,
+                file: BufWriter::new(file),
+            }),
+            Err(source) => Err(PackError::Write { path, source }),
+        }
+    }
+
+    /// A line is a name: one with a line break in it becomes two words.
+    fn add(&mut self, name: &str) -> Result<(), PackError> {
+        let line = name.replace(['\n', '\r'], " ") + "\n";
+        let written = self.file.write_all(line.as_bytes());
+        written.map_err(|source| PackError::Write {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn finish(self) -> Result<(), PackError> {
+        let Self { path, mut file } = self;
+        let written = file.flush().and_then(|()| file.get_ref().sync_all());
+        written.map_err(|source| PackError::Write { path, source })
+    }
 }
 
 /// Two blocks of zeros.

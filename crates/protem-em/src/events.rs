@@ -17,6 +17,9 @@ pub enum Event {
         step: u64,
         /// The checkpoint it goes on from.
         resumed_from: Option<PathBuf>,
+        /// Where the training images come from; none are the generated ones.
+        #[serde(default)]
+        source: Option<PathBuf>,
         /// Seed.
         seed: u64,
         /// The mode's name.

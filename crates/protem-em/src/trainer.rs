@@ -184,6 +184,7 @@ impl Trainer {
         Event::Run {
             step: self.state.position.step,
             resumed_from: self.resumed_from.clone(),
+            source: plan.settings.data.folder.clone(),
             seed: plan.seed,
             mode: plan.mode.name().to_owned(),
             images: plan.images,

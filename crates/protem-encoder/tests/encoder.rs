@@ -145,3 +145,51 @@ fn a_weight_that_is_nan_is_seen_in_the_embedding() {
     );
     assert!(encoder.embed(images(&encoder)).iter().all(|x| x.is_nan()));
 }
+
+/// Deviation of uniform values up to a bound is a √3rd of it.
+fn deviation(values: &[f32]) -> f64 {
+    let mean = values.iter().map(|x| f64::from(*x)).sum::<f64>() / values.len() as f64;
+    let squares = values.iter().map(|x| (f64::from(*x) - mean).powi(2));
+    (squares.sum::<f64>() / values.len() as f64).sqrt()
+}
+
+#[test]
+fn weights_begin_as_torchvisions() {
+    for (arch, head) in [(Arch::Resnet18, Head::V1), (Arch::Resnet50, Head::V2)] {
+        let config = EncoderConfig {
+            arch,
+            stem: Stem::Imagenet,
+            width: 64,
+            head,
+            dim: 128,
+            split_bn: 1,
+        };
+        let encoder = Encoder::new(config, 5);
+        for tensor in encoder.tensors() {
+            let (name, values) = (tensor.name, tensor.values);
+            let all = |x: f32| values.iter().all(|v| *v == x);
+            let expected = match tensor.shape {
+                // Kaiming's, fan-out, for a ReLU.
+                [outputs, _, rows, columns] => (2.0 / (outputs * rows * columns) as f64).sqrt(),
+                [_, inputs] => (1.0 / (3 * inputs) as f64).sqrt(),
+                _ if name.starts_with("fc") => {
+                    let inputs = config.feature_dim() as f32;
+                    let bound = inputs.sqrt().recip();
+                    let most = values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+                    assert!(most <= bound && most > 0.9 * bound, "{name}: {most}");
+                    continue;
+                }
+                _ => {
+                    let ones = name.ends_with("weight") || name.ends_with("running_var");
+                    assert!(all(if ones { 1.0 } else { 0.0 }), "{name}");
+                    continue;
+                }
+            };
+            let found = deviation(values);
+            assert!(
+                (found / expected - 1.0).abs() < 0.02,
+                "{name}: {found}, not {expected}"
+            );
+        }
+    }
+}

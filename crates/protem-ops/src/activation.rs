@@ -20,8 +20,15 @@ pub struct Shape {
 
 impl Shape {
     /// Number of values.
+    ///
+    /// # Panics
+    /// If that is beyond memory.
     pub fn len(&self) -> usize {
-        self.height * self.width * self.batch * self.channels
+        let sides = [self.width, self.batch, self.channels];
+        let len = sides
+            .iter()
+            .try_fold(self.height, |len, n| len.checked_mul(*n));
+        len.expect("a shape within memory")
     }
 
     /// True when there is not one value.
@@ -136,17 +143,13 @@ impl Activation {
         mean: [f32; 3],
         std: [f32; 3],
     ) -> Self {
-        assert_eq!(
-            images.len(),
-            batch * height * width * 3,
-            "bytes of the batch"
-        );
         let shape = Shape {
             height,
             width,
             batch,
             channels: 3,
         };
+        assert_eq!(images.len(), shape.len(), "bytes of the batch");
         match precision {
             Precision::F32 => Self::F32(scaled(pool, images, shape, mean, std)),
             Precision::Bf16 => Self::Bf16(scaled(pool, images, shape, mean, std)),
@@ -267,5 +270,19 @@ fn for_each_nchw(s: Shape, mut f: impl FnMut(usize, usize)) {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three times this batch is one value, as far as 64 bits can tell.
+    #[test]
+    #[should_panic(expected = "a shape within memory")]
+    fn a_shape_beyond_memory_is_none() {
+        let shape = (0xAAAA_AAAA_AAAA_AAAB, 1, 1);
+        let pool = Pool::default();
+        let _ = Activation::from_images(&pool, Precision::F32, &[7], shape, [0.0; 3], [1.0; 3]);
     }
 }

@@ -36,6 +36,20 @@ impl<T> Finish<'_, T> {
     }
 }
 
+/// The end of what begins at `begin`, takes these steps (how many, and how long each is) and ends
+/// with `last` values.
+///
+/// # Panics
+/// If that is beyond memory: a sum that wrapped would pass for an address within a slice.
+#[inline]
+pub(crate) fn end_of(begin: usize, steps: &[(usize, usize)], last: usize) -> usize {
+    let begin = begin.checked_add(last);
+    let end = steps.iter().try_fold(begin, |end, (count, step)| {
+        Some(end?.checked_add(count.checked_mul(*step)?))
+    });
+    end.flatten().expect("an address within memory")
+}
+
 /// Where the operands of one product of a sum begin, in values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]

@@ -167,9 +167,7 @@ impl RunFolder {
             let mut kept = String::new();
             for line in BufReader::new(file).split(b'\n') {
                 let line = line.map_err(io("read", &path))?;
-                // A line torn by a crash is none.
-                let event = serde_json::from_slice::<Event>(&line);
-                if event.is_ok_and(|event| event.precedes(position)) {
+                if stays(&line, position) {
                     kept.push_str(&String::from_utf8_lossy(&line));
                     kept.push('\n');
                 }
@@ -245,6 +243,18 @@ impl RunFolder {
             }
         }
         self.quarantine.record(event)
+    }
+}
+
+/// Whether a line of metrics is of what was before a position. One torn by a crash is none.
+fn stays(line: &[u8], position: &Position) -> bool {
+    match serde_json::from_slice::<Event>(line) {
+        Ok(event) => event.precedes(position),
+        // Of another version of this program, which told more of an event or less.
+        Err(_) => serde_json::from_slice::<serde_json::Value>(line)
+            .ok()
+            .and_then(|other| other["step"].as_u64())
+            .is_some_and(|step| step <= position.step),
     }
 }
 
@@ -366,6 +376,10 @@ mod tests {
         run.record(&step(1)).unwrap();
         run.record(&Event::Note { text: "x".into() }).unwrap();
         run.record(&step(2)).unwrap();
+        for other in [1, 2] {
+            let line = format!("{{\"event\":\"epoch\",\"step\":{other},\"new\":0}}\n");
+            run.metrics.write_all(line.as_bytes()).unwrap();
+        }
         run.metrics.write_all(b"{\"event\":\"st").unwrap();
         drop(run);
         fs::write(root.join("config.toml.partial"), "torn").unwrap();
@@ -375,7 +389,8 @@ mod tests {
         };
         drop(RunFolder::resume(root, &position).unwrap());
         let kept = fs::read_to_string(root.join(METRICS)).unwrap();
-        assert_eq!(kept, serde_json::to_string(&step(1)).unwrap() + "\n");
+        let other = "\n{\"event\":\"epoch\",\"step\":1,\"new\":0}\n";
+        assert_eq!(kept, serde_json::to_string(&step(1)).unwrap() + other);
         assert!(!root.join("config.toml.partial").exists());
     }
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
     name = "protem",
     version,
     after_help = "Examples:
-  train        protem train ~/photos --config configs/cifar10.toml --out runs/photos
+  train        protem train ~/photos --config photos --out runs/photos
   eval knn     protem eval knn --checkpoint runs/photos --train train --test test
   embed        protem embed --checkpoint runs/photos --data ~/photos --out photos.npy
   cluster      protem cluster --input photos.npy --k 100 --out clusters
@@ -32,7 +32,7 @@ pub struct Cli {
 pub enum Command {
     /// Train an encoder on images, or on the generated set.
     #[command(
-        after_help = "Examples:\n  protem train\n  protem train ~/photos --config configs/cifar10.toml --set optim.epochs=100\n  protem train 'shards/{000..012}.tar'\n  protem train 'cifar-10-batches-bin?split=train' --test 'cifar-10-batches-bin?split=test'\n  protem train --resume --out runs/photos"
+        after_help = "Examples:\n  protem train\n  protem train ~/photos --config photos --set optim.epochs=50\n  protem train 'shards/{000..012}.tar'\n  protem train 'cifar-10-batches-bin?split=train' --test 'cifar-10-batches-bin?split=test'\n  protem train --resume --out runs/photos"
     )]
     Train(TrainArgs),
     /// Measure a trained encoder.
@@ -54,7 +54,7 @@ pub enum Command {
     /// Look at sets of images, or write them as shards.
     #[command(
         subcommand,
-        after_help = "Examples:\n  protem data inspect ~/photos\n  protem data pack ~/photos --out shards\n  protem data show ~/photos --config configs/cifar10.toml --out sheet.png"
+        after_help = "Examples:\n  protem data inspect ~/photos\n  protem data pack ~/photos --out shards\n  protem data show ~/photos --config photos --out sheet.png"
     )]
     Data(Data),
     /// Time training steps and features on this machine, on random images, and views of your own.
@@ -91,7 +91,8 @@ pub struct TrainArgs {
     /// Labelled images to measure kNN on; without any, a tenth of a labelled training set.
     #[arg(long)]
     pub test: Option<PathBuf>,
-    /// Config file.
+    /// Config file, or the name of one that comes with the program: cifar10, photos,
+    /// imagenet-pcl-v2, quickstart.
     #[arg(long)]
     pub config: Option<PathBuf>,
     /// Folder of the run.
@@ -102,7 +103,7 @@ pub struct TrainArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Go on with the run in the folder, with the settings of its config.toml.
-    #[arg(long, conflicts_with_all = ["overwrite", "config", "set"])]
+    #[arg(long, conflicts_with_all = ["overwrite", "config"])]
     pub resume: bool,
     /// Replace the run in the folder.
     #[arg(long)]
@@ -217,7 +218,8 @@ pub struct ClusterArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Centroids to begin with, an array like the input; points are drawn for those that are missing.
-    /// Of no use with as many clusters as points, which are the centroids then.
+    /// Of no use with as many clusters as points, which are the centroids then; with all of them
+    /// given, restarts would all be the same, and one is made.
     #[arg(long)]
     pub init: Option<PathBuf>,
     /// Scale centroids to length 1 after every update, which suits points of length 1.
@@ -232,8 +234,8 @@ pub struct ClusterArgs {
     /// Threads; as many as the machine has when not given.
     #[arg(long)]
     pub threads: Option<usize>,
-    /// Folder for centroids.npy, labels.npy and distances.npy; with several K, a folder in it for
-    /// each.
+    /// Folder for centroids.npy, labels.npy and distances.npy (squared, as k-means sums them); with
+    /// several K, a folder in it for each.
     #[arg(long)]
     pub out: PathBuf,
     /// Print JSON, a line for each K; `iterations` are those of all restarts.
@@ -265,9 +267,7 @@ pub enum Data {
     )]
     Pack(PackArgs),
     /// Write a picture of images beside the views that training would draw of them.
-    #[command(
-        after_help = "Example:\n  protem data show ~/photos --config configs/cifar10.toml --out sheet.png"
-    )]
+    #[command(after_help = "Example:\n  protem data show ~/photos --config photos --out sheet.png")]
     Show(ShowArgs),
 }
 
@@ -286,7 +286,8 @@ pub struct InspectArgs {
 pub struct PackArgs {
     /// Images: any source that `train` takes.
     pub data: PathBuf,
-    /// Folder to write: shard-000000.tar and so on, and classnames.txt. It must not hold anything.
+    /// Folder to write: shard-000000.tar and so on, classnames.txt, and names.txt (a line per image:
+    /// its name in the shards, a tab, the name it had). It must not hold anything.
     #[arg(long)]
     pub out: PathBuf,
     /// Images of a shard at most.
@@ -305,7 +306,7 @@ pub struct PackArgs {
 pub struct ShowArgs {
     /// Images: any source that `train` takes.
     pub data: PathBuf,
-    /// Config file, whose augmentation and size of views are taken.
+    /// Config file, or the name of one, whose augmentation and size of views are taken.
     #[arg(long)]
     pub config: Option<PathBuf>,
     /// A setting; may be repeated.
@@ -457,7 +458,7 @@ pub struct BenchArgs {
     /// which a busy machine stretches less.
     #[arg(long)]
     pub threads: Option<usize>,
-    /// Steps to time, after two that are not.
+    /// Steps to time, after three that are not.
     #[arg(long, default_value_t = 5)]
     pub iters: usize,
     /// Print JSON.
@@ -478,9 +479,7 @@ pub enum Config {
     Schema,
     /// Print the settings after all layers, as TOML. What follows from the images is not among them:
     /// `train --dry-run` shows it. (`train` without a config and without images takes other defaults.)
-    #[command(
-        after_help = "Example:\n  protem config show --config configs/cifar10.toml --set optim.lr=0.1"
-    )]
+    #[command(after_help = "Example:\n  protem config show --config cifar10 --set optim.lr=0.1")]
     Show {
         /// Config file.
         #[arg(long)]

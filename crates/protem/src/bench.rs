@@ -9,6 +9,7 @@ use crate::console::say;
 use crate::failure::{Failure, explain};
 use crate::system::{forget_peak, own_memory, page_faults, processor_seconds, size, time};
 use protem_em::{EmError, EncoderConfig, EncoderStep, Head, Plan, PlanStep, Settings, Stem};
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 /// Steps before those that are timed: they fill the stores of buffers.
@@ -81,22 +82,31 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
     })
 }
 
+fn in_range(what: &str, value: usize, range: RangeInclusive<usize>) -> Result<(), Failure> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let (least, most) = range.into_inner();
+    Err(Failure::usage(match most {
+        usize::MAX => format!("{what} must be at least {least}"),
+        most => format!("{what} {value} must lie between {least} and {most}"),
+    }))
+}
+
 /// Times what `build` builds, and prints the result.
 fn timed<W: FnMut() -> Result<(), EmError>>(
     args: &BenchArgs,
     what: &str,
     build: impl FnOnce() -> Result<W, EmError>,
 ) -> Result<(), Failure> {
-    if args.iters == 0 || args.batch == 0 || args.width == 0 {
-        return Err(Failure::usage(
-            "--iters, --batch and --width must be at least 1",
-        ));
-    }
-    let threads = match args.threads {
-        Some(0) => return Err(Failure::usage("--threads must be at least 1")),
-        Some(threads) => threads,
-        None => std::thread::available_parallelism().map_or(1, |n| n.get()),
-    };
+    // Those of the settings.
+    in_range("--iters", args.iters, 1..=usize::MAX)?;
+    in_range("--batch", args.batch, 1..=1 << 20)?;
+    in_range("--width", args.width, 1..=1024)?;
+    in_range("--image-size", image_size(args) as usize, 8..=4096)?;
+    let machine = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    let threads = args.threads.unwrap_or_else(machine);
+    in_range("--threads", threads, 1..=4096)?;
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()

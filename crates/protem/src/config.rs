@@ -3,11 +3,22 @@
 
 use crate::failure::Failure;
 use protem_em::Settings;
+use std::ffi::OsString;
 use std::path::Path;
 use toml::{Table, Value};
 
+/// The config files of `configs/`, which are known by name everywhere.
+const SHIPPED: [(&str, &str); 4] = [
+    ("cifar10", include_str!("../../../configs/cifar10.toml")),
+    (
+        "imagenet-pcl-v2",
+        include_str!("../../../configs/imagenet-pcl-v2.toml"),
+    ),
+    ("photos", include_str!("../../../configs/photos.toml")),
+    (QUICKSTART, include_str!("../../../configs/quickstart.toml")),
+];
 /// The generated set's settings: what `protem train` alone runs with.
-const QUICKSTART: &str = include_str!("../../../configs/quickstart.toml");
+const QUICKSTART: &str = "quickstart";
 /// Environment variables that set a key: `PROTEM_OPTIM__LR` for `optim.lr`.
 const PREFIX: &str = "PROTEM_";
 /// Variables with the prefix that are no settings: they choose kernels.
@@ -15,30 +26,47 @@ const NOT_SETTINGS: [&str; 2] = ["PROTEM_ISA", "PROTEM_CUDA_PASS"];
 
 /// Settings from a file (or the defaults), the environment and `key=value` pairs.
 pub fn load(file: Option<&Path>, set: &[String]) -> Result<Settings, Failure> {
-    let base = match file {
-        Some(path) => {
-            let name = path.display().to_string();
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| Failure::usage(format!("cannot read the config {name}: {e}")))?;
-            parse(&text, &name)?
-        }
-        None => Table::new(),
-    };
-    layered(base, set)
+    resolve(layered(base(file)?, set)?)
 }
 
 /// The same for training: without a config file and without a folder from any layer, the
-/// generated set's settings are the base.
+/// generated set's settings are the base. With a config file alone, whoever wants the generated set
+/// says so: the images may have been forgotten.
 pub fn for_training(
     file: Option<&Path>,
     folder: Option<&Path>,
     set: &[String],
 ) -> Result<Settings, Failure> {
-    let settings = load(file, set)?;
-    if file.is_some() || folder.is_some() || settings.data.folder.is_some() {
-        return Ok(settings);
+    let table = layered(base(file)?, set)?;
+    let data = |key| table.get("data").and_then(|data| data.get(key)).is_some();
+    if folder.is_some() || data("folder") || data("generated_images") {
+        return resolve(table);
     }
-    layered(parse(QUICKSTART, "configs/quickstart.toml")?, set)
+    match file {
+        None => resolve(layered(base(Some(Path::new(QUICKSTART)))?, set)?),
+        Some(file) => Err(Failure::usage(format!(
+            "no images are named, and {} names none: name a folder, as in protem train FOLDER --config {0}, or ask for generated images with --set data.generated_images=5000",
+            file.display()
+        ))),
+    }
+}
+
+/// The table of a config file, or of a config that is known by this name; an empty one without.
+fn base(file: Option<&Path>) -> Result<Table, Failure> {
+    let Some(path) = file else {
+        return Ok(Table::new());
+    };
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&text, &name),
+        Err(error) => match SHIPPED.iter().find(|(known, _)| *known == name) {
+            Some((_, text)) => parse(text, &name),
+            None => Err(Failure::usage(format!(
+                "cannot read the config {name}: {error}; by name there are {}",
+                SHIPPED.map(|(known, _)| known).join(", ")
+            ))),
+        },
+    }
 }
 
 /// Settings from the text of a config file.
@@ -51,22 +79,21 @@ pub fn to_text(settings: &Settings) -> String {
     toml::to_string_pretty(settings).expect("settings are TOML")
 }
 
-fn layered(mut table: Table, set: &[String]) -> Result<Settings, Failure> {
-    for (name, value) in std::env::vars_os() {
-        let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else {
-            continue;
-        };
-        if let Some(key) = name.strip_prefix(PREFIX)
-            && !NOT_SETTINGS.contains(&name)
-        {
-            let key = key.to_lowercase().replace("__", ".");
-            put(
-                &mut table,
-                &key,
-                value,
-                &format!("environment variable {name}"),
-            )?;
-        }
+/// Settings in the environment: variable, key, value.
+pub fn in_environment() -> Vec<(String, String, String)> {
+    let text = |(name, value): (OsString, OsString)| {
+        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+        let key = name.strip_prefix(PREFIX)?;
+        let key = key.to_lowercase().replace("__", ".");
+        (!NOT_SETTINGS.contains(&&name[..])).then_some((name, key, value))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
+fn layered(mut table: Table, set: &[String]) -> Result<Table, Failure> {
+    for (name, key, value) in in_environment() {
+        let origin = format!("environment variable {name}");
+        put(&mut table, &key, &value, &origin)?;
     }
     for pair in set {
         let (key, value) = pair.split_once('=').ok_or_else(|| {
@@ -76,7 +103,7 @@ fn layered(mut table: Table, set: &[String]) -> Result<Settings, Failure> {
         })?;
         put(&mut table, key.trim(), value, &format!("--set {pair}"))?;
     }
-    resolve(table)
+    Ok(table)
 }
 
 /// A file's table, every key and value of it found right.
@@ -120,6 +147,16 @@ fn put(table: &mut Table, key: &str, value: &str, origin: &str) -> Result<(), Fa
         Err(_) if fits(&plain).is_ok() => plain, // a folder called 2024
         Err(error) => return Err(Failure::usage(format!("{origin}: {error}"))),
     };
+    insert(table, key, value, origin)
+}
+
+/// Puts a value at a dotted key; of a section, each of its values, and the others stay.
+fn insert(table: &mut Table, key: &str, value: Value, origin: &str) -> Result<(), Failure> {
+    if let Value::Table(section) = value {
+        return section
+            .into_iter()
+            .try_for_each(|(name, value)| insert(table, &format!("{key}.{name}"), value, origin));
+    }
     let mut at = table;
     let (sections, last) = match key.rsplit_once('.') {
         Some((sections, last)) => (sections.split('.').collect(), last),
@@ -220,7 +257,32 @@ mod tests {
                 .unwrap_or_else(|e| panic!("{}: {e:?}", path.display()));
             seen += 1;
         }
-        assert!(seen >= 2);
+        assert_eq!(seen, SHIPPED.len());
+    }
+
+    #[test]
+    fn configs_are_known_by_name_and_want_images() {
+        let named = load(Some(Path::new("cifar10")), &[]).unwrap();
+        assert_eq!((named.encoder.width, named.optim.epochs), (32, 40));
+        let error = load(Some(Path::new("cifar")), &[]).unwrap_err();
+        assert!(error.to_string().contains("imagenet-pcl-v2"), "{error}");
+        let train = |folder, set: &[String]| {
+            for_training(Some(Path::new("cifar10")), folder, set).map(|s| s.data.folder)
+        };
+        let error = train(None, &[]).unwrap_err();
+        assert!(error.to_string().contains("no images"), "{error}");
+        assert!(train(Some(Path::new("x")), &[]).is_ok());
+        assert!(train(None, &["data.generated_images=100".into()]).is_ok());
+        assert!(for_training(Some(Path::new("quickstart")), None, &[]).is_ok());
+        let quickstart = for_training(None, None, &[]).unwrap();
+        assert_eq!(quickstart.encoder.width, 16);
+    }
+
+    #[test]
+    fn a_section_that_is_set_keeps_what_it_does_not_name() {
+        let set = ["optim={lr=0.5, momentum=0.8}".into()];
+        let optim = load(Some(Path::new("cifar10")), &set).unwrap().optim;
+        assert_eq!((optim.lr, optim.momentum, optim.epochs), (0.5, 0.8, 40));
     }
 
     #[test]

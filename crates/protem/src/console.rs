@@ -1,11 +1,27 @@
-//! What is printed. A reader that has gone (`| head`) is no reason to fail, or to stop training.
+//! What is printed. A reader that has gone (`| head`) is no reason to fail, and nothing of it one to
+//! stop training; a result that could not be written is a failure in the end.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{Error, ErrorKind, Write};
+use std::sync::OnceLock;
+
+/// The first error of writing to standard output.
+static LOST: OnceLock<Error> = OnceLock::new();
 
 /// A line for standard output.
 pub fn say(line: impl Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let mut out = std::io::stdout();
+    let written = writeln!(out, "{line}").and_then(|()| out.flush());
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        let _ = LOST.set(error); // there may be one already
+    }
+}
+
+/// Why something that was said is lost, if it is.
+pub fn lost() -> Option<&'static Error> {
+    LOST.get()
 }
 
 /// A line for standard error.

@@ -32,7 +32,7 @@ pub fn print(args: &TrainArgs, plan: &Plan, images: &Images) -> Result<(), Failu
         say_plan(args, plan, images, &found, &notes);
     }
     // What the run itself would end with.
-    check_disk(&args.out, plan)
+    check_disk(args, plan)
 }
 
 fn say_plan(args: &TrainArgs, plan: &Plan, images: &Images, found: &Estimate, notes: &[String]) {

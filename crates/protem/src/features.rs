@@ -278,11 +278,15 @@ fn check_targets(features: &Path, names: &Path) -> Result<(), Failure> {
             "--out must not end in .txt: the images' names go to a file of that name",
         ));
     }
-    if let Some(folder) = [features, names].into_iter().find(|path| path.is_dir()) {
-        return Err(Failure::usage(format!(
-            "{} is a folder; name a file with --out",
-            folder.display()
-        )));
+    for path in [features, names] {
+        // A link is there even where what it leads to is not.
+        if path.symlink_metadata().is_ok() && !path.is_file() {
+            let what = if path.is_dir() { "a folder" } else { "no file" };
+            return Err(Failure::usage(format!(
+                "{} is {what}; name a file with --out",
+                path.display()
+            )));
+        }
     }
     if names.exists() && !features.exists() {
         return Err(Failure::usage(format!(

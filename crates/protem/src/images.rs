@@ -22,54 +22,42 @@ pub struct Images {
     pub unreadable: Vec<(Set, Unreadable)>,
 }
 
-impl Images {
-    /// Opens what the settings name. Every image is decoded once, unless a run that goes on
-    /// already knows which to leave out.
-    pub fn open(settings: &Settings, known: Option<&Listed>) -> Result<Self, Failure> {
+/// The sets that a run's settings name, listed; nothing is decoded yet.
+pub struct Sets {
+    /// Trained on, and what is held out of it.
+    train: Arc<dyn Source>,
+    test: Option<Arc<dyn Source>>,
+    /// They are made, not read.
+    generated: bool,
+}
+
+impl Sets {
+    /// Opens them.
+    pub fn list(settings: &Settings) -> Result<Self, Failure> {
         let data = &settings.data;
         let Some(folder) = &data.folder else {
             return Ok(Self::generated(settings));
         };
-        let mut unreadable = Vec::new();
-        let mut readable = |folder: &Path, set| {
-            // What is measured on is read seldom.
-            let kept = if set == Set::Training {
-                data.cache_bytes()
-            } else {
-                0
-            };
+        let open = |folder: &Path, kept| {
             let source = Decoded::new(open_images(folder)?, data.decode_options(), kept);
-            let source = Arc::new(source);
-            let (source, bad) = readable(source, set, known, data.max_unreadable)?;
-            unreadable.extend(bad.into_iter().map(|bad| (set, bad)));
-            Ok::<_, Failure>(source)
+            Ok::<_, Failure>(Arc::new(source) as Arc<dyn Source>)
         };
-        let all = readable(folder, Set::Training)?;
-        let test = match &data.test_folder {
-            Some(test) => Some(readable(test, Set::Test)?),
-            None => None,
-        };
+        let train = open(folder, data.cache_bytes())?;
+        // What is measured on is read seldom.
+        let test = data.test_folder.as_ref().map(|test| open(test, 0));
+        let test = test.transpose()?;
         if let Some(test) = &test {
-            check_classes(&*all, &**test)?;
+            check_classes(&*train, &**test)?;
         }
-        if all.labelling() == Labelling::None
-            && let Some(why) = beside_folders(folder, &*all)
+        if train.labelling() == Labelling::None
+            && let Some(why) = beside_folders(folder, &*train)
         {
             warn(format!("no classes, and so no kNN: {why}"));
         }
-        if test.is_some() || all.labelling() != Labelling::One || data.held_out == 0.0 {
-            return Ok(Self {
-                train: all,
-                test,
-                unreadable,
-            });
-        }
-        let (keep, held_out) = split_held_out(&*all, data.held_out, settings.seed);
-        let part = |keep| Arc::new(Subset::new(all.clone(), keep)) as Arc<dyn Source>;
         Ok(Self {
-            train: part(keep),
-            test: (!held_out.is_empty()).then(|| part(held_out)),
-            unreadable,
+            train,
+            test,
+            generated: false,
         })
     }
 
@@ -88,10 +76,53 @@ impl Images {
         Self {
             train: make(images, Split::Train),
             test: Some(make((images / 5).max(10), Split::Test)),
-            unreadable: Vec::new(),
+            generated: true,
         }
     }
 
+    /// Images that a run can train on at most.
+    pub fn most(&self) -> usize {
+        self.train.len()
+    }
+
+    /// The images that can be read. Every one is decoded once, unless a run that goes on already
+    /// knows which to leave out.
+    pub fn readable(self, settings: &Settings, known: Option<&Listed>) -> Result<Images, Failure> {
+        let data = &settings.data;
+        if self.generated {
+            return Ok(Images {
+                train: self.train,
+                test: self.test,
+                unreadable: Vec::new(),
+            });
+        }
+        let mut unreadable = Vec::new();
+        let mut readable = |source, set| {
+            let (source, bad) = readable(source, set, known, data.max_unreadable)?;
+            unreadable.extend(bad.into_iter().map(|bad| (set, bad)));
+            Ok::<_, Failure>(source)
+        };
+        let all = readable(self.train, Set::Training)?;
+        let test = self.test.map(|test| readable(test, Set::Test));
+        let test = test.transpose()?;
+        if test.is_some() || all.labelling() != Labelling::One || data.held_out == 0.0 {
+            return Ok(Images {
+                train: all,
+                test,
+                unreadable,
+            });
+        }
+        let (keep, held_out) = split_held_out(&*all, data.held_out, settings.seed);
+        let part = |keep| Arc::new(Subset::new(all.clone(), keep)) as Arc<dyn Source>;
+        Ok(Images {
+            train: part(keep),
+            test: (!held_out.is_empty()).then(|| part(held_out)),
+            unreadable,
+        })
+    }
+}
+
+impl Images {
     /// What was found unreadable, as events.
     pub fn quarantined(&self) -> impl Iterator<Item = Event> {
         self.unreadable.iter().map(|(set, bad)| Event::Quarantine {
@@ -168,6 +199,9 @@ pub fn beside_folders(path: &Path, source: &dyn Source) -> Option<String> {
     ))
 }
 
+/// Images whose check is told of where there is no bar.
+const MANY: usize = 10_000;
+
 /// Decodes everything once and leaves out what cannot be read; or leaves out what is `known`.
 fn readable(
     source: Arc<dyn Source>,
@@ -188,6 +222,11 @@ fn readable(
     let style = ProgressStyle::with_template("checking images [{bar:30}] {pos}/{len}, {eta} left");
     let bar = ProgressBar::new(all as u64)
         .with_style(style.expect("a fixed template").progress_chars("=> "));
+    if bar.is_hidden() && all >= MANY {
+        warn(format!(
+            "checking {all} images, each of which is decoded once"
+        ));
+    }
     let found = scan(&*source, &|done| bar.set_position(done as u64));
     bar.finish_and_clear();
     let bad = found.unreadable.len();

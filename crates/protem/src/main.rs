@@ -34,7 +34,13 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     match run(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => match console::lost() {
+            None => ExitCode::SUCCESS,
+            Some(error) => {
+                warn(format!("standard output cannot be written: {error}"));
+                ExitCode::FAILURE
+            }
+        },
         Err(failure) => {
             warn(&failure);
             ExitCode::from(failure.code)

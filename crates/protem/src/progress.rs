@@ -2,6 +2,7 @@
 
 use crate::args::LogFormat;
 use crate::console::say;
+use crate::system::time;
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_em::{Evaluated, Event, Phase};
 use std::io::IsTerminal;
@@ -18,6 +19,13 @@ pub struct Progress {
     epochs: usize,
     /// The phase under way, and when it began or was told of for the last time.
     phase: Option<(Phase, Instant)>,
+    /// When the first step of this process was done, and which it was.
+    begun: Option<(Instant, u64)>,
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).expect("a fixed template");
+    style.progress_chars("=> ")
 }
 
 impl Progress {
@@ -29,10 +37,7 @@ impl Progress {
         } else {
             ProgressBar::hidden()
         };
-        let style = ProgressStyle::with_template(
-            "{spinner} {prefix} [{bar:30}] {pos}/{len} steps, {eta} left {msg}",
-        );
-        bar.set_style(style.expect("a fixed template").progress_chars("=> "));
+        bar.set_style(style("{spinner} {prefix} {msg}"));
         if shown {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
@@ -42,6 +47,7 @@ impl Progress {
             steps_per_epoch: 0,
             epochs: 0,
             phase: None,
+            begun: None,
         }
     }
 
@@ -70,6 +76,14 @@ impl Progress {
                 epoch, step, loss, ..
             } => {
                 self.phase = None;
+                if self.begun.is_none() {
+                    // Before it, there is nothing that a time left could be told from.
+                    self.begun = Some((Instant::now(), *step));
+                    self.bar.reset_eta();
+                    self.bar.set_style(style(
+                        "{spinner} {prefix} [{bar:30}] {pos}/{len} steps, {eta} left {msg}",
+                    ));
+                }
                 self.name_epoch(*epoch);
                 self.bar.set_position(*step);
                 self.bar.set_message(format!("loss {loss:.3}"));
@@ -86,8 +100,22 @@ impl Progress {
             _ => {}
         }
         if let Some(line) = describe(event, self.epochs) {
-            self.bar.suspend(|| say(line));
+            let left = self.left(event).unwrap_or_default();
+            self.bar.suspend(|| say(format!("{line}{left}")));
         }
+    }
+
+    /// The time left, behind an epoch's line where there is no bar to tell it.
+    fn left(&self, event: &Event) -> Option<String> {
+        let Event::Epoch { step, .. } = event else {
+            return None;
+        };
+        let (begun, first) = self.begun.filter(|_| self.bar.is_hidden())?;
+        let all = self.steps_per_epoch * self.epochs as u64;
+        let left = all.checked_sub(*step).filter(|left| *left > 0)?;
+        let done = step.checked_sub(first).filter(|done| *done > 0)?;
+        let seconds = begun.elapsed().as_secs_f64() / done as f64 * left as f64;
+        Some(format!("  {} left", time(seconds)))
     }
 
     fn name_epoch(&self, epoch: usize) {
@@ -134,15 +162,20 @@ fn describe(event: &Event, epochs: usize) -> Option<String> {
             negatives,
             chance,
             resumed_from,
+            source,
             step,
             ..
         } => {
+            let of = match source {
+                Some(path) => format!("images of {}", path.display()),
+                None => "generated images".into(),
+            };
             let begun = match resumed_from {
                 Some(path) => format!("Going on from {} (step {step}).\n", path.display()),
                 None => String::new(),
             };
             format!(
-                "{begun}{mode} on {images} images: {:.2} M parameters, batch {batch}, queue {queue}, K {clusters:?}, {negatives} negative prototypes; InfoNCE at chance is {chance:.3}",
+                "{begun}{mode} on {images} {of}: {:.2} M parameters, batch {batch}, queue {queue}, K {clusters:?}, {negatives} negative prototypes; InfoNCE at chance is {chance:.3}",
                 *parameters as f64 / 1e6
             )
         }

@@ -3,7 +3,7 @@
 use crate::args::{LogFormat, TrainArgs};
 use crate::console::{say, warn};
 use crate::failure::{Failure, explain, explain_em};
-use crate::images::{Images, list};
+use crate::images::{Images, Sets, list};
 use crate::progress::Progress;
 use crate::system::{free_bytes, memory_bytes, size, stop_flag};
 use crate::{config, dry_run};
@@ -30,18 +30,47 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     // Only the images that the checkpoint knows of: looking again could find others unreadable.
     let goes_on = args.resume && RunFolder::has_checkpoints(&args.out);
     let left_out = goes_on.then(|| RunFolder::left_out(&args.out)).transpose();
-    let images = Images::open(&settings, left_out.map_err(report)?.as_ref())?;
-    let plan = Plan::check(&settings, images.train.len()).map_err(|violations| {
-        let lines: Vec<String> = violations.iter().map(|v| format!("  {v}")).collect();
-        Failure::usage(format!("these settings cannot work:\n{}", lines.join("\n")))
-    })?;
+    let left_out = left_out.map_err(report)?;
+    let sets = Sets::list(&settings)?;
+    if !goes_on {
+        // Before all images are decoded: with fewer of them, what is wrong stays wrong.
+        check_plan(&settings, sets.most())?;
+    }
+    let images = sets.readable(&settings, left_out.as_ref())?;
+    let from = goes_on.then(|| newest(&args.out)).transpose()?;
+    if let Some(from) = &from {
+        // Before the settings, of which some follow from the images.
+        from.check_images(&*images.train).map_err(em)?;
+    }
+    let mut plan = check_plan(&settings, images.train.len())?;
     check_memory(&plan, &images)?;
     if args.dry_run {
+        if let Some(from) = &from {
+            plan.notes
+                .extend(from.check_plan(&plan, &*images.train).map_err(em)?);
+        }
         return dry_run::print(&args, &plan, &images);
     }
-    check_disk(&args.out, &plan)?;
-    let (run, trainer) = begin(&args, plan, &images)?;
+    check_disk(&args, &plan)?;
+    let (run, trainer) = begin(&args, plan, &images, from)?;
     drive(&args, &settings, run, trainer, &images)
+}
+
+/// A plan for so many training images.
+fn check_plan(settings: &Settings, images: usize) -> Result<Plan, Failure> {
+    Plan::check(settings, images).map_err(|violations| {
+        let lines: Vec<String> = violations.iter().map(|v| format!("  {v}")).collect();
+        Failure::usage(format!("these settings cannot work:\n{}", lines.join("\n")))
+    })
+}
+
+/// The newest checkpoint of a run's folder that is whole.
+fn newest(out: &Path) -> Result<Checkpoint, Failure> {
+    let (checkpoint, refused) = Checkpoint::newest(&RunFolder::checkpoints(out)).map_err(em)?;
+    for (_, reason) in refused {
+        warn(format!("{reason}; taking the one before"));
+    }
+    Ok(checkpoint)
 }
 
 /// A new run's settings from their layers, a resumed run's from its folder; the folders named on
@@ -49,6 +78,19 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
 fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
     let folder = args.folder.as_deref().or(args.data.as_deref());
     let mut settings = if args.resume {
+        let file = args.out.join("config.toml");
+        if let Some(pair) = args.set.first() {
+            return Err(Failure::usage(format!(
+                "--set {pair}: a run that goes on has its settings in {}; change them there",
+                file.display()
+            )));
+        }
+        for (name, ..) in config::in_environment() {
+            warn(format!(
+                "{name} is not used: a run that goes on has its settings in {}",
+                file.display()
+            ));
+        }
         let text = RunFolder::config(&args.out).map_err(report)?;
         let name = args.out.join("config.toml");
         config::from_text(&text, &name.display().to_string())?
@@ -66,7 +108,9 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
         (&mut data.test_folder, args.test.as_deref()),
     ] {
         if let Some(path) = argument.or(setting.as_deref()) {
-            *setting = Some(absolute(path)?);
+            let path = absolute(path)?;
+            utf8(&path)?; // it may lie in a folder of another name
+            *setting = Some(path);
         }
     }
     if data.test_folder.is_some() && data.folder.is_none() {
@@ -80,15 +124,16 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
 /// Names go to config.toml and metrics.jsonl, which are text.
 fn check_names(args: &TrainArgs) -> Result<(), Failure> {
     let named = [&args.folder, &args.data, &args.test].into_iter().flatten();
-    match named
-        .chain([&args.out])
-        .find(|path| path.to_str().is_none())
-    {
-        Some(path) => Err(Failure::usage(format!(
+    named.chain([&args.out]).try_for_each(|path| utf8(path))
+}
+
+fn utf8(path: &Path) -> Result<(), Failure> {
+    match path.to_str() {
+        Some(_) => Ok(()),
+        None => Err(Failure::usage(format!(
             "{} is no name in UTF-8; rename it, or name a link to it",
             path.display()
         ))),
-        None => Ok(()),
     }
 }
 
@@ -101,14 +146,15 @@ fn check_out(args: &TrainArgs) -> Result<(), Failure> {
 }
 
 /// Everything is checked before anything in the run's folder changes.
-fn begin(args: &TrainArgs, plan: Plan, images: &Images) -> Result<(RunFolder, Trainer), Failure> {
+fn begin(
+    args: &TrainArgs,
+    plan: Plan,
+    images: &Images,
+    from: Option<Checkpoint>,
+) -> Result<(RunFolder, Trainer), Failure> {
     let checkpoints = RunFolder::checkpoints(&args.out);
     let (train, test) = (images.train.clone(), images.test.clone());
-    if args.resume && RunFolder::has_checkpoints(&args.out) {
-        let (checkpoint, refused) = Checkpoint::newest(&checkpoints).map_err(em)?;
-        for (_, reason) in refused {
-            warn(format!("{reason}; taking the one before"));
-        }
+    if let Some(checkpoint) = from {
         let position = *checkpoint.position();
         let trainer = Trainer::resume(plan, train, test, checkpoints, checkpoint).map_err(em)?;
         let run = RunFolder::resume(&args.out, &position).map_err(report)?;
@@ -117,8 +163,8 @@ fn begin(args: &TrainArgs, plan: Plan, images: &Images) -> Result<(RunFolder, Tr
     let text = config::to_text(&plan.settings);
     let trainer = Trainer::new(plan, train, test, checkpoints).map_err(em)?;
     if args.resume {
-        warn("there is no checkpoint yet: the run begins again");
         let run = RunFolder::begin_again(&args.out).map_err(report)?;
+        warn("there is no checkpoint yet: the run begins again");
         return Ok((run, trainer));
     }
     let run = RunFolder::create(&args.out, &text, args.overwrite).map_err(report)?;
@@ -155,7 +201,8 @@ pub fn parts(sizes: &Sizes, step: Option<&str>) -> String {
 
 /// Whether the disk holds the checkpoints to keep and one more while it is written. Checkpoints
 /// that are there will make room.
-pub fn check_disk(out: &Path, plan: &Plan) -> Result<(), Failure> {
+pub fn check_disk(args: &TrainArgs, plan: &Plan) -> Result<(), Failure> {
+    let out = &args.out;
     let (checkpoint, keep) = (checkpoint_size(plan), plan.kept_checkpoints());
     let need = checkpoint.saturating_mul(keep as u64 + 1);
     let there = list_checkpoints(&RunFolder::checkpoints(out)).unwrap_or_default();
@@ -166,10 +213,15 @@ pub fn check_disk(out: &Path, plan: &Plan) -> Result<(), Failure> {
         .sum();
     match free_bytes(out) {
         Some(free) if free + there < need => Err(Failure::running(format!(
-            "{} has {} free, and {keep} checkpoints and one being written take {}: make room, name another --out, or keep fewer (--set checkpoint.keep_last=1)",
+            "{} has {} free, and {keep} checkpoints and one being written take {}: make room{}",
             out.display(),
             size(free + there),
-            size(need)
+            size(need),
+            if args.resume {
+                ", or keep fewer (checkpoint.keep_last in its config.toml)"
+            } else {
+                ", name another --out, or keep fewer (--set checkpoint.keep_last=1)"
+            }
         ))),
         _ => Ok(()),
     }
@@ -306,9 +358,9 @@ fn finish(out: &Path, folder: Option<&Path>, b: &Baseline) {
             "Next, its features: {protem} embed --checkpoint {out} --data {} --out features.npy",
             quoted(folder)
         ),
-        None => format!(
-            "Next, your own images: {protem} train FOLDER --config configs/cifar10.toml --out runs/mine"
-        ),
+        None => {
+            format!("Next, your own images: {protem} train FOLDER --config photos --out runs/mine")
+        }
     });
 }
 
@@ -350,7 +402,7 @@ fn em(error: EmError) -> Failure {
     let text = explain_em(&error);
     match error {
         EmError::NotFinite { .. } => Failure::running(format!(
-            "{text}. Nothing was saved after it began, and the last checkpoint is kept; try a lower learning rate (--set optim.lr=…)"
+            "{text}. What was saved before it began is kept. Try a lower learning rate: with --set optim.lr=… and --overwrite from the beginning, or in the run's config.toml and with --resume from its last checkpoint"
         )),
         EmError::NoCheckpoint { .. } => Failure::running(format!(
             "{text}\nBegin anew with --overwrite, or put back a copy of a checkpoint."

@@ -5,7 +5,7 @@
 //! each of 16 columns; a tile of the result is 16×16 f32. (Intel SDM, TDPBF16PS; products are
 //! exact in f32, sums round to nearest, denormals count as zero.)
 
-use super::{Finish, Pair};
+use super::{Finish, Pair, end_of};
 use half::bf16;
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -113,13 +113,12 @@ impl Tiles {
             }
             return;
         }
-        let a_end = (BLOCK - 1) * a_row + steps * BLOCK;
+        let a_end = end_of(0, &[(BLOCK - 1, a_row), (steps, BLOCK)], 0);
+        let b_end = end_of(0, &[(steps, BLOCK_LEN)], 0);
         for pair in pairs {
-            assert!(pair.a + a_end <= a.len(), "left operand outside its slice");
-            assert!(
-                pair.b + steps * BLOCK_LEN <= b.len(),
-                "right operand outside its slice"
-            );
+            let (a_end, b_end) = (end_of(pair.a, &[], a_end), end_of(pair.b, &[], b_end));
+            assert!(a_end <= a.len(), "left operand outside its slice");
+            assert!(b_end <= b.len(), "right operand outside its slice");
         }
         macro_rules! tiles {
             ($($start:literal),*) => {
@@ -213,7 +212,7 @@ impl Tiles {
             return;
         }
         assert!(rows <= BLOCK && columns <= BLOCK, "part of a block");
-        let end = (rows - 1) * y_row + columns;
+        let end = end_of(0, &[(rows - 1, y_row)], columns);
         assert!(end <= y.len(), "result outside its slice");
         assert!(
             finish.bias.is_none_or(|bias| columns <= bias.len()),
@@ -235,7 +234,8 @@ impl Tiles {
     /// If `from` is too short or `to` is not one block.
     #[inline]
     pub fn transpose(&self, from: &[bf16], row: usize, to: &mut [bf16]) {
-        assert!((BLOCK - 1) * row + BLOCK <= from.len(), "rows of a block");
+        let end = end_of(0, &[(BLOCK - 1, row)], BLOCK);
+        assert!(end <= from.len(), "rows of a block");
         assert_eq!(to.len(), BLOCK_LEN, "values of a block");
         // SAFETY: the level of this thread's tiles includes the features; the asserts bound 32 rows
         // of 64 bytes on both sides.
@@ -248,7 +248,8 @@ impl Tiles {
     /// As [`Self::transpose`].
     #[inline]
     pub fn interleave(&self, from: &[bf16], row: usize, to: &mut [bf16]) {
-        assert!((BLOCK - 1) * row + BLOCK <= from.len(), "rows of a block");
+        let end = end_of(0, &[(BLOCK - 1, row)], BLOCK);
+        assert!(end <= from.len(), "rows of a block");
         assert_eq!(to.len(), BLOCK_LEN, "values of a block");
         // SAFETY: as in `transpose`.
         unsafe { interleave(from.as_ptr(), row, to.as_mut_ptr()) }

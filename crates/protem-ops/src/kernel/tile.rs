@@ -8,7 +8,7 @@
 //! [`Product::run`] checks every address that the
 //! kernels can touch against the slices it was given; the kernels rely on that alone.
 
-use super::Pair;
+use super::{Pair, end_of};
 use crate::isa::Isa;
 
 /// The shape of a sum of products; strides in elements.
@@ -38,14 +38,17 @@ impl Product {
         if self.m == 0 || self.n == 0 {
             return;
         }
-        let c_end = (self.m - 1) * self.c_row + self.n;
+        let rows = self.m - 1;
+        let c_end = end_of(0, &[(rows, self.c_row)], self.n);
         assert!(c_end <= c.len(), "result outside its slice");
         if self.k > 0 {
-            let a_end = (self.m - 1) * self.a_row + (self.k - 1) * self.a_k;
-            let b_end = (self.k - 1) * self.b_k + self.n;
+            let deep = self.k - 1;
+            let a_end = end_of(0, &[(rows, self.a_row), (deep, self.a_k)], 1);
+            let b_end = end_of(0, &[(deep, self.b_k)], self.n);
             for pair in pairs {
-                assert!(pair.a + a_end < a.len(), "left operand outside its slice");
-                assert!(pair.b + b_end <= b.len(), "right operand outside its slice");
+                let (a_end, b_end) = (end_of(pair.a, &[], a_end), end_of(pair.b, &[], b_end));
+                assert!(a_end <= a.len(), "left operand outside its slice");
+                assert!(b_end <= b.len(), "right operand outside its slice");
             }
         }
         // SAFETY: the asserts above bound every element that a kernel reads or writes, and

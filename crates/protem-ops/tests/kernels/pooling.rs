@@ -1,8 +1,8 @@
 //! Pooling against loops over windows.
 
 use crate::{ROUNDOFF, numbers, poison, shape};
-use protem_ops::Precision::F32;
-use protem_ops::{Activation, Pool, Shape, pooling};
+use protem_ops::Precision::{Bf16, F32};
+use protem_ops::{Activation, Pool, Precision, Shape, pooling};
 
 const SIZES: [(usize, usize); 7] = [(1, 1), (1, 5), (2, 3), (3, 2), (7, 4), (5, 6), (8, 9)];
 
@@ -31,10 +31,18 @@ fn maxima(x: &[f32], input: Shape) -> Vec<(f32, usize)> {
 }
 
 fn equals_the_loop(x: &[f32], input: Shape) {
+    for precision in [F32, Bf16] {
+        equals_the_loop_in(precision, x, input);
+    }
+}
+
+fn equals_the_loop_in(precision: Precision, x: &[f32], input: Shape) {
     let pool = Pool::default();
-    let want = maxima(x, input);
+    let map = Activation::from_nchw(&pool, precision, x, input);
+    let x = map.to_nchw(); // as rounded
+    let want = maxima(&x, input);
     poison(&pool, want.len());
-    let (y, winners) = pooling::max_forward(&pool, &Activation::from_nchw(&pool, F32, x, input));
+    let (y, winners) = pooling::max_forward(&pool, &map);
     let values: Vec<f32> = want.iter().map(|w| w.0).collect();
     assert_eq!(crate::bits(&y.to_nchw()), crate::bits(&values));
 
@@ -45,7 +53,7 @@ fn equals_the_loop(x: &[f32], input: Shape) {
         dx[*at] += dy;
     }
     poison(&pool, x.len());
-    let dy = Activation::from_nchw(&pool, F32, &dy, y.shape());
+    let dy = Activation::from_nchw(&pool, precision, &dy, y.shape());
     let got = pooling::max_backward(&pool, &dy, &winners, input);
     assert_eq!(got.to_nchw(), dx);
 }

@@ -7,9 +7,18 @@ use protem_ops::norm::{self, Affine, Then};
 use protem_ops::optim::{Lars, Place, Sgd, momentum_update};
 use protem_ops::{Activation, Pool, Precision, pooling};
 
+/// Inputs, outputs, kernel, stride; the last two of whole tiles, which tiles read where they lie.
+const CONVOLUTIONS: [(usize, usize, usize, usize); 5] = [
+    (3, 33, 7, 2),
+    (17, 65, 3, 1),
+    (65, 5, 1, 2),
+    (64, 96, 3, 2),
+    (32, 64, 3, 1),
+];
+
 fn convolutions(out: &mut Vec<u32>, precision: Precision) {
     let pool = Pool::default();
-    for (inputs, outputs, kernel, stride) in [(3, 33, 7, 2), (17, 65, 3, 1), (65, 5, 1, 2)] {
+    for (inputs, outputs, kernel, stride) in CONVOLUTIONS {
         let conv = Conv {
             inputs,
             outputs,

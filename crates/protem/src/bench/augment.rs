@@ -1,13 +1,14 @@
 //! `protem bench augment`: what views cost, from encoded files in memory to what an encoder takes.
 
+use super::in_range;
 use crate::args::{AugmentArgs, Switch, ViewKind};
 use crate::console::say;
 use crate::failure::{Failure, explain};
 use crate::images::open_images;
 use crate::system::processor_seconds;
 use protem_data::{
-    Augment, AugmentConfig, Encoded, Evaluation, IMAGENET_MEAN, IMAGENET_STD, ReadError, RgbImage,
-    Stream, decode,
+    Augment, AugmentConfig, Encoded, Evaluation, IMAGENET_MEAN, IMAGENET_STD, ReadError, Recipe,
+    RgbImage, Stream, decode,
 };
 use protem_ops::{Activation, Pool, Precision};
 use rayon::prelude::*;
@@ -26,11 +27,11 @@ enum Maker {
 
 /// `protem bench augment`.
 pub fn augment(args: &AugmentArgs) -> Result<(), Failure> {
-    if [args.iters, args.threads, args.images].contains(&0) || args.size == 0 {
-        return Err(Failure::usage(
-            "--iters, --threads, --images and --size must be at least 1",
-        ));
+    if [args.iters, args.images].contains(&0) {
+        return Err(Failure::usage("--iters and --images must be at least 1"));
     }
+    in_range("--size", args.size as usize, 1..=4096)?;
+    in_range("--threads", args.threads, 1..=4096)?;
     if !(args.min_scale > 0.0 && args.min_scale <= 1.0) {
         return Err(Failure::usage("--min-scale must be above 0 and at most 1"));
     }
@@ -159,7 +160,7 @@ fn tell(args: &AugmentArgs, images: usize, views: usize, seconds: f64) {
             "images": images,
             "what": args.what,
             "recipe": args.recipe,
-            "blur": args.blur == Switch::On,
+            "blur": args.recipe == Recipe::V2 && args.blur == Switch::On,
             "min_scale": args.min_scale,
             "size": args.size,
             "views": views,
