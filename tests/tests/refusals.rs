@@ -195,7 +195,7 @@ fn settings_come_before_images() {
         ("method.clusters=[201]", ["K = 201", "200 training images"]),
         (
             "optim.batch=100",
-            ["200 of 200 images cannot be read", "none"],
+            ["200 of 200 images cannot be read", "max_unreadable"],
         ),
     ] {
         let mut command = protem(&["train", "--set", set, "--out"]);
