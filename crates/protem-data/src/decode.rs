@@ -58,7 +58,7 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage, ReadError> {
 ///
 /// A JPEG's bytes are those of libjpeg-turbo, and Pillow's, with codes that stand for nothing too; but
 /// not always behind other damages, or in a progressive one, where pixels are made up there and here.
-/// AVIF is refused. Besides the encoded bytes (of a damaged JPEG, three times them) about 8 bytes a
+/// AVIF and HEIC are refused. Besides the encoded bytes (of a damaged JPEG, three times them) about 8 bytes a
 /// pixel are held at most (of a progressive JPEG 13, of 16 bits 14), and 16 MiB.
 ///
 /// # Errors
@@ -76,6 +76,9 @@ pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, Re
 
 fn unguarded(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ReadError> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+    if is_heif(bytes) {
+        return Err(ReadError::Heif);
+    }
     match reader.format() {
         Some(ImageFormat::Jpeg) => jpeg::decode(bytes, options),
         Some(ImageFormat::Gif) => gif::decode(bytes, options),
@@ -106,6 +109,17 @@ fn unguarded(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ReadErro
         }
         _ => any(reader.into_decoder()?, bytes, options),
     }
+}
+
+/// Whether bytes begin as a file of the HEIF family, by its major brand.
+fn is_heif(bytes: &[u8]) -> bool {
+    const BRANDS: [&[u8; 4]; 7] = [
+        b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis",
+    ];
+    bytes.get(4..8) == Some(b"ftyp")
+        && BRANDS
+            .iter()
+            .any(|brand| bytes.get(8..12) == Some(&brand[..]))
 }
 
 /// Memory for some rows of a PNG and for what it says beside them.

@@ -12,6 +12,9 @@ pub enum ReadError {
     /// The bytes are no image, or a damaged one.
     #[error("cannot be decoded: {0}")]
     Decode(#[from] image::ImageError),
+    /// A format that telephones and the web have, and this crate does not.
+    #[error("is an HEIC or AVIF image, which is not read here: convert it, to JPEG say")]
+    Heif,
     /// A JPEG that ends before its last marker.
     #[error("is truncated: the JPEG's end marker is missing")]
     Truncated,

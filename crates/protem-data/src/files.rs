@@ -12,11 +12,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Extensions of the image formats that are read, and of one that is not: such images are told of.
-/// Icons are no images of a set, and lie beside its folders.
-pub(crate) const EXTENSIONS: [&str; 15] = [
+/// Extensions of the image formats that are read, and of some that are not: such images are told of,
+/// as unreadable. Icons are no images of a set, and lie beside its folders.
+pub(crate) const EXTENSIONS: [&str; 17] = [
     "jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm", "pbm",
-    "pnm", "avif",
+    "pnm", "avif", "heic", "heif",
 ];
 
 /// Whether a file has the name of an image.

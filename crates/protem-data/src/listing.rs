@@ -21,7 +21,7 @@ const LEAST_FILES: usize = 20_000;
 /// How long before the listing a folder must have been written to last: the coarsest clock of a
 /// file system in use (FAT) has a grain of 2 s.
 const SETTLED: Duration = Duration::from_secs(3);
-const MAGIC: &[u8; 8] = b"protemL2";
+const MAGIC: &[u8; 8] = b"protemL3";
 
 /// Where listings are kept: `protem/listings` in the user's cache folder.
 pub(crate) fn folder() -> Option<PathBuf> {

@@ -1,7 +1,7 @@
 //! Folders as people have them: classes, nested, hidden, linked, damaged.
 
 use image::RgbImage;
-use protem_data::{DataError, Folder, Source, scan};
+use protem_data::{DataError, Folder, ReadError, Source, scan};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -166,4 +166,15 @@ mod links {
             );
         }
     }
+}
+
+#[test]
+fn photographs_of_telephones_are_told_of() {
+    let root = tempfile::tempdir().unwrap();
+    let heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic";
+    fs::write(root.path().join("IMG_0001.HEIC"), heic).unwrap();
+    let folder = Folder::open(root.path()).unwrap();
+    assert_eq!(folder.len(), 1);
+    let refused = folder.read(0).unwrap_err();
+    assert!(matches!(refused, ReadError::Heif), "{refused}");
 }
