@@ -41,7 +41,7 @@ pub use estimate::{Estimate, Sizes, estimate};
 pub use events::{Evaluated, Event, Phase, Set};
 pub use features::{Extracted, Output, extract, extract_readable, normalise_rows};
 pub use image_set::ImageSet;
-pub use m_step::{Batch, LossConfig, Losses, m_step};
+pub use m_step::{Batch, LossConfig, Losses, m_step, shuffled_rows};
 pub use schedule::LearningRate;
 pub use settings::{
     AugmentSettings, CheckpointSettings, DataSettings, EStepSettings, EncoderSettings,

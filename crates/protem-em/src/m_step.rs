@@ -44,7 +44,7 @@ pub struct Batch<'a> {
     pub queries: Activation,
     /// Second views, for the key encoder.
     pub keys: Activation,
-    /// The row that each second view belongs to where they are shuffled ([`shuffled`]); a
+    /// The row that each second view belongs to where they are shuffled ([`shuffled_rows`]); a
     /// permutation.
     pub key_rows: Option<&'a [u32]>,
 }
@@ -53,7 +53,7 @@ pub struct Batch<'a> {
 /// run alone: Shuffle-BN (He et al. 2020), for parts of a batch instead of devices. A key's images
 /// then share their batch norm's statistics with others than its query's do, so that these cannot
 /// tell which key is whose.
-pub fn shuffled(rows: usize, (seed, batch): (u64, u64)) -> Vec<u32> {
+pub fn shuffled_rows(rows: usize, (seed, batch): (u64, u64)) -> Vec<u32> {
     /// Keeps these draws apart from other users of the same seed.
     const PURPOSE: u64 = u64::from_le_bytes(*b"proteshu");
     let mut generator = ChaCha8Rng::seed_from_u64(seed ^ PURPOSE);
@@ -215,13 +215,13 @@ mod tests {
 
     #[test]
     fn shuffled_keys_come_back_to_their_rows_and_meet_others_on_the_way() {
-        let order = shuffled(ROWS, (7, 3));
+        let order = shuffled_rows(ROWS, (7, 3));
         let mut sorted = order.clone();
         sorted.sort_unstable();
         assert!(sorted.into_iter().eq(0..ROWS as u32));
-        assert_eq!(order, shuffled(ROWS, (7, 3)));
-        assert_ne!(order, shuffled(ROWS, (7, 4)));
-        assert_ne!(order, shuffled(ROWS, (8, 3)));
+        assert_eq!(order, shuffled_rows(ROWS, (7, 3)));
+        assert_ne!(order, shuffled_rows(ROWS, (7, 4)));
+        assert_ne!(order, shuffled_rows(ROWS, (8, 3)));
         // With the statistics of the whole batch it is the same loss, with those of parts another.
         let change = |parts| (loss(parts, Some(&order)) - loss(parts, None)).abs();
         assert!(change(1) < 1e-4, "{}", change(1));

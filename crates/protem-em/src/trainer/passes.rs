@@ -6,7 +6,7 @@ use crate::e_step::{EStepConfig, cluster};
 use crate::error::EmError;
 use crate::events::{Event, Phase, Set};
 use crate::features::{Output, extract_readable, normalise_rows};
-use crate::m_step::{Batch, LossConfig, m_step, shuffled, taken};
+use crate::m_step::{Batch, LossConfig, m_step, shuffled_rows, taken};
 use crate::settings::Optimizer;
 use protem_data::{IMAGENET_MEAN, IMAGENET_STD, Share, ViewBatch, ViewLoader, ViewPlan};
 use protem_ops::optim::{Lars, Sgd};
@@ -139,7 +139,7 @@ impl Trainer {
         );
         let [queries, mut keys] = batch.views;
         let order = self.plan.settings.encoder.shuffle_bn;
-        let order = order.then(|| shuffled(shape.0, stream));
+        let order = order.then(|| shuffled_rows(shape.0, stream));
         if let Some(order) = &order {
             keys = taken(&keys, order);
         }
