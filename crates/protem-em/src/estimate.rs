@@ -14,7 +14,7 @@ use crate::state::{Clock, Position, State};
 use protem_data::{IMAGENET_MEAN, IMAGENET_STD, Share, Source, ViewLoader, ViewPlan};
 use protem_encoder::{Encoder, MomentumPair};
 use protem_loss::Queue;
-use protem_ops::Activation;
+use protem_ops::{Activation, Precision};
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -35,6 +35,8 @@ pub struct Sizes {
     pub evaluation_bytes: u64,
     /// Decoded images, when all the room for them is filled.
     pub cache_bytes: u64,
+    /// Feature maps that a step keeps for its backward pass: the least that a step works in.
+    pub maps_bytes: u64,
 }
 
 impl Sizes {
@@ -42,6 +44,11 @@ impl Sizes {
     pub fn of(plan: &Plan, test_images: usize) -> Self {
         let floats = |n: usize| 4 * n as u64;
         let (parameters, running) = plan.encoder.values();
+        let maps = plan.encoder.kept_values(plan.image_size as usize);
+        let of_map = match plan.precision {
+            Precision::F32 => 4,
+            Precision::Bf16 => 2,
+        };
         let (dim, all_k) = (plan.encoder.dim, plan.clusters.iter().sum::<usize>());
         // Embeddings once and k-means' sample of them; labels and distances of each clustering.
         let points = 2 * plan.images * dim + 2 * plan.images * plan.clusters.len();
@@ -59,6 +66,7 @@ impl Sizes {
                 2 * measured_images(plan, test_images) * plan.encoder.feature_dim(),
             ),
             cache_bytes: plan.settings.data.cache_bytes(),
+            maps_bytes: (plan.optim.batch * maps * of_map) as u64,
         }
     }
 
@@ -67,10 +75,15 @@ impl Sizes {
         self.weights_bytes + self.optimizer_bytes + self.queue_bytes + self.cache_bytes
     }
 
-    /// At the highest: what is held all the time, and the larger of what E-step and evaluation
-    /// hold.
+    /// At the highest, but for what a step works in: what is held all the time, and the larger of
+    /// what E-step and evaluation hold.
     pub fn total(&self) -> u64 {
         self.fixed() + self.e_step_bytes.max(self.evaluation_bytes)
+    }
+
+    /// What a run needs at least. What a step worked in stays with it between steps.
+    pub fn least(&self) -> u64 {
+        self.total() + self.maps_bytes
     }
 }
 
@@ -312,6 +325,8 @@ mod tests {
         });
         let found = estimate(&plan, Arc::new(source), 10).unwrap();
         assert_eq!(found.sizes.queue_bytes, 64 * 16 * 4);
+        let sizes = found.sizes;
+        assert!(sizes.maps_bytes > 0 && sizes.least() == sizes.total() + sizes.maps_bytes);
         assert_eq!(found.sizes.evaluation_bytes, 2 * 74 * 32 * 4);
         assert_eq!(
             found.sizes.e_step_bytes,

@@ -79,6 +79,16 @@ impl EncoderConfig {
         8 * self.width * self.arch.expansion()
     }
 
+    /// Values of feature maps that a training step keeps of an image of `side × side` pixels, at
+    /// least.
+    ///
+    /// # Panics
+    /// If `side` is zero.
+    pub fn kept_values(&self, side: usize) -> usize {
+        let (mut parameters, mut running) = (Layout::default(), Layout::default());
+        ResNet::new(self, &mut parameters, &mut running).kept(side)
+    }
+
     /// Values that are trained, and running statistics, of such an encoder; takes no memory for
     /// them.
     pub fn values(&self) -> (usize, usize) {

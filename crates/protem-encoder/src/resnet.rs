@@ -156,6 +156,32 @@ impl ResNet {
         }
     }
 
+    /// Values that a training step keeps of an image of this many pixels a side: results of
+    /// convolutions, and of blocks, which are the inputs of those behind them.
+    pub fn kept(&self, side: usize) -> usize {
+        let mut at = self.stem.conv.output(Shape {
+            height: side,
+            width: side,
+            batch: 1,
+            channels: 3,
+        });
+        let mut kept = at.len();
+        if self.max_pool {
+            (at.height, at.width) = (at.height.div_ceil(2), at.width.div_ceil(2));
+        }
+        for block in &self.blocks {
+            kept += at.len();
+            if let Some(unit) = &block.shortcut {
+                kept += unit.conv.output(at).len();
+            }
+            for unit in &block.main {
+                at = unit.conv.output(at);
+                kept += at.len();
+            }
+        }
+        kept + at.len()
+    }
+
     /// Embedding in training mode, and the tape if one is wanted: without it, each map is given
     /// back as soon as the next is there.
     pub fn train(

@@ -193,3 +193,29 @@ fn weights_begin_as_torchvisions() {
         }
     }
 }
+
+/// What a step took lies in the store when it is done: little more than is said to be kept.
+#[test]
+fn a_step_takes_what_is_kept_and_little_more() {
+    for (stem, arch) in [
+        (Stem::Cifar, Arch::Resnet18),
+        (Stem::Imagenet, Arch::Resnet50),
+    ] {
+        let config = EncoderConfig {
+            stem,
+            arch,
+            ..CONFIG
+        };
+        let mut encoder = Encoder::new(config, 1);
+        let (batch, side) = (4, 35);
+        let bytes = vec![7; batch * side * side * 3];
+        let images = encoder.images(&bytes, (batch, side, side), [0.5; 3], [0.25; 3]);
+        drop(encoder.forward_train(images));
+        let taken = encoder.pool().spare_bytes() as f64;
+        let kept = (4 * batch * config.kept_values(side)) as f64;
+        assert!(
+            taken >= kept && taken < 1.6 * kept,
+            "{taken} bytes, {kept} kept"
+        );
+    }
+}

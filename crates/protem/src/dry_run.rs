@@ -5,8 +5,9 @@ use crate::config;
 use crate::console::say;
 use crate::failure::{Failure, explain};
 use crate::images::Images;
+use crate::room::{check_disk, parts};
 use crate::system::{free_bytes, memory_bytes, size, time};
-use crate::train::{check_disk, parts, report};
+use crate::train::report;
 use protem_em::{Estimate, Plan, estimate};
 use protem_report::RunFolder;
 
@@ -84,7 +85,7 @@ fn takes(args: &TrainArgs, plan: &Plan, found: &Estimate) -> Vec<String> {
             "memory {}{}: {}",
             size(found.memory_bytes()),
             have(memory_bytes(), "there are"),
-            parts(&found.sizes, Some(&step))
+            parts(&found.sizes, &step)
         ),
         format!(
             "disk {}{}: {} checkpoints of {}, one of them while it is written",

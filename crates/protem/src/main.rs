@@ -13,6 +13,7 @@ mod failure;
 mod features;
 mod images;
 mod progress;
+mod room;
 mod system;
 mod train;
 

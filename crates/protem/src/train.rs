@@ -5,13 +5,11 @@ use crate::console::{say, warn};
 use crate::failure::{Failure, explain, explain_em};
 use crate::images::{Images, Sets, list};
 use crate::progress::Progress;
-use crate::system::{free_bytes, memory_bytes, size, stop_flag};
+use crate::room::{check_disk, check_memory};
+use crate::system::stop_flag;
 use crate::{config, dry_run};
 use protem_data::{DataError, Location};
-use protem_em::{
-    Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Settings, Sizes, Trainer,
-    checkpoint_size, list_checkpoints,
-};
+use protem_em::{Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Settings, Trainer};
 use protem_report::{ReportError, RunFolder};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -169,62 +167,6 @@ fn begin(
     }
     let run = RunFolder::create(&args.out, &text, args.overwrite).map_err(report)?;
     Ok((run, trainer))
-}
-
-/// Whether memory holds what the plan alone takes.
-fn check_memory(plan: &Plan, images: &Images) -> Result<(), Failure> {
-    let sizes = Sizes::of(plan, images.test.as_ref().map_or(0, |test| test.len()));
-    match memory_bytes() {
-        Some(memory) if sizes.total() > memory => Err(Failure::running(format!(
-            "the run takes {} of memory at least, and there are {}: {}; take what lessens the largest of them, such as a smaller encoder.width, encoder.dim or method.queue, fewer images, or eval.knn_every = 0",
-            size(sizes.total()),
-            size(memory),
-            parts(&sizes, None)
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// What takes how much memory; `step` is what a step works in.
-pub fn parts(sizes: &Sizes, step: Option<&str>) -> String {
-    let step = step.map_or(String::new(), |step| format!("a step {step}, "));
-    format!(
-        "weights {}, optimizer {}, queue {}, {step}E-step {}, kNN {}, decoded images {}",
-        size(sizes.weights_bytes),
-        size(sizes.optimizer_bytes),
-        size(sizes.queue_bytes),
-        size(sizes.e_step_bytes),
-        size(sizes.evaluation_bytes),
-        size(sizes.cache_bytes)
-    )
-}
-
-/// Whether the disk holds the checkpoints to keep and one more while it is written. Checkpoints
-/// that are there will make room.
-pub fn check_disk(args: &TrainArgs, plan: &Plan) -> Result<(), Failure> {
-    let out = &args.out;
-    let (checkpoint, keep) = (checkpoint_size(plan), plan.kept_checkpoints());
-    let need = checkpoint.saturating_mul(keep as u64 + 1);
-    let there = list_checkpoints(&RunFolder::checkpoints(out)).unwrap_or_default();
-    let there: u64 = there
-        .iter()
-        .filter_map(|file| file.metadata().ok())
-        .map(|file| file.len())
-        .sum();
-    match free_bytes(out) {
-        Some(free) if free + there < need => Err(Failure::running(format!(
-            "{} has {} free, and {keep} checkpoints and one being written take {}: make room{}",
-            out.display(),
-            size(free + there),
-            size(need),
-            if args.resume {
-                ", or keep fewer (checkpoint.keep_last in its config.toml)"
-            } else {
-                ", name another --out, or keep fewer (--set checkpoint.keep_last=1)"
-            }
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// Runs the trainer with everything that listens to it.
