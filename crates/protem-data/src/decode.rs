@@ -58,8 +58,8 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage, ReadError> {
 ///
 /// A JPEG's bytes are those of libjpeg-turbo, and Pillow's, with codes that stand for nothing too; but
 /// not always behind other damages, or in a progressive one, where pixels are made up there and here.
-/// AVIF and HEIC are refused. Besides the encoded bytes (of a damaged JPEG, three times them) about 8 bytes a
-/// pixel are held at most (of a progressive JPEG 13, of 16 bits 14), and 16 MiB.
+/// AVIF and HEIC are refused. Besides the encoded bytes (of a damaged JPEG, three times them) about
+/// 8 bytes a pixel are held at most (of a progressive JPEG 13, of 16 bits 14), and 16 MiB.
 ///
 /// # Errors
 /// Bytes that are no whole image, or more of them or more pixels than allowed. A decoder that

@@ -12,7 +12,7 @@ pub enum ReadError {
     /// The bytes are no image, or a damaged one.
     #[error("cannot be decoded: {0}")]
     Decode(#[from] image::ImageError),
-    /// A format that telephones and the web have, and this crate does not.
+    /// A format of telephones and of the web that is not read here.
     #[error("is an HEIC or AVIF image, which is not read here: convert it, to JPEG say")]
     Heif,
     /// A JPEG that ends before its last marker.
