@@ -339,3 +339,14 @@ fn a_sheet_shows_images_beside_their_views() {
     refused(&root.path().join("sheet.jpg"), &[], ".png");
     refused(&root.path().join("absent/sheet.png"), &[], "no folder");
 }
+
+#[test]
+fn what_cannot_be_read_has_no_means() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("bad.png"), "no picture").unwrap();
+    let told = inspected(folder.path().to_str().unwrap());
+    assert_eq!(told["images"], 1);
+    for key in ["width", "height", "mean", "std"] {
+        assert!(told[key].is_null(), "{key}: {}", told[key]);
+    }
+}

@@ -23,14 +23,14 @@ pub struct Inspection {
     pub bytes: u64,
     /// Readable images of each format.
     pub formats: BTreeMap<String, usize>,
-    /// Widths of the readable images.
-    pub width: Range,
+    /// Widths of the readable images; none without one, as of the next three.
+    pub width: Option<Range>,
     /// Heights of the readable images.
-    pub height: Range,
+    pub height: Option<Range>,
     /// Mean of each channel over all pixels, of values from 0 to 1.
-    pub mean: [f64; 3],
+    pub mean: Option<[f64; 3]>,
     /// Standard deviation of each channel over all pixels.
-    pub std: [f64; 3],
+    pub std: Option<[f64; 3]>,
     /// Images that are byte for byte the same, by their numbers, in groups of two at least.
     pub duplicates: Vec<Vec<u32>>,
     /// Images that cannot be read, and why.
@@ -47,8 +47,8 @@ pub struct ClassCount {
     pub images: usize,
 }
 
-/// Where the values of a side lie; zeros without an image.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+/// Where the values of a side lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Range {
     /// Least.
     pub least: u32,
@@ -109,16 +109,16 @@ impl Sums {
         }
     }
 
-    /// Mean and standard deviation of the channels.
-    fn moments(&self) -> ([f64; 3], [f64; 3]) {
-        let pixels = self.pixels.max(1) as f64;
+    /// Mean and standard deviation of the channels, if there are pixels.
+    fn moments(&self) -> Option<([f64; 3], [f64; 3])> {
+        let pixels = (self.pixels > 0).then_some(self.pixels as f64)?;
         let mean = self.values.map(|sum| sum as f64 / pixels / 255.0);
         let mut deviation = [0.0; 3];
         for c in 0..3 {
             let square = self.squares[c] as f64 / pixels / (255.0 * 255.0);
             deviation[c] = (square - mean[c] * mean[c]).max(0.0).sqrt();
         }
-        (mean, deviation)
+        Some((mean, deviation))
     }
 }
 
@@ -153,7 +153,7 @@ pub fn inspect(source: &dyn Source, progress: &(dyn Fn(usize) + Sync)) -> Inspec
         sums.add(&image.sums);
         bytes += image.bytes;
     }
-    let (mean, std) = sums.moments();
+    let (mean, std) = sums.moments().unzip();
     let names = source.classes().iter().map(Cow::into_owned);
     Inspection {
         images: source.len(),
@@ -211,17 +211,14 @@ fn format_of(bytes: &[u8]) -> String {
     }
 }
 
-fn range(values: impl Iterator<Item = u32>) -> Range {
+fn range(values: impl Iterator<Item = u32>) -> Option<Range> {
     let mut values: Vec<u32> = values.collect();
     values.sort_unstable();
-    match (values.first(), values.last()) {
-        (Some(least), Some(most)) => Range {
-            least: *least,
-            median: values[(values.len() - 1) / 2],
-            most: *most,
-        },
-        _ => Range::default(),
-    }
+    Some(Range {
+        least: *values.first()?,
+        median: values[(values.len() - 1) / 2],
+        most: *values.last()?,
+    })
 }
 
 /// Groups of equal images: those of one hash and length are read again and compared.

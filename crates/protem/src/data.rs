@@ -56,19 +56,25 @@ fn lines(source: &dyn Source, found: &Inspection) -> Vec<String> {
     };
     let formats = found.formats.iter().map(|(name, n)| format!("{n} {name}"));
     let formats: Vec<String> = formats.collect();
-    let mut lines = vec![
-        format!(
-            "images      {} ({} unreadable), {}",
-            found.images,
-            found.unreadable.len(),
-            size(found.bytes)
+    let mut lines = vec![format!(
+        "images      {} ({} unreadable), {}",
+        found.images,
+        found.unreadable.len(),
+        size(found.bytes)
+    )];
+    let of_readable = [
+        (
+            "formats",
+            Some(formats.join(", ")).filter(|f| !f.is_empty()),
         ),
-        format!("formats     {}", formats.join(", ")),
-        format!("width       {}", side(found.width)),
-        format!("height      {}", side(found.height)),
-        format!("mean        {}", numbers(found.mean)),
-        format!("deviation   {}", numbers(found.std)),
+        ("width", found.width.map(side)),
+        ("height", found.height.map(side)),
+        ("mean", found.mean.map(numbers)),
+        ("deviation", found.std.map(numbers)),
     ];
+    for (what, said) in of_readable {
+        lines.extend(said.map(|said| format!("{what:<12}{said}")));
+    }
     let classes = found.classes.iter().take(SHOWN);
     let mut classes: Vec<String> = classes
         .map(|c| format!("{} {}", c.name, c.images))
