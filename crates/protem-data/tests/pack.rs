@@ -86,7 +86,7 @@ fn equal_images_are_found_by_their_bytes() {
     let found = inspect(&*open(root.path()).unwrap(), &|_| ());
     assert_eq!(found.duplicates, [vec![0, 2, 4], vec![1, 3]]);
     assert_eq!(
-        (found.images, found.unlabelled, found.width.median),
+        (found.images, found.unlabelled, found.width.unwrap().median),
         (6, 6, 9)
     );
     let set = open("generated:images=20,size=8").unwrap();
