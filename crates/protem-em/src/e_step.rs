@@ -95,7 +95,7 @@ impl Clustering {
 pub struct ClusteringReport {
     /// Number of prototypes.
     pub k: usize,
-    /// Sum of squared distances before the last update.
+    /// Sum of squared distances to the final centroids.
     pub objective: f64,
     /// Seconds that k-means and concentration took.
     pub seconds: f64,

@@ -34,11 +34,11 @@ pub fn ami(a: &[u32], b: &[u32]) -> Result<f64, EvalError> {
     Ok((information - expected) / scale)
 }
 
+/// How often each label is there; labels may be any numbers.
 fn sizes(labels: &[u32]) -> Vec<usize> {
-    let mut counts = vec![0; labels.iter().max().map_or(0, |m| *m as usize + 1)];
-    labels.iter().for_each(|l| counts[*l as usize] += 1);
-    counts.retain(|c| *c > 0);
-    counts
+    let mut sorted = labels.to_vec();
+    sorted.sort_unstable();
+    sorted.chunk_by(|a, b| a == b).map(<[u32]>::len).collect()
 }
 
 fn entropy(sizes: &[usize], n: usize) -> f64 {

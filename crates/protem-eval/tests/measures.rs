@@ -191,6 +191,8 @@ fn ami_equals_scikit_learn() {
         (ami(&[0, 0, 1, 1, 2, 2], &[0, 0, 1, 2, 2, 2]).unwrap() - 0.5023607027202738).abs() < 1e-9
     );
     assert_eq!(ami(&a, &a).unwrap(), 1.0);
+    // Labels are any numbers, and cost no room.
+    assert_eq!(ami(&[u32::MAX, 7, 7], &[0, 1, 1]).unwrap(), 1.0);
     assert!(ami(&a, &b[1..]).is_err());
 }
 

@@ -57,9 +57,12 @@ impl Conv {
     /// Shape of the result for an input of this shape.
     ///
     /// # Panics
-    /// If the channels are not this convolution's, or the padded input is smaller than the kernel.
+    /// If the channels are not this convolution's, one of its numbers but the padding is zero, or the
+    /// padded input is smaller than the kernel.
     pub fn output(&self, input: Shape) -> Shape {
         assert_eq!(input.channels, self.inputs, "channels of the input");
+        let numbers = [self.inputs, self.outputs, self.kernel, self.stride];
+        assert!(!numbers.contains(&0), "a convolution of something");
         let side = |len: usize| {
             let padded = len + 2 * self.padding;
             assert!(padded >= self.kernel, "input smaller than the kernel");

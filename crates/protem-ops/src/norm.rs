@@ -164,7 +164,7 @@ pub fn folded(affine: Affine, mean: &[f32], variance: &[f32]) -> (Vec<f32>, Vec<
 /// forward pass's result if a map was added in it; without one the ReLU's mask follows from `x`.
 ///
 /// # Panics
-/// If shapes or precisions do not belong together.
+/// If shapes, lengths or precisions do not belong together.
 #[expect(clippy::too_many_arguments, reason = "a layer's inputs, each named")]
 pub fn backward(
     pool: &Pool,
@@ -180,6 +180,9 @@ pub fn backward(
     if let Some(y) = y {
         assert_eq!(y.shape(), x.shape(), "shapes of the norm");
     }
+    let channels = x.shape().channels;
+    let lengths = [affine.gamma, affine.beta, into.0, into.1].map(|values| values.len());
+    assert_eq!(lengths, [channels; 4], "channels of the norm");
     let unit = Unit {
         affine,
         statistics,

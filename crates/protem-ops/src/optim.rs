@@ -116,8 +116,10 @@ impl Lars {
             .collect();
         // In the chunks' order: the same bits on any number of threads.
         let [of_p, of_u] = [0, 1].map(|i| squares.iter().map(|s| s[i]).sum::<f64>().sqrt());
-        if of_p > 0.0 && of_u > 0.0 {
-            (f64::from(self.trust) * of_p / of_u) as f32
+        let scale = (f64::from(self.trust) * of_p / of_u) as f32;
+        // None of a tensor of zeros, nor of a step that is next to none.
+        if of_p > 0.0 && of_u > 0.0 && scale.is_finite() {
+            scale
         } else {
             1.0
         }

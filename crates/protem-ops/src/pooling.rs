@@ -12,7 +12,11 @@ const STRIDE: usize = 2;
 
 /// Which of its nine inputs each output of a max-pool came from.
 #[derive(Debug)]
-pub struct Winners(Buffer<u8>);
+pub struct Winners {
+    /// Of the output.
+    shape: Shape,
+    taps: Buffer<u8>,
+}
 
 /// Maximum over 3×3 pixels at stride 2 with a border of one. Of equal values the first in
 /// reading order wins, and a NaN wins over any number, as in PyTorch.
@@ -20,13 +24,14 @@ pub fn max_forward(pool: &Pool, x: &Activation) -> (Activation, Winners) {
     with_map!(x, x => typed_max_forward(pool, x))
 }
 
+fn pooled(from: Shape) -> Shape {
+    let (height, width) = (from.height.div_ceil(STRIDE), from.width.div_ceil(STRIDE));
+    from.with(height, width, from.channels)
+}
+
 fn typed_max_forward<T: Element>(pool: &Pool, x: &Map<T>) -> (Activation, Winners) {
     let from = x.shape;
-    let to = from.with(
-        from.height.div_ceil(STRIDE),
-        from.width.div_ceil(STRIDE),
-        from.channels,
-    );
+    let to = pooled(from);
     let mut y = Map::<T>::uninit(pool, to);
     let mut winners: Buffer<u8> = pool.take(to.len());
     y.data
@@ -50,7 +55,11 @@ fn typed_max_forward<T: Element>(pool: &Pool, x: &Map<T>) -> (Activation, Winner
                 }
             }
         });
-    (T::wrap(y), Winners(winners))
+    let winners = Winners {
+        shape: to,
+        taps: winners,
+    };
+    (T::wrap(y), winners)
 }
 
 vectorised! {
@@ -67,9 +76,14 @@ vectorised! {
 /// `∂L/∂x` of [`max_forward`] for an input of shape `input`.
 ///
 /// # Panics
-/// If the winners are another shape's.
+/// If the winners or `dy` are of another shape than `input` has pooled.
 pub fn max_backward(pool: &Pool, dy: &Activation, winners: &Winners, input: Shape) -> Activation {
-    assert_eq!(winners.0.len(), dy.shape().len(), "winners of the max-pool");
+    let to = pooled(input);
+    assert_eq!(
+        (winners.shape, dy.shape()),
+        (to, to),
+        "shapes of the max-pool"
+    );
     with_map!(dy, dy => typed_max_backward(pool, dy, winners, input))
 }
 
@@ -98,7 +112,7 @@ fn typed_max_backward<T: Element>(
                         let tap = (row + 1 - y * STRIDE) * KERNEL + (column + 1 - x * STRIDE);
                         let at = (y * to.width + x) * to.pixel();
                         let dy = &dy.data[at..][..to.pixel()];
-                        collect(sums, dy, &winners.0[at..][..to.pixel()], tap as u8);
+                        collect(sums, dy, &winners.taps[at..][..to.pixel()], tap as u8);
                     }
                 }
                 round(dx, sums);

@@ -27,6 +27,9 @@ pub enum ReportError {
     /// It holds no run to go on with.
     #[error("{} holds no run", .0.display())]
     NoRun(PathBuf),
+    /// Its checkpoints are there, the settings they belong to are not.
+    #[error("{} holds checkpoints, but no config.toml", .0.display())]
+    NoConfig(PathBuf),
     /// Another process is at work in it.
     #[error("another process is at work in {}", .0.display())]
     InUse(PathBuf),
@@ -203,6 +206,9 @@ impl RunFolder {
     /// No run, or what the file system refuses.
     pub fn config(root: &Path) -> Result<String, ReportError> {
         let path = root.join(CONFIG);
+        if !path.exists() && Self::has_checkpoints(root) {
+            return Err(ReportError::NoConfig(root.to_path_buf()));
+        }
         if !path.exists() {
             return Err(ReportError::NoRun(root.to_path_buf()));
         }

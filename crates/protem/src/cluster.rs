@@ -12,6 +12,12 @@ use std::path::{Path, PathBuf};
 pub fn run(args: ClusterArgs) -> Result<(), Failure> {
     let input = open(&args.input)?;
     let points = view(&input, &args.input)?;
+    if points.rows() == 0 {
+        return Err(Failure::usage(format!(
+            "{} holds no points to cluster",
+            args.input.display()
+        )));
+    }
     if let Some(k) = args.k.iter().find(|k| **k == 0 || **k > points.rows()) {
         return Err(Failure::usage(format!(
             "--k {k}: {} has {} rows; ask for 1 to {} clusters",

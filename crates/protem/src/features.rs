@@ -264,6 +264,8 @@ fn provenance(checkpoint: &Checkpoint) -> serde_json::Value {
         "checkpoint": checkpoint.path(),
         "epoch": checkpoint.position().epoch,
         "mode": checkpoint.origin().settings.mode,
+        "arch": checkpoint.origin().settings.encoder.arch,
+        "width": checkpoint.origin().settings.encoder.width,
         "seed": checkpoint.origin().settings.seed,
         "precision": checkpoint.origin().settings.precision,
         "image_size": checkpoint.image_size(),

@@ -140,7 +140,8 @@ fn check_out(args: &TrainArgs) -> Result<(), Failure> {
     if !args.resume && !args.overwrite && !args.dry_run {
         RunFolder::free(&args.out).map_err(report)?;
     }
-    RunFolder::probe(&args.out).map_err(report)
+    RunFolder::probe(&args.out).map_err(report)?;
+    RunFolder::probe(&RunFolder::checkpoints(&args.out)).map_err(report)
 }
 
 /// Everything is checked before anything in the run's folder changes.
@@ -328,6 +329,9 @@ pub fn report(error: ReportError) -> Failure {
         )),
         ReportError::NoRun(_) => Failure::usage(format!(
             "{text}: name the run's folder with --out, or leave --resume out"
+        )),
+        ReportError::NoConfig(_) => Failure::usage(format!(
+            "{text}: put it back there (a checkpoint's header holds the settings), or begin another run with --out"
         )),
         ReportError::InUse(_) => Failure::usage(format!(
             "{text}: wait for it, or name another folder with --out"
