@@ -382,6 +382,38 @@ fn images_lost_on_the_way_are_passed_over() {
 }
 
 #[test]
+fn what_was_trained_before_images_failed_is_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    class_folders(&at("images"), 2, 24);
+    // No checkpoint of its own accord before the last epoch, and no image may be lost.
+    let set = [
+        "method.queue=32",
+        "method.clusters=[8, 20]",
+        "optim.epochs=6",
+        "data.max_unreadable=0",
+        "checkpoint.every_epochs=1000",
+        "checkpoint.every_steps=1000",
+    ];
+    let start = |out: &Path| tiny(out, &[at("images").to_str().unwrap()], &set);
+    run(&mut start(&at("whole"))).expect(0);
+    let out = at("run");
+    let mut child = Running::start(&mut start(&out));
+    let metrics = out.join("metrics.jsonl");
+    let begun = || fs::read_to_string(&metrics).is_ok_and(|m| m.contains("\"step\":1,"));
+    assert!(child.wait_until(begun), "it ended");
+    fs::rename(at("images"), at("elsewhere")).unwrap();
+    let ended = child.end().expect(1);
+    let saved = checkpoints(&out);
+    assert_eq!(saved.len(), 1);
+    let last = format!("The last checkpoint is {}.", saved[0].display());
+    ended.says(&["cannot be read", "max_unreadable", &last]);
+    fs::rename(at("elsewhere"), at("images")).unwrap();
+    run(&mut resume(&out)).expect(0);
+    assert_same_state(&at("whole"), &out);
+}
+
+#[test]
 fn a_run_that_begins_again_forgets_what_could_not_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let (images, out) = (folder.path().join("images"), folder.path().join("run"));

@@ -17,7 +17,7 @@ use crate::state::{Clock, Position, State};
 use protem_data::Source;
 use protem_encoder::MomentumPair;
 use protem_loss::Queue;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -45,7 +45,9 @@ pub struct Trainer {
     gradient: Vec<f32>,
     quarantine: Quarantine,
     /// The last checkpoint.
-    saved: PathBuf,
+    saved: Option<PathBuf>,
+    /// Whether the state lies between two steps, not in the middle of one.
+    between_steps: bool,
     resumed_from: Option<PathBuf>,
     /// When the state's clock was last right.
     clocked: Instant,
@@ -101,7 +103,7 @@ impl Trainer {
         let state = from.into_state(plan.momentum as f32)?;
         tracing::debug!(checkpoint = %path.display(), step = state.position.step, "resuming");
         let mut trainer = Self::from_state(plan, origin, train, test, checkpoints, state);
-        trainer.saved.clone_from(&path);
+        trainer.saved = Some(path.clone());
         trainer.resumed_from = Some(path);
         Ok(trainer)
     }
@@ -123,7 +125,8 @@ impl Trainer {
             test,
             checkpoints,
             state,
-            saved: PathBuf::new(),
+            saved: None,
+            between_steps: true,
             resumed_from: None,
             clocked: Instant::now(),
         }
@@ -134,6 +137,11 @@ impl Trainer {
         &self.state
     }
 
+    /// The last checkpoint, also after an error; none before the first.
+    pub fn checkpoint(&self) -> Option<&Path> {
+        self.saved.as_deref()
+    }
+
     pub(crate) fn set_clusterings(&mut self, clusterings: Vec<Clustering>) {
         self.state.clusterings = clusterings;
     }
@@ -141,7 +149,8 @@ impl Trainer {
     /// Trains until all epochs are done or `stop` is set, telling `listener` what happens.
     ///
     /// # Errors
-    /// Images, a disk or a loss that fail. The last checkpoint stays.
+    /// Images, a disk or a loss that fail. The last checkpoint stays; where images fail between two
+    /// steps (of `optim.accumulate` batches each), there is one of all steps made.
     pub fn run(
         &mut self,
         listener: &mut dyn FnMut(&Event),
@@ -163,8 +172,13 @@ impl Trainer {
         self.state.clock.run += self.clocked.elapsed().as_secs_f64();
         self.clocked = Instant::now();
         while self.state.position.epoch < self.plan.optim.epochs {
-            if let Some(checkpoint) = self.epoch(listener, stop)? {
-                return Ok(Outcome::Interrupted { checkpoint });
+            match self.epoch(listener, stop) {
+                Ok(None) => {}
+                Ok(Some(checkpoint)) => return Ok(Outcome::Interrupted { checkpoint }),
+                Err(error) => {
+                    self.save_after(&error);
+                    return Err(error);
+                }
             }
         }
         let position = &self.state.position;
@@ -173,7 +187,7 @@ impl Trainer {
             epochs: position.epoch,
             loss: position.loss.expect("an epoch is done"),
             knn_top1: position.knn_top1,
-            checkpoint: self.saved.clone(),
+            checkpoint: self.saved.clone().expect("the last epoch is saved"),
             seconds: self.state.clock.run,
         });
         Ok(Outcome::Finished)
@@ -323,8 +337,21 @@ impl Trainer {
                 tracing::warn!(%error, checkpoint = %old.display(), "an old checkpoint stays");
             }
         }
-        self.saved.clone_from(&path);
+        self.saved = Some(path.clone());
         Ok(path)
+    }
+
+    /// Saves what was trained before an error that is not the state's own: an epoch may be hours.
+    fn save_after(&mut self, error: &EmError) {
+        let own = matches!(error, EmError::NotFinite { .. } | EmError::Io { .. });
+        let step = self.state.position.step;
+        let path = self.checkpoints.join(checkpoint::file_name(step));
+        if own || !self.between_steps || step == 0 || self.saved.as_ref() == Some(&path) {
+            return;
+        }
+        if let Err(error) = self.save() {
+            tracing::warn!(%error, step, "what was trained since the last checkpoint is lost");
+        }
     }
 }
 

@@ -35,6 +35,12 @@ impl Failure {
             message: message.into(),
         }
     }
+
+    /// The same with another line below.
+    pub fn with(self, line: impl fmt::Display) -> Self {
+        let message = format!("{}\n{line}", self.message);
+        Self { message, ..self }
+    }
 }
 
 impl fmt::Display for Failure {

@@ -200,7 +200,10 @@ fn drive(
     let written = unwritten.iter().take_while(|e| run.record(e).is_ok());
     let lost = unwritten.len() - written.count();
     match (outcome, failed) {
-        (Err(error), _) => Err(em(error)),
+        (Err(error), _) => Err(em(error).with(match trainer.checkpoint() {
+            Some(path) => format!("The last checkpoint is {}.", path.display()),
+            None => "There is no checkpoint yet: --resume begins again.".into(),
+        })),
         (Ok(_), Some(error)) => Err(Failure::running(format!(
             "{}. The training itself is saved{}; go on with:\n  {}",
             explain(&error),
@@ -348,7 +351,7 @@ fn em(error: EmError) -> Failure {
     let text = explain_em(&error);
     match error {
         EmError::NotFinite { .. } => Failure::running(format!(
-            "{text}. What was saved before it began is kept. Try a lower learning rate: with --set optim.lr=… and --overwrite from the beginning, or in the run's config.toml and with --resume from its last checkpoint"
+            "{text}. Try a lower learning rate: with --set optim.lr=… and --overwrite from the beginning, or in the run's config.toml and with --resume from its last checkpoint."
         )),
         EmError::NoCheckpoint { .. } => Failure::running(format!(
             "{text}\nBegin anew with --overwrite, or put back a copy of a checkpoint."
@@ -361,17 +364,17 @@ fn em(error: EmError) -> Failure {
         )),
         EmError::Data(DataError::TooManyUnreadable { unreadable, .. }) => {
             Failure::running(format!(
-                "{text}:\n{}\nThe last checkpoint is kept. Mend them, or raise data.max_unreadable in the run's config.toml, and go on with --resume.",
+                "{text}:\n{}\nMend them, or raise data.max_unreadable in the run's config.toml, and go on with --resume.",
                 list(&unreadable)
             ))
         }
         EmError::Data(DataError::UnreadableInARow { unreadable }) => Failure::running(format!(
-            "{text}:\n{}\nThe last checkpoint is kept. Look whether what they lie on is there, and go on with --resume.",
+            "{text}:\n{}\nLook whether what they lie on is there, and go on with --resume.",
             list(&unreadable)
         )),
-        EmError::Io { .. } => Failure::running(format!(
-            "{text}. What was saved before is whole: mend this, and go on with --resume"
-        )),
+        EmError::Io { .. } => {
+            Failure::running(format!("{text}. Mend this, and go on with --resume."))
+        }
         _ => Failure::running(text),
     }
 }

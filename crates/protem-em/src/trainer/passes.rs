@@ -125,6 +125,7 @@ impl Trainer {
     ) -> Result<bool, EmError> {
         self.quarantine
             .add(Set::Training, batch.skipped, listener)?;
+        self.between_steps = false;
         let side = self.plan.image_size as usize;
         let shape = (batch.indices.len(), side, side);
         if accumulated.batches() == 0 {
@@ -215,6 +216,7 @@ impl Trainer {
         self.state.position.step += 1;
         // Before anything is saved: a state that cannot go on must not replace one that can.
         self.all_finite("weights", self.state.pair.query.parameters())?;
+        self.between_steps = true;
         let images = self.plan.optim.batch * mean.batches;
         listener(&Event::Step {
             epoch: self.state.position.epoch + 1,
