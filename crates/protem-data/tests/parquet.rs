@@ -146,3 +146,23 @@ fn a_damaged_file_is_named_and_a_damaged_page_is_its_images() {
     assert!(set.read(0).is_err());
     assert_eq!(set.read(6).unwrap(), picture(6, 6, 5));
 }
+
+#[test]
+fn a_page_that_could_not_be_read_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.parquet");
+    let whole = fs::read(fixture("parquet-ways/snappy-plain-1.parquet")).unwrap();
+    fs::write(&path, &whole).unwrap();
+    let set = Parquet::open(std::slice::from_ref(&path)).unwrap();
+    // In place, as on a disk that fails and comes back: the file stays open.
+    let write = |bytes: &[u8]| {
+        let file = fs::OpenOptions::new().write(true).open(&path);
+        std::io::Write::write_all(&mut file.unwrap(), bytes).unwrap();
+    };
+    let mut torn = whole.clone();
+    torn[40..200].fill(0xff);
+    write(&torn);
+    assert!(set.read(0).is_err());
+    write(&whole);
+    assert_eq!(set.read(0).unwrap(), picture(0, 6, 5));
+}

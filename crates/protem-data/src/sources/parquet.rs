@@ -18,7 +18,7 @@ use parquet::file::metadata::ParquetMetaData;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of pages that are kept.
 const KEPT: usize = 128 << 20;
@@ -57,7 +57,7 @@ struct Group {
     row: usize,
     rows: usize,
     /// First row of each page, and the number of rows behind them.
-    pages: OnceLock<Result<Vec<usize>, String>>,
+    pages: Once<Vec<usize>>,
 }
 
 impl Parquet {
@@ -108,7 +108,7 @@ impl Parquet {
                     first: total,
                     row: total - begin,
                     rows,
-                    pages: OnceLock::new(),
+                    pages: Once::default(),
                 });
                 total += rows;
             }
@@ -160,26 +160,24 @@ impl Parquet {
             container: shard.file.file_name(),
             reason,
         };
-        let pages = group.pages.get_or_init(|| {
-            let pages = guarded(|| shard.images.pages(&shard.file, group.number));
-            pages.map_err(|e| e.to_string())
-        });
-        let pages = pages.as_ref().map_err(|e| damaged(e.clone()))?;
+        let pages = group
+            .pages
+            .get_or(|| guarded(|| shard.images.pages(&shard.file, group.number)))
+            .map_err(|e| damaged(e.to_string()))?;
         let page = pages.partition_point(|first| *first <= row);
         let (Some(start), Some(end)) = (page.checked_sub(1).map(|p| pages[p]), pages.get(page))
         else {
             return Err(damaged(format!("it has no page with row {row}")));
         };
         let slot = lock(&self.kept).slot((number, page));
-        let block = slot.get_or_init(|| {
-            let block = guarded(|| {
+        let block = slot.get_or(|| {
+            guarded(|| {
                 shard
                     .images
                     .block(&shard.file, group.number, start, end - start)
-            });
-            block.map_err(|e| e.to_string())
+            })
         });
-        let block = block.as_ref().map_err(|e| damaged(e.clone()))?;
+        let block = block.map_err(|e| damaged(e.to_string()))?;
         lock(&self.kept).used((number, page), block.size());
         match block.get(row - start) {
             Some(bytes) if bytes.len() as u64 > IMAGE_BYTES => Err(ReadError::TooManyBytes {
@@ -383,19 +381,36 @@ struct Kept {
 }
 
 struct Page {
-    slot: Slot,
+    slot: Arc<Once<Block>>,
     bytes: usize,
     used: u64,
 }
 
-/// A page that is read once, by the first who wants it, while others wait.
-type Slot = Arc<OnceLock<Result<Block, String>>>;
+/// What is read once, by the first who wants it, while others wait; after an error by the next, for
+/// it may have been the disk's.
+struct Once<T>(Mutex<Option<Arc<T>>>);
+
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Once<T> {
+    fn get_or<E>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
+        let mut there = lock(&self.0);
+        if let Some(there) = &*there {
+            return Ok(there.clone());
+        }
+        Ok(there.insert(Arc::new(read()?)).clone())
+    }
+}
 
 impl Kept {
-    fn slot(&mut self, key: (usize, usize)) -> Slot {
+    fn slot(&mut self, key: (usize, usize)) -> Arc<Once<Block>> {
         self.clock += 1;
         let page = self.pages.entry(key).or_insert_with(|| Page {
-            slot: Slot::default(),
+            slot: Arc::default(),
             bytes: 0,
             used: 0,
         });
@@ -422,8 +437,8 @@ impl Kept {
     }
 }
 
-fn lock(kept: &Mutex<Kept>) -> std::sync::MutexGuard<'_, Kept> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(there: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    there.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Source for Parquet {
