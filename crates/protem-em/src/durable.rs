@@ -16,39 +16,60 @@ const ASIDE: &str = "partial";
 /// What the file system refuses; the file aside is removed then. Something of that name that is no
 /// file, such as a pipe.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), EmError> {
-    let path = &destination(path).map_err(|source| EmError::Io {
-        action: "write",
-        path: path.to_path_buf(),
-        source,
-    })?;
-    let aside = aside_of(path);
-    let refused = |action, path: &Path| {
-        let path = path.to_path_buf();
-        move |source| EmError::Io {
-            action,
-            path,
-            source,
-        }
-    };
-    let written = File::create(&aside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
+    write_together(&[(path, bytes)])
+}
+
+/// Writes files that belong together as [`write_atomically`] does one. None is renamed before all
+/// are whole on the disk: a full disk leaves all of the old ones.
+///
+/// # Errors
+/// As [`write_atomically`]; all files aside are removed then.
+pub fn write_together(files: &[(&Path, &[u8])]) -> Result<(), EmError> {
+    let mut aside = Vec::new();
+    let written = files.iter().try_for_each(|(path, bytes)| {
+        let path = destination(path).map_err(refused("write", path))?;
+        aside.push((aside_of(&path), path));
+        let (aside, _) = &aside[aside.len() - 1];
+        let written = File::create(aside).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
+        written.map_err(refused("write", aside))
     });
-    let renamed = match written {
-        Ok(()) => fs::rename(&aside, path).map_err(refused("rename into place", path)),
-        Err(source) => Err(refused("write", &aside)(source)),
-    };
+    let renamed = written.and_then(|()| {
+        let mut renames = aside.iter();
+        renames.try_for_each(|(aside, path)| {
+            fs::rename(aside, path).map_err(refused("rename into place", path))
+        })
+    });
     if renamed.is_err() {
-        let _ = fs::remove_file(&aside); // the first error is the one to report
+        for (aside, _) in &aside {
+            let _ = fs::remove_file(aside); // the first error is the one to report
+        }
         return renamed;
     }
-    let folder = match path.parent() {
+    let mut folders: Vec<&Path> = aside.iter().map(|(_, path)| folder_of(path)).collect();
+    folders.dedup();
+    folders.into_iter().try_for_each(|folder| {
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(refused("sync the folder", folder))
+    })
+}
+
+fn refused(action: &'static str, path: &Path) -> impl FnOnce(Error) -> EmError {
+    let path = path.to_path_buf();
+    move |source| EmError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(refused("sync the folder", folder))
+    }
 }
 
 /// The file that is written by this name: it, or what a link leads to.
@@ -118,6 +139,23 @@ mod tests {
         assert!(!aside.exists() && path.exists());
         write_atomically(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn files_that_belong_together_stay_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b] = ["a.txt", "b.txt"].map(|name| folder.path().join(name));
+        let write = |text: &[u8]| write_together(&[(&a, text), (&b, text)]);
+        write(b"old").unwrap();
+        let aside = folder.path().join("b.txt.partial");
+        fs::create_dir(&aside).unwrap();
+        assert!(write(b"new").is_err());
+        let read = || [&a, &b].map(|path| fs::read(path).unwrap());
+        assert_eq!(read(), [b"old", b"old"]);
+        assert!(!folder.path().join("a.txt.partial").exists());
+        fs::remove_dir(&aside).unwrap();
+        write(b"new").unwrap();
+        assert_eq!(read(), [b"new", b"new"]);
     }
 
     #[cfg(unix)]

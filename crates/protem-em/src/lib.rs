@@ -34,7 +34,7 @@ pub use checkpoint::{
     Checkpoint, Origin, clean as clean_checkpoints, list as list_checkpoints,
     save as save_checkpoint, size as checkpoint_size,
 };
-pub use durable::{remove_partial, write_atomically};
+pub use durable::{remove_partial, write_atomically, write_together};
 pub use e_step::{Clustering, ClusteringReport, EStepConfig, e_step};
 pub use error::EmError;
 pub use estimate::{Estimate, Sizes, estimate};

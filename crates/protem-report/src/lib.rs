@@ -7,6 +7,6 @@ mod npy;
 mod quarantine;
 mod run_folder;
 
-pub use npy::{write_npy, write_npy_labels, write_npy_vector};
+pub use npy::{npy, npy_labels, npy_vector};
 pub use quarantine::Listed;
 pub use run_folder::{ReportError, RunFolder};

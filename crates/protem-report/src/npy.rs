@@ -1,48 +1,31 @@
 //! NumPy's array file.
 
-use protem_em::{EmError, write_atomically};
-use std::path::Path;
-
-/// Writes `rows × columns` values as a little-endian `.npy` (format 1.0), whole or not at all.
-///
-/// # Errors
-/// What the file system refuses.
+/// `rows × columns` values as the bytes of a little-endian `.npy` file (format 1.0).
 ///
 /// # Panics
 /// If `values` does not hold whole rows.
-pub fn write_npy(path: &Path, values: &[f32], columns: usize) -> Result<(), EmError> {
+pub fn npy(values: &[f32], columns: usize) -> Vec<u8> {
     assert!(
         columns > 0 && values.len().is_multiple_of(columns),
         "whole rows"
     );
     let shape = format!("({}, {columns})", values.len() / columns);
-    write_array(path, "<f4", &shape, values.iter().map(|v| v.to_le_bytes()))
+    array("<f4", &shape, values.iter().map(|v| v.to_le_bytes()))
 }
 
-/// Writes `<f4` values as a one-dimensional array, or nothing.
-///
-/// # Errors
-/// As [`write_npy`].
-pub fn write_npy_vector(path: &Path, values: &[f32]) -> Result<(), EmError> {
+/// `<f4` values as a one-dimensional array, in the bytes of a file.
+pub fn npy_vector(values: &[f32]) -> Vec<u8> {
     let shape = format!("({},)", values.len());
-    write_array(path, "<f4", &shape, values.iter().map(|v| v.to_le_bytes()))
+    array("<f4", &shape, values.iter().map(|v| v.to_le_bytes()))
 }
 
-/// Writes `<u4` values as a one-dimensional array, or nothing.
-///
-/// # Errors
-/// As [`write_npy`].
-pub fn write_npy_labels(path: &Path, values: &[u32]) -> Result<(), EmError> {
+/// `<u4` values as a one-dimensional array, in the bytes of a file.
+pub fn npy_labels(values: &[u32]) -> Vec<u8> {
     let shape = format!("({},)", values.len());
-    write_array(path, "<u4", &shape, values.iter().map(|v| v.to_le_bytes()))
+    array("<u4", &shape, values.iter().map(|v| v.to_le_bytes()))
 }
 
-fn write_array(
-    path: &Path,
-    descr: &str,
-    shape: &str,
-    values: impl Iterator<Item = [u8; 4]>,
-) -> Result<(), EmError> {
+fn array(descr: &str, shape: &str, values: impl ExactSizeIterator<Item = [u8; 4]>) -> Vec<u8> {
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     // Magic, version and length take ten bytes; the data begins at a multiple of 64.
     let padding = (64 - (10 + header.len() + 1) % 64) % 64;
@@ -51,8 +34,9 @@ fn write_array(
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.as_bytes());
+    bytes.reserve_exact(4 * values.len());
     bytes.extend(values.flatten());
-    write_atomically(path, &bytes)
+    bytes
 }
 
 #[cfg(test)]
@@ -61,10 +45,7 @@ mod tests {
     fn equals_numpy() {
         // import numpy as np; np.save("x.npy", np.array([[1, 2, 3], [4, 5, 6]], dtype="f4"))
         // print(open("x.npy", "rb").read()[:128])
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.npy");
-        super::write_npy(&path, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
+        let bytes = super::npy(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3);
         let header =
             b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }";
         assert_eq!(&bytes[..header.len()], header);
@@ -81,7 +62,7 @@ mod tests {
         for (rows, columns) in [(0, 1), (1, 1), (1, 100_000), (7, 5), (12_345, 3)] {
             let bits = (0..rows * columns).map(|i| (i as u32).wrapping_mul(0x9e37_79b9));
             let values: Vec<f32> = bits.map(f32::from_bits).collect();
-            super::write_npy(&path, &values, columns).unwrap();
+            std::fs::write(&path, super::npy(&values, columns)).unwrap();
             let npy = protem_cluster::Npy::open(&path).unwrap();
             let points = npy.view().unwrap();
             assert_eq!((points.rows(), points.cols()), (rows, columns));
@@ -95,15 +76,11 @@ mod tests {
     #[test]
     fn vectors_equal_numpys() {
         // np.save("x.npy", np.array([7, 8], dtype="u4")); print(open("x.npy", "rb").read()[10:80])
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.npy");
-        super::write_npy_labels(&path, &[7, 8]).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
+        let bytes = super::npy_labels(&[7, 8]);
         let header = b"{'descr': '<u4', 'fortran_order': False, 'shape': (2,), }";
         assert_eq!(&bytes[10..10 + header.len()], header);
         assert_eq!(&bytes[128..], [7, 0, 0, 0, 8, 0, 0, 0]);
-        super::write_npy_vector(&path, &[0.5]).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
+        let bytes = super::npy_vector(&[0.5]);
         assert!(
             bytes[10..].starts_with(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }")
         );

@@ -5,7 +5,8 @@ use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
 use crate::system::memory_bytes;
 use protem_cluster::{Fit, Init, KMeans, Matrix, Npy, NpyError};
-use protem_report::{RunFolder, write_npy, write_npy_labels, write_npy_vector};
+use protem_em::write_together;
+use protem_report::{RunFolder, npy, npy_labels, npy_vector};
 use std::path::{Path, PathBuf};
 
 /// Clusters at every K, printing and writing each as it is done.
@@ -114,10 +115,14 @@ fn folder_of(args: &ClusterArgs, k: usize) -> PathBuf {
 fn write(folder: &Path, fit: &Fit) -> Result<(), Failure> {
     std::fs::create_dir_all(folder)
         .map_err(|e| Failure::running(format!("cannot create {}: {e}", folder.display())))?;
-    write_npy(&folder.join("centroids.npy"), &fit.centroids, fit.dim)
-        .and_then(|()| write_npy_labels(&folder.join("labels.npy"), &fit.labels))
-        .and_then(|()| write_npy_vector(&folder.join("distances.npy"), &fit.distances))
-        .map_err(|e| Failure::running(explain(&e)))
+    let [centroids, labels, distances] =
+        ["centroids.npy", "labels.npy", "distances.npy"].map(|name| folder.join(name));
+    write_together(&[
+        (&centroids, &npy(&fit.centroids, fit.dim)),
+        (&labels, &npy_labels(&fit.labels)),
+        (&distances, &npy_vector(&fit.distances)),
+    ])
+    .map_err(|e| Failure::running(explain(&e)))
 }
 
 fn tell(args: &ClusterArgs, fit: &Fit, seconds: f64, isa: &str, folder: &Path) {

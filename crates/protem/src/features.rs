@@ -313,12 +313,12 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
     let found = features_of(&checkpoint, &args.data, folder.clone(), Output::Features)?;
     std::fs::create_dir_all(parent)
         .map_err(|e| Failure::running(format!("cannot create {}: {e}", parent.display())))?;
-    let written = |e: protem_em::EmError| Failure::running(explain(&e));
     let features = &found.features;
-    protem_report::write_npy(&args.out, features.values(), features.dim()).map_err(written)?;
     let name = |i: &u32| folder.name(*i as usize) + "\n";
     let list: String = found.indices.iter().map(name).collect();
-    protem_em::write_atomically(&names, list.as_bytes()).map_err(written)?;
+    let array = protem_report::npy(features.values(), features.dim());
+    protem_em::write_together(&[(&args.out, &array), (&names, list.as_bytes())])
+        .map_err(|e| Failure::running(explain(&e)))?;
     let skipped = match found.skipped {
         0 => String::new(),
         n => format!(", {n} unreadable images left out"),
