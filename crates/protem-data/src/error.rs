@@ -87,6 +87,18 @@ pub enum DataError {
         /// What is there.
         found: String,
     },
+    /// A folder of images, or of shards with an image among them.
+    #[error("{} holds images ({image}) and images in other files ({shard}): say which, by 'folder:{}' or '{kind}:{}'", path.display(), path.display(), path.display())]
+    ImagesAndShards {
+        /// The folder.
+        path: PathBuf,
+        /// One of the images.
+        image: String,
+        /// One of the other files.
+        shard: String,
+        /// Their kind.
+        kind: &'static str,
+    },
     /// A set of several splits, and none is named.
     #[error("{what} has several splits ({}): name one, as in '{what}?split={}'", splits.join(", "), splits.first().map_or("", |s| s))]
     WhichSplit {

@@ -52,7 +52,8 @@ impl Kind {
         ("generated", Self::Generated),
     ];
 
-    fn word(self) -> &'static str {
+    /// Its word.
+    pub(crate) fn word(self) -> &'static str {
         let found = Self::ALL.iter().find(|(_, kind)| *kind == self);
         found.map_or("", |(word, _)| word)
     }

@@ -157,6 +157,26 @@ fn shards_of_several_splits_are_not_mixed() {
 }
 
 #[test]
+fn an_image_among_shards_hides_them_from_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::write(root.join("0.tar"), tar(&[("x.png", &photo(0))])).unwrap();
+    fs::write(root.join("preview.png"), photo(1)).unwrap();
+    let error = open(root).err().unwrap();
+    assert!(
+        matches!(&error, DataError::ImagesAndShards { image, shard, kind: "tar", .. }
+            if image == "preview.png" && shard == "0.tar"),
+        "{error}"
+    );
+    for kind in ["tar", "folder"] {
+        assert_eq!(open(format!("{kind}:{}", root.display())).unwrap().len(), 1);
+    }
+    // Beside folders an archive may be what they came from.
+    fs::create_dir(root.join("more")).unwrap();
+    assert_eq!(open(root).unwrap().len(), 1);
+}
+
+#[test]
 fn long_names_are_those_of_gnu_and_pax() {
     let long = format!("{}/{}.png", "folder".repeat(20), "name".repeat(30));
     let gnu = tar(&[(&long, &photo(0)), ("b.png", &photo(1))]);

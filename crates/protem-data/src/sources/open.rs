@@ -189,28 +189,42 @@ fn folder(path: &Path) -> Result<Kind, DataError> {
     Ok(Kind::Folder)
 }
 
-/// Shards or IDX files directly in a folder, unless there are images too; and no tar beside folders,
-/// which may be what it was unpacked to. Where images are, one of the first entries is one: a folder
-/// of a million of them is not listed for this.
+/// Entries behind the first image that are looked at for shards.
+const BEHIND: usize = 4096;
+
+/// Shards or IDX files directly in a folder; no tar beside folders, which may be what it was unpacked
+/// to. Where images are, one of the first entries is one: a folder of a million of them is not listed
+/// for this.
+///
+/// # Errors
+/// Images and shards: which of them are meant, nobody knows.
 fn by_entries(path: &Path) -> Result<Option<Kind>, DataError> {
     let refused = |source| DataError::List {
         path: path.to_path_buf(),
         source,
     };
     let (mut found, mut folders) = (None, false);
+    let (mut image, mut left) = (None, usize::MAX);
     for entry in std::fs::read_dir(path).map_err(refused)? {
         let entry = entry.map_err(refused)?;
+        let Some(after) = left.checked_sub(1) else {
+            break;
+        };
+        left = after;
         let name = entry.file_name();
         let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
             continue;
         };
-        if crate::files::is_image(Path::new(name)) {
-            return Ok(None);
-        }
         let kind = match name {
             _ if name.ends_with(".parquet") => Kind::Parquet,
             _ if idx::is_images(name) => Kind::Idx,
             _ if TAR.iter().any(|ending| name.ends_with(ending)) => Kind::Tar,
+            _ if crate::files::is_image(Path::new(name)) => {
+                if image.is_none() {
+                    (image, left) = (Some(name.to_owned()), BEHIND);
+                }
+                continue;
+            }
             _ => {
                 folders |= entry.file_type().is_ok_and(|kind| kind.is_dir());
                 continue;
@@ -222,11 +236,21 @@ fn by_entries(path: &Path) -> Result<Option<Kind>, DataError> {
                 .iter()
                 .position(|k| *k == kind)
         };
-        if found.is_none_or(|before| rank(kind) < rank(before)) {
-            found = Some(kind);
+        let before = found.as_ref().map(|(kind, _)| *kind);
+        if before.is_none_or(|before| rank(kind) < rank(before)) {
+            found = Some((kind, name.to_owned()));
         }
     }
-    Ok(found.filter(|kind| *kind != Kind::Tar || !folders))
+    let found = found.filter(|(kind, _)| *kind != Kind::Tar || !folders);
+    match (found, image) {
+        (Some((kind, shard)), Some(image)) => Err(DataError::ImagesAndShards {
+            path: path.to_path_buf(),
+            image,
+            shard,
+            kind: kind.word(),
+        }),
+        (found, _) => Ok(found.map(|(kind, _)| kind)),
+    }
 }
 
 /// A folder that holds nothing of what is known.
