@@ -205,9 +205,10 @@ fn shards_train_measure_and_embed_as_their_folder_does() {
         ]);
         run(command.arg(&plain)).expect(0).stdout
     };
+    class_folders(Path::new(&at("test")), 3, 4);
     assert_eq!(
-        knn(&at("images"), &at("images")),
-        knn(&at("shards"), &at("images"))
+        knn(&at("images"), &at("test")),
+        knn(&at("shards"), &at("test"))
     );
     let mut ami = protem(&[
         "eval",

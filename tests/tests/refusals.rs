@@ -322,12 +322,15 @@ fn evaluations_of_nothing() {
     picture(&flat.join("a.png"), 0, 0);
     let classes = folder.path().join("classes");
     class_folders(&classes, 2, 2);
+    let test = folder.path().join("test");
+    class_folders(&test, 2, 1);
     let knn = |checkpoint: &Path, train: &Path, k: &str| {
         let mut command = protem(&["eval", "knn", "--k", k, "--checkpoint"]);
         command.arg(checkpoint).arg("--train").arg(train);
-        run(command.arg("--test").arg(&classes))
+        run(command.arg("--test").arg(&test))
     };
     knn(&out, &classes, "1").expect(0);
+    knn(&out, &test, "1").expect(2).says(&["would find itself"]);
     knn(&out, &flat, "1").expect(2).says(&["no classes"]);
     let stray = folder.path().join("stray");
     class_folders(&stray, 2, 2);

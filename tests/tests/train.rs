@@ -202,6 +202,10 @@ fn a_test_folder_is_measured_on() {
     let out = folder.path().join("refused");
     let ended = train(&images, &out, &["--test", other.to_str().unwrap()]);
     ended.expect(2).says(&["same classes"]);
+    // The same folder by another name.
+    let again = format!("folder:{}/../images", test.display());
+    let ended = train(&images, &out, &["--test", &again]);
+    ended.expect(2).says(&["would find itself"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::args::{AmiArgs, EmbedArgs, KnnArgs};
 use crate::console::{say, warn};
 use crate::failure::{Failure, explain, explain_em};
-use crate::images::{beside_folders, class_name, open_images};
+use crate::images::{beside_folders, check_apart, class_name, open_images};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{Decoded, Labelling, Source};
 use protem_em::{Checkpoint, Output, extract_readable};
@@ -176,6 +176,7 @@ pub fn knn(args: KnnArgs) -> Result<(), Failure> {
             args.test.display()
         )));
     }
+    check_apart(&args.train, &args.test)?;
     let config = KnnConfig {
         k: args.k,
         temperature: args.temperature,

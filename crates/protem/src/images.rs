@@ -4,8 +4,8 @@ use crate::console::warn;
 use crate::failure::{Failure, explain};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{
-    ClassNames, DataError, Decoded, Generated, GeneratedSpec, Labelling, Source, Split, Subset,
-    Unreadable, scan, split_held_out,
+    ClassNames, DataError, Decoded, Generated, GeneratedSpec, Labelling, Location, Source, Split,
+    Subset, Unreadable, scan, split_held_out,
 };
 use protem_em::{Event, Set, Settings};
 use protem_report::Listed;
@@ -46,8 +46,9 @@ impl Sets {
         // What is measured on is read seldom.
         let test = data.test_folder.as_ref().map(|test| open(test, 0));
         let test = test.transpose()?;
-        if let Some(test) = &test {
+        if let (Some(test), Some(name)) = (&test, &data.test_folder) {
             check_classes(&*train, &**test)?;
+            check_apart(folder, name)?;
         }
         if train.labelling() == Labelling::None
             && let Some(why) = beside_folders(folder, &*train)
@@ -153,6 +154,24 @@ fn check_classes(train: &dyn Source, test: &dyn Source) -> Result<(), Failure> {
     };
     Err(Failure::usage(format!(
         "--test measures kNN, which {wrong}, or leave --test out"
+    )))
+}
+
+/// Images to measure on must be others than those trained on.
+pub fn check_apart(train: &Path, test: &Path) -> Result<(), Failure> {
+    let place = |name: &Path| {
+        let location = Location::parse(name);
+        // A link to a folder is that folder.
+        let path = location.path.canonicalize().unwrap_or(location.path);
+        (path, location.options)
+    };
+    if place(train) != place(test) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{} is named to train and to test: each image would find itself among its neighbours, and \
+         kNN accuracy say nothing; name another test set",
+        test.display()
     )))
 }
 
