@@ -57,7 +57,8 @@ save("idx_labels", "two.idx", labels)
 save("idx_labels", "two.idx.gz", gzip.compress(labels, mtime=0))
 
 # Two lists of classes behind the one of images; two classes behind one image.
-save("voc", "two.txt", b"000005\n000007\n\0000005  1\n000007 -1\n\0000005  0\n000007  1\n")
+lists = [b"000005\n000007\n", b"000005  1\n000007 -1\n", b"000005  0\n000007  1\n"]
+save("voc", "two.txt", b"\0".join(lists))
 save("imagenet", "numbers.txt", b"c.JPEG 1\nd.JPEG 0\n")
 save("imagenet", "annotations.txt", b"c.JPEG\tn01443537\t0\t0\t63\t63\nd.JPEG\tn01440764\t1\t2\t3\t4\n")
 save("imagenet", "solution.csv", b"ImageId,PredictionString\nc,n01440764 1 2 3 4\nd,n01443537 5 6 7 8\n")

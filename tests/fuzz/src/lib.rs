@@ -67,22 +67,22 @@ pub const TARGETS: &[Target] = &[
     },
     Target {
         name: "idx_labels",
-        read: readers::idx_labels,
+        read: |bytes| _ = readers::idx_labels(bytes),
         memory: 256 << 20,
     },
     Target {
         name: "voc",
-        read: readers::voc,
+        read: |bytes| _ = readers::voc(bytes),
         memory: 16 << 20,
     },
     Target {
         name: "imagenet",
-        read: readers::imagenet,
+        read: |bytes| _ = readers::imagenet(bytes),
         memory: 16 << 20,
     },
     Target {
         name: "places",
-        read: readers::places,
+        read: |bytes| _ = readers::places(bytes),
         memory: 16 << 20,
     },
 ];

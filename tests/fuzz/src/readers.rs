@@ -104,19 +104,20 @@ pub fn stl10(bytes: &[u8]) {
 }
 
 /// Labels in MNIST's format, plain or gzip, of two images.
-pub fn idx_labels(bytes: &[u8]) {
+pub fn idx_labels(bytes: &[u8]) -> bool {
     let images = b"\0\0\x08\x03\0\0\0\x02\0\0\0\x01\0\0\0\x01\x07\x09";
     in_folder(
         "idx",
+        "",
         &[
             ("t10k-images-idx3-ubyte", images),
             ("t10k-labels-idx1-ubyte", bytes),
         ],
-    );
+    )
 }
 
 /// Lists of a VOC devkit, each up to a zero: a split's images, and those of two classes.
-pub fn voc(bytes: &[u8]) {
+pub fn voc(bytes: &[u8]) -> bool {
     let mut lists = bytes.splitn(3, |b| *b == 0);
     let files = ["trainval", "cat_trainval", "dog_trainval"].map(|list| {
         (
@@ -129,13 +130,14 @@ pub fn voc(bytes: &[u8]) {
         .map(|(name, list)| (&name[..], *list))
         .collect();
     files.push(("JPEGImages/000005.jpg", b""));
-    in_folder("voc", &files);
+    in_folder("voc", "", &files)
 }
 
 /// The list of classes of ImageNet's validation images.
-pub fn imagenet(bytes: &[u8]) {
+pub fn imagenet(bytes: &[u8]) -> bool {
     in_folder(
         "imagenet",
+        "?split=val",
         &[
             ("train/n01440764/a.JPEG", b""),
             ("train/n01443537/b.JPEG", b""),
@@ -143,21 +145,22 @@ pub fn imagenet(bytes: &[u8]) {
             ("val/d.JPEG", b""),
             ("val.txt", bytes),
         ],
-    );
+    )
 }
 
 /// Lists of Places365, each up to a zero: a split's images, and the categories.
-pub fn places(bytes: &[u8]) {
+pub fn places(bytes: &[u8]) -> bool {
     let mut lists = bytes.splitn(2, |b| *b == 0);
     let mut list = || lists.next().unwrap_or_default();
     in_folder(
         "places",
+        "",
         &[
             ("places365_val.txt", list()),
             ("categories_places365.txt", list()),
             ("val_256/a.jpg", b""),
         ],
-    );
+    )
 }
 
 /// Images of a set that are looked at.
@@ -184,7 +187,7 @@ fn labelled(kind: Kind, bytes: Vec<u8>) -> Option<Arc<dyn Source>> {
 
 /// Opens a folder of `files` (their paths and bytes) as a kind, and asks for names and classes: one
 /// folder per thread and kind, its files written anew.
-fn in_folder(kind: &str, files: &[(&str, &[u8])]) {
+fn in_folder(kind: &str, options: &str, files: &[(&str, &[u8])]) -> bool {
     thread_local! {
         static FOLDER: TempDir = TempDir::new().expect("a folder can be made");
     }
@@ -196,10 +199,12 @@ fn in_folder(kind: &str, files: &[(&str, &[u8])]) {
             fs::create_dir_all(parent).expect("folders can be made");
             fs::write(file, bytes).expect("the file can be written");
         }
-        if let Ok(set) = open(format!("{kind}:{}", folder.display())) {
+        let set = open(format!("{kind}:{}{options}", folder.display()));
+        set.as_ref().is_ok_and(|set| {
             ask(set.as_ref());
-        }
-    });
+            true
+        })
+    })
 }
 
 /// Asks for names and classes.
@@ -228,4 +233,27 @@ fn with_file<T>(bytes: &[u8], read: impl FnOnce(&Path) -> T) -> T {
         written.expect("the file can be written");
         read(file.path())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    /// A target that refuses everything before it reads the bytes would find nothing.
+    #[test]
+    fn the_seeds_of_layouts_are_read() {
+        type Reader = fn(&[u8]) -> bool;
+        let readers: [(&str, Reader); 4] = [
+            ("idx_labels", super::idx_labels),
+            ("voc", super::voc),
+            ("imagenet", super::imagenet),
+            ("places", super::places),
+        ];
+        for (name, read) in readers {
+            let folder = format!("{}/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
+            for seed in std::fs::read_dir(folder).unwrap() {
+                let seed = seed.unwrap().path();
+                let bytes = std::fs::read(&seed).unwrap();
+                assert!(read(&bytes), "{}", seed.display());
+            }
+        }
+    }
 }
