@@ -77,7 +77,11 @@ impl<const LINES: usize> Sum for Lines<LINES> {
 
     #[inline(always)]
     fn line<'a>(&mut self, out: &mut [u8], moved: impl Fn(usize) -> &'a [u8]) {
-        let lines: [&[u8]; LINES] = std::array::from_fn(|by| &moved(by)[..out.len()]);
+        // Of one length, so that one comparison tells for all that a step lies within them.
+        let mut lines = [&*moved(0); LINES];
+        for (by, line) in lines.iter_mut().enumerate() {
+            *line = &moved(by)[..out.len()];
+        }
         let last = out.len() - STEP;
         let mut at = 0;
         loop {

@@ -176,7 +176,8 @@ impl RowKernel<'_> {
     #[inline(always)]
     fn block(&self, source: &[u8], (step, reach): (usize, usize), pairs: usize, out: &mut [u8]) {
         // Of one length, so that one comparison tells for all of them that a load stays inside.
-        let rows: [&[u8]; ROWS] = std::array::from_fn(|row| &source[row * step..][..reach]);
+        let row = |at: usize| &source[at * step..][..reach];
+        let rows = [row(0), row(1), row(2), row(3)];
         let (out0, rest) = out.split_at_mut(self.row);
         let (out1, rest) = rest.split_at_mut(self.row);
         let (out2, rest) = rest.split_at_mut(self.row);
