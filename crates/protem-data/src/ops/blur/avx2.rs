@@ -78,7 +78,7 @@ impl<const LINES: usize> Sum for Lines<LINES> {
     #[inline(always)]
     fn line<'a>(&mut self, out: &mut [u8], moved: impl Fn(usize) -> &'a [u8]) {
         // Of one length, so that one comparison tells for all that a step lies within them.
-        let mut lines = [&*moved(0); LINES];
+        let mut lines = [moved(0); LINES];
         for (by, line) in lines.iter_mut().enumerate() {
             *line = &moved(by)[..out.len()];
         }
