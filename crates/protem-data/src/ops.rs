@@ -77,6 +77,17 @@ fn in_planes(image: &mut RgbImage, operation: impl FnOnce(&mut Planes)) {
     planes.write(image);
 }
 
+/// Does work whose loops are compiled for the processor's vectors, of 256 bits at most: those of 512
+/// make these loops hardly faster, and on some processors all that comes after them slower, decoding
+/// above all.
+fn in_vectors<T>(work: impl pulp::NullaryFnOnce<Output = T>) -> T {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V3::try_new() {
+        return simd.vectorize(work);
+    }
+    pulp::Arch::new().dispatch(work)
+}
+
 /// Room for a view, which a thread keeps from one to the next.
 #[derive(Default)]
 pub(crate) struct Scratch {

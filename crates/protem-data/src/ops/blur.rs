@@ -7,8 +7,8 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 
+use super::in_vectors;
 use super::planes::Planes;
-use pulp::Arch;
 
 /// Largest σ: up to it, sums of a line of 8-bit pixels fit into 16 bits.
 pub(crate) const MOST: f32 = 100.0;
@@ -39,7 +39,7 @@ impl Planes {
     fn blur(&mut self, mut sum: impl Sum, scratch: &mut Vec<u8>) {
         let width = self.width;
         for channel in &mut self.channels {
-            Arch::new().dispatch(AlongRows {
+            in_vectors(AlongRows {
                 channel,
                 width,
                 sum: &mut sum,
@@ -47,7 +47,7 @@ impl Planes {
             scratch.resize(channel.len(), 0);
             let (mut from, mut to) = (&mut channel[..], &mut scratch[..]);
             for _ in 0..PASSES {
-                Arch::new().dispatch(AlongColumns {
+                in_vectors(AlongColumns {
                     from,
                     to,
                     width,

@@ -12,9 +12,9 @@ mod number;
 #[cfg(test)]
 mod tests;
 
+use super::in_vectors;
 use super::planes::Planes;
 use number::{Number, byte_of};
-use pulp::Arch;
 
 /// ITU-R 601 luma in Pillow's fixed point.
 #[inline(always)]
@@ -211,7 +211,7 @@ impl Planes {
 
     /// Moves all channels away from the picture's mean luma.
     pub fn contrast(&mut self, factor: f32) {
-        let sum = Arch::new().dispatch(LumaSum(self));
+        let sum = in_vectors(LumaSum(self));
         let pixels = (self.width * self.height) as f64;
         let base = (sum as f64 / pixels + 0.5).floor() as f32;
         let factor = bounded(factor);
@@ -245,7 +245,7 @@ impl Planes {
                 change,
             });
         }
-        Arch::new().dispatch(Each {
+        in_vectors(Each {
             planes: self,
             change,
         });

@@ -1,8 +1,8 @@
 //! A picture as three planes of bytes: what colours and the blur are computed on, since there every
 //! line is one vector operation after another.
 
+use super::in_vectors;
 use image::RgbImage;
-use pulp::Arch;
 
 /// One byte a pixel and channel, rows one after another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ impl Planes {
     pub fn of(image: &RgbImage) -> Self {
         let mut planes = Self::default();
         planes.shape(image.width() as usize, image.height() as usize);
-        Arch::new().dispatch(Split {
+        in_vectors(Split {
             pixels: image,
             planes: &mut planes,
         });
@@ -35,7 +35,7 @@ impl Planes {
 
     /// Writes pixels as `height × width × 3` bytes.
     pub fn write(&self, out: &mut [u8]) {
-        Arch::new().dispatch(Join {
+        in_vectors(Join {
             planes: self,
             pixels: out,
         });
@@ -43,7 +43,7 @@ impl Planes {
 
     /// Mirrors left and right.
     pub fn flip(&mut self) {
-        Arch::new().dispatch(Flip(self));
+        in_vectors(Flip(self));
     }
 }
 

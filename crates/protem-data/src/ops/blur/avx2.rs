@@ -77,7 +77,8 @@ impl<const LINES: usize> Sum for Lines<LINES> {
 
     #[inline(always)]
     fn line<'a>(&mut self, out: &mut [u8], moved: impl Fn(usize) -> &'a [u8]) {
-        // Of one length, so that one comparison tells for all that a step lies within them.
+        // Of one length, which the compiler sees here and not through `from_fn`: one comparison tells for
+        // all of them that a step lies inside.
         let mut lines = [moved(0); LINES];
         for (by, line) in lines.iter_mut().enumerate() {
             *line = &moved(by)[..out.len()];

@@ -12,7 +12,7 @@ fn every_way_is_the_same(name: &str, change: impl Change) {
         let first = change.first([*r, *g, *b].map(f32::from));
         [*r, *g, *b] = change.of(first).map(byte_of);
     }
-    Arch::new().dispatch(Each {
+    in_vectors(Each {
         planes: &mut vectors,
         change,
     });

@@ -175,7 +175,8 @@ impl RowKernel<'_> {
     /// Four rows of `reach` bytes, `step` apart.
     #[inline(always)]
     fn block(&self, source: &[u8], (step, reach): (usize, usize), pairs: usize, out: &mut [u8]) {
-        // Of one length, so that one comparison tells for all of them that a load stays inside.
+        // Of one length, which the compiler sees here and not through `from_fn`: one comparison tells for
+        // all of them that a load stays inside.
         let row = |at: usize| &source[at * step..][..reach];
         let rows = [row(0), row(1), row(2), row(3)];
         let (out0, rest) = out.split_at_mut(self.row);

@@ -5,6 +5,7 @@
 //! picture is turned between.
 
 use super::{BITS, Job, Taps};
+use crate::ops::in_vectors;
 use crate::ops::planes::Planes;
 
 /// Three bytes of a pixel.
@@ -51,7 +52,7 @@ fn transposed(
 /// New lines as weighted sums of `lines`, each of `len` pixels.
 fn scale_lines(lines: &[Pixel], len: usize, taps: &Taps) -> Vec<Pixel> {
     let mut out = vec![[0; 3]; len * taps.first.len()];
-    pulp::Arch::new().dispatch(ScaleLines {
+    in_vectors(ScaleLines {
         lines: lines.as_flattened(),
         len: len * 3,
         taps,
