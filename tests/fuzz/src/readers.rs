@@ -103,7 +103,7 @@ pub fn stl10(bytes: &[u8]) {
     images(Kind::Stl10, bytes.to_vec());
 }
 
-/// Labels in MNIST's format, plain or gzip, of two images.
+/// Labels in MNIST's format, plain or gzip, of two images; whether they were read, as below.
 pub fn idx_labels(bytes: &[u8]) -> bool {
     let images = b"\0\0\x08\x03\0\0\0\x02\0\0\0\x01\0\0\0\x01\x07\x09";
     in_folder(
@@ -186,7 +186,7 @@ fn labelled(kind: Kind, bytes: Vec<u8>) -> Option<Arc<dyn Source>> {
 }
 
 /// Opens a folder of `files` (their paths and bytes) as a kind, and asks for names and classes: one
-/// folder per thread and kind, its files written anew.
+/// folder per thread and kind, its files written anew. Whether it could be opened.
 fn in_folder(kind: &str, options: &str, files: &[(&str, &[u8])]) -> bool {
     thread_local! {
         static FOLDER: TempDir = TempDir::new().expect("a folder can be made");
