@@ -7,6 +7,7 @@ mod open;
 pub(crate) mod parquet;
 mod parquet_column;
 mod parquet_schema;
+mod parquet_thrift;
 mod parquet_zstd;
 mod pixels;
 mod places;

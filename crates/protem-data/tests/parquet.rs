@@ -96,6 +96,45 @@ fn every_way_of_writing_is_read() {
 }
 
 #[test]
+fn images_are_read_beside_columns_of_every_type() {
+    let set = open(fixture("every-type.parquet")).unwrap();
+    assert_eq!(labels(&*set), [0, 1, 2, 0, 1, 2, 0].map(Some));
+    for i in [6, 0, 3] {
+        assert_eq!(set.read(i).unwrap(), picture(i as u32, 6, 5));
+    }
+}
+
+#[test]
+fn lists_that_would_keep_the_reader_busy_are_refused() {
+    // Of 2³¹ − 1 booleans, of which the reader takes each to need no byte; number 100 and on.
+    const LIST: [u8; 9] = [0x09, 0xc8, 0x01, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07];
+    let of = |bytes| Parquet::of(vec![Storage::memory(bytes, Path::new("x.parquet"))]);
+    let whole = fs::read(fixture("words.parquet")).unwrap();
+    // In the place of the end of the footer, ten thousand of them: hours.
+    let (footer, tail) = (whole.len() - 9, whole.len() - 8);
+    let length = u32::from_le_bytes(whole[tail..tail + 4].try_into().unwrap());
+    let lists = LIST.repeat(10_000);
+    let length = length + lists.len() as u32;
+    let slow = [
+        &whole[..footer],
+        &lists,
+        &[0],
+        &length.to_le_bytes(),
+        b"PAR1",
+    ]
+    .concat();
+    let error = of(slow).err().unwrap().to_string();
+    assert!(error.contains("a list of booleans"), "{error}");
+    // In the header of the first page, behind its kind and its two sizes.
+    let mut slow = whole.clone();
+    assert_eq!((slow[4], slow[6], slow[9]), (0x15, 0x15, 0x15));
+    let end = 9 + slow[9..].iter().position(|byte| *byte == 0x4c).unwrap();
+    slow[end..end + LIST.len()].copy_from_slice(&LIST);
+    let error = of(slow).unwrap().read(0).err().unwrap().to_string();
+    assert!(error.contains("a list of booleans"), "{error}");
+}
+
+#[test]
 fn many_threads_read_the_same_pages() {
     let set = open(format!("{}?split=train", fixture("parquet").display())).unwrap();
     std::thread::scope(|threads| {

@@ -6,6 +6,7 @@
 
 use super::parquet_column::{Block, Column, guarded};
 use super::parquet_schema::{self, Columns};
+use super::parquet_thrift;
 use crate::class_names::ClassNames;
 use crate::error::{DataError, ReadError};
 use crate::files::check_count;
@@ -316,6 +317,7 @@ fn footer(file: &Storage) -> Result<(ParquetMetaData, u64), DataError> {
         path: file.path().to_path_buf(),
         source,
     })?;
+    parquet_thrift::check_file(&bytes).map_err(|e| file.damaged(start, e.to_string()))?;
     let metadata =
         guarded(|| Ok(parquet::file::metadata::ParquetMetaDataReader::decode_metadata(&bytes)?));
     let metadata = metadata.map_err(|e| file.damaged(start, e.to_string()))?;

@@ -1,5 +1,6 @@
 //! One column of a Parquet file, read a page at a time.
 
+use super::parquet_thrift;
 use super::parquet_zstd::{self, Zstd, as_it_is};
 use crate::storage::{IMAGE_BYTES, Storage, StorageReader};
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 
 /// Values that are decoded at a time where the number of rows is only declared.
@@ -233,14 +234,16 @@ impl Length for Chunks {
 }
 
 impl ChunkReader for Chunks {
-    type T = Header;
+    type T = BufReader<StorageReader>;
 
+    /// What begins with a page's header, which is looked at here: the page reader believes it.
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(Header {
-            bytes: BufReader::with_capacity(256, self.file.reader(start)),
-            checked: false,
-            most_of: self.most_of,
-        })
+        const HEADER: usize = 256;
+        let bytes = || BufReader::with_capacity(HEADER, self.file.reader(start));
+        let mut header = bytes();
+        check_sizes(header.fill_buf()?, self.most_of).map_err(ParquetError::General)?;
+        parquet_thrift::check_page(header)?;
+        Ok(bytes())
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
@@ -248,23 +251,6 @@ impl ChunkReader for Chunks {
         Ok(bytes
             .map_err(|e| ParquetError::External(Box::new(e)))?
             .into())
-    }
-}
-
-/// A page's header, of which the page reader believes the sizes: it takes memory for what the page is
-/// to become before it decompresses. So they are looked at when it begins to read.
-struct Header {
-    bytes: BufReader<StorageReader>,
-    checked: bool,
-    most_of: fn(u64) -> u64,
-}
-
-impl Read for Header {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if !std::mem::replace(&mut self.checked, true) {
-            check_sizes(self.bytes.fill_buf()?, self.most_of).map_err(io::Error::other)?;
-        }
-        self.bytes.read(out)
     }
 }
 
@@ -276,7 +262,8 @@ pub(super) fn most_of(held: u64) -> u64 {
     held.saturating_mul(EXPANSION).min(IMAGE_BYTES)
 }
 
-/// Whether a page can become as large as its header says, and may.
+/// Whether a page can become as large as its header says, and may: the page reader takes the memory
+/// before it decompresses.
 fn check_sizes(header: &[u8], most_of: fn(u64) -> u64) -> Result<(), String> {
     let Some([_, whole, held]) = first_integers(header) else {
         return Err("a page's header does not begin with its sizes".into());
