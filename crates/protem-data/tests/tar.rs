@@ -193,6 +193,77 @@ fn long_names_are_those_of_gnu_and_pax() {
     );
 }
 
+/// An archive of photos and, behind them, links as GNU tar or pax writes them.
+fn linked(photos: &[&str], links: &[(tar::EntryType, &str, &str)], pax: bool) -> Vec<u8> {
+    let photos: Vec<_> = photos
+        .iter()
+        .zip(0..)
+        .map(|(p, i)| (*p, photo(i)))
+        .collect();
+    let members: Vec<_> = photos.iter().map(|(p, b)| (*p, &b[..])).collect();
+    // Without the two blocks that end an archive.
+    let mut bytes = tar(&members);
+    bytes.truncate(bytes.len() - 1024);
+    let mut archive = tar::Builder::new(bytes);
+    for (kind, path, to) in links {
+        let mut header = made::header("link", 0);
+        header.set_entry_type(*kind);
+        if pax {
+            let names = [("path", path.as_bytes()), ("linkpath", to.as_bytes())];
+            archive.append_pax_extensions(names).unwrap();
+            header.set_cksum();
+            archive.append(&header, &[][..]).unwrap();
+        } else {
+            archive.append_link(&mut header, path, to).unwrap();
+        }
+    }
+    archive.into_inner().unwrap()
+}
+
+#[test]
+fn a_hard_link_is_the_image_it_leads_to() {
+    use tar::EntryType::{Link, Symlink};
+    let long = format!("a/{}.png", "name".repeat(40));
+    for pax in [false, true] {
+        let photos = ["a/0.png", &long, "a/0.png"];
+        let links = [
+            (Link, "b/0.png", "./a/0.png"),
+            (Symlink, "b/passed over.png", "../a/0.png"),
+            (Link, "b/1.png", &long),
+            (Link, &long.replace("a/", "b/"), "b/1.png"),
+        ];
+        let set = of(linked(&photos, &links, pax)).unwrap();
+        assert_eq!(set.classes(), ["a", "b"]);
+        // Of two members of one path a link means the later, as where they are unpacked.
+        let whose = [0, 1, 2, 2, 1, 1];
+        assert_eq!(set.len(), whose.len());
+        for (i, photo) in whose.into_iter().enumerate() {
+            let expected = protem_data::decode(&made::photo(photo)).unwrap();
+            assert_eq!(set.read(i).unwrap(), expected, "{i}, pax {pax}");
+        }
+    }
+    let astray = [
+        ("b.png", "c.png"),
+        ("b.png", "b.png"),
+        ("b.png", ".a.png"),
+        ("a.cls", "a.png"),
+    ];
+    for (link, to) in astray {
+        let error = of(linked(&["a.png"], &[(Link, link, to)], false)).unwrap_err();
+        let told = format!("{link} is a hard link to {to}, but only an image");
+        assert!(error.to_string().contains(&told), "{error}");
+        let place = 512 + photo(0).len().next_multiple_of(512) as u64;
+        assert!(matches!(error, DataError::Damaged { offset, .. } if offset == place));
+    }
+    // What else is linked is nobody's concern.
+    assert_eq!(
+        of(linked(&["a.png"], &[(Link, "b.txt", "c.txt")], false))
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
 #[test]
 fn a_damaged_image_is_one_image_and_a_damaged_shard_is_named() {
     let set = of(tar(&[("a.png", b"no image"), ("b.png", &photo(0))])).unwrap();

@@ -16,17 +16,17 @@ def save(target, name, data):
     (seeds / target / name).write_bytes(data)
 
 
-def archive(members, form=tarfile.USTAR_FORMAT, links=False):
+def archive(members, form=tarfile.USTAR_FORMAT, linked=None):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=form) as tar:
         for name, data in members:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-        if links:
+        if linked:
             for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE):
                 info = tarfile.TarInfo(f"other{kind.decode()}.png")
-                info.type, info.linkname = kind, "a/1.png"
+                info.type, info.linkname = kind, linked
                 tar.addfile(info)
     return out.getvalue()
 
@@ -38,9 +38,11 @@ long = [("long/" * 40 + "1.png", image), ("ümlaut.png", image)]
 save("tar", "folders.tar", archive(folders))
 save("tar", "web.tar", archive(web))
 save("tar", "web.tar.gz", gzip.compress(archive(web), mtime=0))
-save("tar", "links.tar", archive(folders, links=True))
+save("tar", "links.tar", archive(folders, linked="a/1.png"))
 save("tar", "gnu.tar", archive(long, tarfile.GNU_FORMAT))
 save("tar", "pax.tar", archive(long, tarfile.PAX_FORMAT))
+save("tar", "links-gnu.tar", archive(long, tarfile.GNU_FORMAT, linked=long[0][0]))
+save("tar", "links-pax.tar", archive(long, tarfile.PAX_FORMAT, linked=long[0][0]))
 
 save("list", "plain.txt", b"a.png\nb/c d.jpg\n\n# remark\n/absolute.bmp\n")
 save("list", "numbers.txt", b"a.png 0\nb.png 3\n")

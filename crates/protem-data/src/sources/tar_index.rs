@@ -4,7 +4,7 @@ use crate::error::DataError;
 use crate::files::is_image;
 use crate::paths::path_of;
 use crate::storage::Storage;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::Read;
 use tar::{EntryType, PaxExtensions};
 
@@ -26,22 +26,50 @@ pub(crate) struct Found {
     pub(crate) said: Option<String>,
 }
 
+/// Where a member's bytes are.
+enum Content {
+    At {
+        offset: u64,
+        len: u64,
+    },
+    /// Those of the member of this path before it; the link's header is at `header`.
+    As {
+        header: u64,
+        path: Vec<u8>,
+    },
+}
+
 /// Images of a shard, in its order.
 pub(crate) fn index(shard: &Storage) -> Result<Vec<Found>, DataError> {
     let mut found = Vec::new();
+    let mut links = VecDeque::new();
     // Of a key: the kind of member that says it, and what.
     let mut said: HashMap<Vec<u8>, (Vec<u8>, String)> = HashMap::new();
-    members(shard, |path, offset, len| {
+    members(shard, |path, content| {
         if is_image(&path_of(path)) {
+            let (offset, len) = match content {
+                Content::At { offset, len } => (offset, len),
+                Content::As { header, path } => {
+                    links.push_back((found.len(), header, path));
+                    (0, 0)
+                }
+            };
             found.push(Found {
                 path: path.to_vec(),
                 offset,
                 len,
                 said: None,
             });
-        } else if let (key, Some(kind)) = key(path)
-            && let Some(label) = label(shard, kind, offset, len)?
-        {
+            return Ok(());
+        }
+        let (key, Some(kind @ (b"cls" | b"json"))) = key(path) else {
+            return Ok(());
+        };
+        let (offset, len) = match content {
+            Content::At { offset, len } => (offset, len),
+            Content::As { header, path: to } => return Err(astray(shard, header, path, &to)),
+        };
+        if let Some(label) = label(shard, kind, offset, len)? {
             match said.get(key) {
                 Some((before, other)) if before == kind && *other != label => {
                     let (key, kind) = (path_of(key), String::from_utf8_lossy(kind));
@@ -62,12 +90,45 @@ pub(crate) fn index(shard: &Storage) -> Result<Vec<Found>, DataError> {
         }
         Ok(())
     })?;
+    follow(shard, &mut found, links)?;
     if !said.is_empty() {
         for image in &mut found {
             image.said = said.get(key(&image.path).0).map(|(_, label)| label.clone());
         }
     }
     Ok(found)
+}
+
+/// Gives images that are hard links the place of the image they are linked to; of several of one path
+/// that is the last before the link.
+fn follow(
+    shard: &Storage,
+    found: &mut [Found],
+    mut links: VecDeque<(usize, u64, Vec<u8>)>,
+) -> Result<(), DataError> {
+    if links.is_empty() {
+        return Ok(());
+    }
+    let mut places = HashMap::new();
+    for (i, image) in found.iter_mut().enumerate() {
+        if let Some((_, header, path)) = links.pop_front_if(|(link, ..)| *link == i) {
+            let place = seen(&path).and_then(|path| places.get(&path));
+            (image.offset, image.len) =
+                *place.ok_or_else(|| astray(shard, header, &image.path, &path))?;
+        }
+        places.insert(image.path.clone(), (image.offset, image.len));
+    }
+    Ok(())
+}
+
+/// What is answered to a hard link that is no image or leads to none.
+fn astray(shard: &Storage, header: u64, link: &[u8], to: &[u8]) -> DataError {
+    let reason = format!(
+        "{} is a hard link to {}, but only an image can be one, to an image before it in this file",
+        link.escape_ascii(),
+        to.escape_ascii()
+    );
+    shard.damaged(header, reason)
 }
 
 /// WebDataset's key: the path up to the first dot of its last part; and what follows the dot.
@@ -82,9 +143,6 @@ fn key(path: &[u8]) -> (&[u8], Option<&[u8]>) {
 /// What a member beside an image says of its class: `.cls` is a number or a name, `.json` an object
 /// with one under `label`, `cls` or `class`.
 fn label(shard: &Storage, kind: &[u8], offset: u64, len: u64) -> Result<Option<String>, DataError> {
-    if !matches!(kind, b"cls" | b"json") {
-        return Ok(None);
-    }
     if len > LARGEST_LABEL {
         return Err(shard.damaged(
             offset,
@@ -113,14 +171,15 @@ fn label(shard: &Storage, kind: &[u8], offset: u64, len: u64) -> Result<Option<S
     })
 }
 
-/// Tells path, offset and length of every regular file, but for hidden ones.
+/// Tells path and content of every regular file and hard link, but for hidden ones.
 fn members(
     shard: &Storage,
-    mut file: impl FnMut(&[u8], u64, u64) -> Result<(), DataError>,
+    mut file: impl FnMut(&[u8], Content) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
     let mut archive = tar::Archive::new(shard.reader(0));
     let mut at = 0;
-    let mut long_name: Option<Vec<u8>> = None;
+    // Of the member behind them.
+    let (mut long_name, mut long_link) = (None::<Vec<u8>>, None::<Vec<u8>>);
     let entries = archive.entries_with_seek();
     let entries = entries.map_err(|e| shard.damaged(0, e.to_string()))?;
     // Raw: extended headers come as members, so that their size is looked at before they are read.
@@ -150,10 +209,14 @@ fn members(
             Ok(bytes)
         };
         match kind {
-            EntryType::GNULongName => {
+            EntryType::GNULongName | EntryType::GNULongLink => {
                 let mut name = content(LONGEST_NAME)?;
                 name.truncate(name.iter().position(|b| *b == 0).unwrap_or(name.len()));
-                long_name = Some(name);
+                if kind == EntryType::GNULongName {
+                    long_name = Some(name);
+                } else {
+                    long_link = Some(name);
+                }
             }
             EntryType::XHeader => {
                 let extended = content(LARGEST_HEADER)?;
@@ -161,6 +224,7 @@ fn members(
                     let extension = extension.map_err(|e| shard.damaged(header, e.to_string()))?;
                     match extension.key_bytes() {
                         b"path" => long_name = Some(extension.value_bytes().to_vec()),
+                        b"linkpath" => long_link = Some(extension.value_bytes().to_vec()),
                         b"size" => {
                             let reason = "a size in an extended header: a member above 8 GiB";
                             return Err(shard.damaged(header, reason));
@@ -169,18 +233,25 @@ fn members(
                     }
                 }
             }
-            // They stand before a member, and may come after the one with its name.
-            EntryType::GNULongLink | EntryType::XGlobalHeader => {}
+            EntryType::XGlobalHeader => {}
             EntryType::GNUSparse => {
                 return Err(shard.damaged(header, "a sparse member, which is not read"));
             }
             _ => {
-                let name = long_name.take();
-                if matches!(kind, EntryType::Regular | EntryType::Continuous) {
-                    let path = name.unwrap_or(short_name);
-                    if let Some(path) = seen(&path) {
-                        file(&path, offset, len)?;
+                let (name, link) = (long_name.take(), long_link.take());
+                let content = match kind {
+                    EntryType::Regular | EntryType::Continuous => Content::At { offset, len },
+                    // By pax with what it holds once more.
+                    EntryType::Link if len > 0 => Content::At { offset, len },
+                    EntryType::Link => {
+                        let short = || entry.link_name_bytes().unwrap_or_default().into_owned();
+                        let path = link.unwrap_or_else(short);
+                        Content::As { header, path }
                     }
+                    _ => continue,
+                };
+                if let Some(path) = seen(&name.unwrap_or(short_name)) {
+                    file(&path, content)?;
                 }
             }
         }
