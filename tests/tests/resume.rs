@@ -308,7 +308,13 @@ fn a_run_remembers_its_folders_and_refuses_others() {
     let ended = run(&mut resume(&at("run"))).expect(2);
     ended.says(&["there is no folder", "images"]);
     let mut command = protem(&["train", "moved", "--resume", "--out", "run"]);
-    run(command.current_dir(folder.path())).expect(0);
+    let ended = run(command.current_dir(folder.path())).expect(0);
+    ended.says(&["config.toml names the images' new place"]);
+    assert_same_state_but_folder(&at("unbroken"), &at("run"));
+    // And are remembered there.
+    set_back(&at("run"));
+    let ended = run(&mut resume(&at("run"))).expect(0);
+    assert!(!ended.stderr.contains("new place"), "{}", ended.stderr);
     assert_same_state_but_folder(&at("unbroken"), &at("run"));
 
     // One more, or one renamed, are others.

@@ -200,7 +200,7 @@ impl RunFolder {
         &self.root
     }
 
-    /// The config that the run was begun with.
+    /// The config that the run was begun with, or last resumed with.
     ///
     /// # Errors
     /// No run, or what the file system refuses.
@@ -213,6 +213,17 @@ impl RunFolder {
             return Err(ReportError::NoRun(root.to_path_buf()));
         }
         fs::read_to_string(&path).map_err(io("read", &path))
+    }
+
+    /// Replaces the config of a run that goes on.
+    ///
+    /// # Errors
+    /// What the file system refuses.
+    pub fn set_config(&self, config: &str) -> Result<(), ReportError> {
+        Ok(write_atomically(
+            &self.root.join(CONFIG),
+            config.as_bytes(),
+        )?)
     }
 
     /// Where checkpoints go.

@@ -153,21 +153,42 @@ fn begin(
 ) -> Result<(RunFolder, Trainer), Failure> {
     let checkpoints = RunFolder::checkpoints(&args.out);
     let (train, test) = (images.train.clone(), images.test.clone());
+    let settings = plan.settings.clone();
     if let Some(checkpoint) = from {
         let position = *checkpoint.position();
         let trainer = Trainer::resume(plan, train, test, checkpoints, checkpoint).map_err(em)?;
         let run = RunFolder::resume(&args.out, &position).map_err(report)?;
+        keep_folders(args, &settings, &run)?;
         return Ok((run, trainer));
     }
-    let text = config::to_text(&plan.settings);
     let trainer = Trainer::new(plan, train, test, checkpoints).map_err(em)?;
     if args.resume {
         let run = RunFolder::begin_again(&args.out).map_err(report)?;
         warn("there is no checkpoint yet: the run begins again");
+        keep_folders(args, &settings, &run)?;
         return Ok((run, trainer));
     }
+    let text = config::to_text(&settings);
     let run = RunFolder::create(&args.out, &text, args.overwrite).map_err(report)?;
     Ok((run, trainer))
+}
+
+/// Writes folders named to a run that goes on to its config.toml, so that it can go on again without.
+fn keep_folders(args: &TrainArgs, settings: &Settings, run: &RunFolder) -> Result<(), Failure> {
+    if args.folder.is_none() && args.data.is_none() && args.test.is_none() {
+        return Ok(());
+    }
+    let file = args.out.join("config.toml").display().to_string();
+    let before = config::from_text(&RunFolder::config(&args.out).map_err(report)?, &file)?;
+    let folders = |settings: &Settings| {
+        let data = &settings.data;
+        (data.folder.clone(), data.test_folder.clone())
+    };
+    if folders(&before) != folders(settings) {
+        run.set_config(&config::to_text(settings)).map_err(report)?;
+        warn(format!("{file} names the images' new place from here on"));
+    }
+    Ok(())
 }
 
 /// Runs the trainer with everything that listens to it.
