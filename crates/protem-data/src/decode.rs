@@ -95,11 +95,12 @@ fn unguarded(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ReadErro
             }
             None => any(reader.into_decoder()?, bytes, options),
         },
-        // It reads what comes before the pixels as it is made, and heeds no limit set later.
-        Some(ImageFormat::Png) => {
-            let decoder = PngDecoder::with_limits(Cursor::new(bytes), png_limits(bytes))?;
-            any(decoder, bytes, options)
-        }
+        Some(ImageFormat::Png) => limited_png(bytes, options),
+        // Its decoder would read the PNG without limits.
+        Some(ImageFormat::Ico) => match icon_png(bytes) {
+            Some(png) => limited_png(png, options),
+            None => any(reader.into_decoder()?, bytes, options),
+        },
         Some(ImageFormat::Tiff) => {
             let turned = DecodeOptions {
                 orientation: true,
@@ -120,6 +121,33 @@ fn is_heif(bytes: &[u8]) -> bool {
         && BRANDS
             .iter()
             .any(|brand| bytes.get(8..12) == Some(&brand[..]))
+}
+
+/// The image of an icon that is decoded, if it is a PNG: of most bits a pixel, then the largest, of
+/// equal ones the last in the list or else the first.
+fn icon_png(bytes: &[u8]) -> Option<&[u8]> {
+    let count = usize::from(u16::from_le_bytes([*bytes.get(4)?, *bytes.get(5)?]));
+    let entries = bytes.get(6..)?.get(..16 * count)?.chunks_exact(16);
+    let side = |side: u8| if side == 0 { 256 } else { u32::from(side) };
+    let score = |entry: &[u8]| {
+        let bits = u16::from_le_bytes([entry[6], entry[7]]);
+        (bits, side(entry[0]) * side(entry[1]))
+    };
+    let mut best = entries.clone().last()?;
+    for entry in entries {
+        if score(entry) > score(best) {
+            best = entry;
+        }
+    }
+    let offset = u32::from_le_bytes([best[12], best[13], best[14], best[15]]);
+    let image = bytes.get(offset as usize..)?;
+    image.starts_with(b"\x89PNG\r\n\x1a\n").then_some(image)
+}
+
+/// The decoder reads what comes before the pixels as it is made, and heeds no limit set later.
+fn limited_png(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ReadError> {
+    let decoder = PngDecoder::with_limits(Cursor::new(bytes), png_limits(bytes))?;
+    any(decoder, bytes, options)
 }
 
 /// Memory for some rows of a PNG and for what it says beside them.

@@ -87,17 +87,19 @@ pub enum DataError {
         /// What is there.
         found: String,
     },
-    /// A folder of images, or of shards with an image among them.
-    #[error("{} holds images ({image}) and images in other files ({shard}): say which, by 'folder:{}' or '{kind}:{}'", path.display(), path.display(), path.display())]
-    ImagesAndShards {
+    /// A folder of images and shards, or of shards of two kinds, of which each may hold the images.
+    #[error("{} holds {one} and {other}: say where the images are, by '{kind}:{}' or '{other_kind}:{}'", path.display(), path.display(), path.display())]
+    TwoKinds {
         /// The folder.
         path: PathBuf,
-        /// One of the images.
-        image: String,
-        /// One of the other files.
-        shard: String,
-        /// Their kind.
+        /// A file of one kind.
+        one: String,
+        /// Its kind.
         kind: &'static str,
+        /// A file of the other.
+        other: String,
+        /// Its kind.
+        other_kind: &'static str,
     },
     /// A set of several splits, and none is named.
     #[error("{what} has several splits ({}): name one, as in '{what}?split={}'", splits.join(", "), splits.first().map_or("", |s| s))]

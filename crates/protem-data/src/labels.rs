@@ -6,6 +6,9 @@ use std::collections::HashMap;
 /// Classes that a set may have: what counts them makes a table as long as the largest number.
 pub(crate) const MOST_CLASSES: u32 = 1_000_000;
 
+/// Bytes of a label: each image's is looked up by all of them.
+const LONGEST_LABEL: usize = 4096;
+
 /// A class for each image, or for none.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Labels {
@@ -55,13 +58,17 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
-    pub(crate) fn push(&mut self, said: &str) {
+    /// # Errors
+    /// What is no word in UTF-8, or longer than a name is.
+    pub(crate) fn push(&mut self, said: &[u8]) -> Result<(), String> {
+        let said = word(said)?;
         let next = self.seen.len() as u32;
         let id = match self.seen.get(said) {
             Some(id) => *id,
             None => *self.seen.entry(said.to_owned()).or_insert(next),
         };
         self.of.push(id);
+        Ok(())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -103,6 +110,23 @@ impl Gathered {
     }
 }
 
+/// What is said of an image, as text.
+///
+/// # Errors
+/// As of [`Gathered::push`].
+pub(crate) fn word(said: &[u8]) -> Result<&str, String> {
+    if said.len() > LONGEST_LABEL {
+        let bytes = said.len();
+        return Err(format!(
+            "a label has {bytes} bytes, the limit is {LONGEST_LABEL}"
+        ));
+    }
+    std::str::from_utf8(said).map_err(|_| {
+        let label = said.escape_ascii();
+        format!("the label {label} is not in UTF-8, in which it should be saved")
+    })
+}
+
 /// A word that is a whole number, written as one or with zeros behind the point.
 fn whole(word: &str) -> Option<f64> {
     let number = word.parse().ok()?;
@@ -137,7 +161,7 @@ mod tests {
 
     fn gathered(said: &[&str]) -> Labels {
         let mut all = Gathered::default();
-        said.iter().for_each(|s| all.push(s));
+        said.iter().for_each(|s| all.push(s.as_bytes()).unwrap());
         all.finish().unwrap()
     }
 
@@ -154,9 +178,14 @@ mod tests {
         assert_eq!(gathered(&["1.5", "1.10", "2"]).of, [1, 0, 2]);
         for said in [["-1", "2"], ["5000000000", "2"]] {
             let mut all = Gathered::default();
-            said.iter().for_each(|s| all.push(s));
+            said.iter().for_each(|s| all.push(s.as_bytes()).unwrap());
             assert!(all.finish().is_err(), "{said:?}");
         }
+        // In Latin-1; with replaced letters, several words would be one.
+        let error = Gathered::default().push(b"p\xe2t\xe9").unwrap_err();
+        assert!(error.contains("p\\xe2t\\xe9 is not in UTF-8"), "{error}");
+        let long = Gathered::default().push(&[b'a'; 4097]).unwrap_err();
+        assert!(long.contains("4097 bytes"), "{long}");
         assert!(Labels::numbers(vec![u32::MAX]).is_err());
         assert!(Labels::numbers(vec![3]).unwrap().named(vec![]).is_err());
     }

@@ -194,11 +194,16 @@ impl Storage {
     }
 
     /// What a gzip stream holds, in memory; the bytes themselves if it is none. Bounded by
-    /// `limit` whatever the stream declares.
+    /// `limit` whatever the stream declares, and by what images are compressed to.
     pub(crate) fn inflated(self, limit: u64) -> Result<Self, DataError> {
+        /// How many times its size a stream may expand.
+        const EXPANSION: u64 = 64;
+        /// What any stream may expand to.
+        const SMALL: u64 = 64 << 20;
         if !self.is_gzip() {
             return Ok(self);
         }
+        let limit = limit.min(SMALL.max(self.len.saturating_mul(EXPANSION)));
         let mut bytes = Vec::new();
         let mut stream = MultiGzDecoder::new(io::BufReader::new(self.reader(0))).take(limit + 1);
         stream

@@ -164,6 +164,16 @@ fn imagenets_flat_validation_images_get_their_classes_from_a_list() {
     }
     fs::write(root.path().join("val.txt"), "ILSVRC2012_val_1.JPEG 2\n").unwrap();
     assert!(matches!(val(), Err(DataError::NoClass { .. })));
+    // Of images in two folders the list says the same, or it does not say which.
+    for (second, sound) in [("2", true), ("0", false)] {
+        let list = format!("{numbers}other/ILSVRC2012_val_1.JPEG {second}\n");
+        fs::write(root.path().join("val.txt"), list).unwrap();
+        match val() {
+            Ok(_) => assert!(sound),
+            Err(DataError::Line { line, .. }) => assert_eq!((sound, line), (false, 3)),
+            Err(other) => panic!("{other}"),
+        }
+    }
     // Class folders need no list.
     fs::remove_dir_all(root.path().join("val")).unwrap();
     for image in ["val/n01/a.JPEG", "val/n02/b.JPEG"] {

@@ -63,6 +63,12 @@ fn a_line_that_is_none_is_named() {
             other => panic!("{text}: {other:?}"),
         }
     }
+    // In Latin-1, where replaced letters would make one class of two.
+    let file = lists.0.path().join("latin.txt");
+    fs::write(&file, b"a.png\tp\xe2t\xe9\nb.png\tp\xe4t\xe8\n").unwrap();
+    let error = open(&file).err().unwrap();
+    assert!(matches!(error, DataError::Line { line: 1, .. }));
+    assert!(error.to_string().contains("not in UTF-8"), "{error}");
     assert!(matches!(
         lists.open("a.png 4000000000"),
         Err(DataError::Classes { .. })

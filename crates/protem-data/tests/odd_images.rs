@@ -73,6 +73,33 @@ fn difference(name: &str, bytes: &[u8], pillow: &str) -> Option<Difference> {
 }
 
 #[test]
+fn a_png_in_an_icon_is_that_png() {
+    let png = |side: u32, colour: [u8; 3]| {
+        let mut bytes = Cursor::new(Vec::new());
+        let image = image::RgbImage::from_pixel(side, side, Rgb(colour));
+        image
+            .write_to(&mut bytes, ImageFormat::Png)
+            .expect("written");
+        bytes.into_inner()
+    };
+    // Of most bits, then the largest.
+    let images = [(16, 8, [1, 2, 3]), (4, 32, [4, 5, 6]), (9, 32, [7, 8, 9])];
+    let mut icon = vec![0, 0, 1, 0, images.len() as u8, 0];
+    let mut held = Vec::new();
+    for (side, bits, colour) in images {
+        let png = png(side, colour);
+        let offset = 6 + 16 * images.len() + held.len();
+        icon.extend([side as u8, side as u8, 0, 0, 1, 0, bits, 0]);
+        icon.extend((png.len() as u32).to_le_bytes());
+        icon.extend((offset as u32).to_le_bytes());
+        held.extend(png);
+    }
+    icon.extend(held);
+    let expected = decode(&png(9, [7, 8, 9])).expect("a PNG");
+    assert_eq!(decode(&icon).expect("an icon"), expected);
+}
+
+#[test]
 fn odd_files_come_out_as_from_pillow_but_for_the_known() {
     let Some(files) = files() else { return };
     let lines = PILLOW.lines().filter_map(|line| line.split_once('\t'));

@@ -105,6 +105,32 @@ fn images_are_read_beside_columns_of_every_type() {
 }
 
 #[test]
+fn the_first_column_of_images_or_classes_is_the_first_in_the_file() {
+    let set = open(fixture("two-of-each.parquet")).unwrap();
+    assert_eq!(set.classes(), ["even", "odd"]);
+    assert_eq!(labels(&*set), [0, 1, 0, 1, 0, 1, 0].map(Some));
+    assert_eq!(set.read(3).unwrap(), picture(3, 6, 5));
+    let set = open(format!(
+        "{}?image=mask&label=coarse",
+        fixture("two-of-each.parquet").display()
+    ))
+    .unwrap();
+    assert_eq!(
+        (set.classes().len(), set.read(3).unwrap()),
+        (1, picture(0, 6, 5))
+    );
+    let set = open(fixture("booleans.parquet")).unwrap();
+    assert_eq!(labels(&*set), [0, 0, 0, 1, 0, 0, 0].map(Some));
+}
+
+#[test]
+fn bytes_that_stand_for_gigabytes_are_refused() {
+    let set = open(fixture("shared-bytes.parquet")).unwrap();
+    let error = set.read(299).err().unwrap().to_string();
+    assert!(error.contains("becomes more than"), "{error}");
+}
+
+#[test]
 fn lists_that_would_keep_the_reader_busy_are_refused() {
     // Of 2³¹ − 1 booleans, of which the reader takes each to need no byte; number 100 and on.
     const LIST: [u8; 9] = [0x09, 0xc8, 0x01, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07];

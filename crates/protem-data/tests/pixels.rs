@@ -3,10 +3,13 @@
 
 mod made;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use image::RgbImage;
 use made::{fixture, names, picture, shared};
 use protem_data::{DataError, Encoded, Folder, Labelling, Source, open};
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 fn labels(source: &dyn Source) -> Vec<Option<u32>> {
@@ -125,8 +128,19 @@ fn what_is_missing_or_there_twice_is_named() {
     let whole = fs::read(root.path().join(images)).unwrap();
     let mut plain = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&whole[..]), &mut plain).unwrap();
-    fs::write(root.path().join("train-images-idx3-ubyte"), plain).unwrap();
+    fs::write(root.path().join("train-images-idx3-ubyte"), &plain).unwrap();
     assert_eq!(open(root.path()).unwrap().len(), 3);
+    // As copies have it: a folder named as a file, and names with a point.
+    let copies = tempfile::tempdir().unwrap();
+    fs::create_dir(copies.path().join("train-images-idx3-ubyte")).unwrap();
+    fs::write(copies.path().join("train-images.idx3-ubyte"), &plain).unwrap();
+    let labels_file = fixture("mnist/train-labels-idx1-ubyte.gz");
+    for name in ["train-labels.idx1-ubyte.gz", "train-labels-idx1-ubyte.gz"] {
+        fs::copy(&labels_file, copies.path().join(name)).unwrap();
+        let set = open(copies.path()).unwrap();
+        assert_eq!(labels(&*set), [7, 0, 3].map(Some), "{name}");
+        fs::remove_file(copies.path().join(name)).unwrap();
+    }
     for batch in 2..6 {
         let name = format!("data_batch_{batch}.bin");
         copy(&format!("cifar10/{name}"), &name);
@@ -205,6 +219,16 @@ fn a_compressed_file_is_read_to_its_end_or_not_at_all() {
     fs::write(root.path().join(name), &whole[..whole.len() - 20]).unwrap();
     let error = open(Path::new(root.path())).err().unwrap();
     assert!(matches!(error, DataError::Damaged { .. }), "{error}");
+    // 100,000 black images are a thousand times what they are compressed to.
+    let mut bomb = GzEncoder::new(Vec::new(), Compression::fast());
+    for word in [0x803u32, 100_000, 28, 28] {
+        bomb.write_all(&word.to_be_bytes()).unwrap();
+    }
+    bomb.write_all(&vec![0; 100_000 * 28 * 28]).unwrap();
+    fs::write(root.path().join(name), bomb.finish().unwrap()).unwrap();
+    let error = open(Path::new(root.path())).err().unwrap();
+    assert!(matches!(error, DataError::TooLarge { .. }), "{error}");
+    fs::write(root.path().join(name), &whole).unwrap();
     // Without labels beside it, there are none.
     fs::write(root.path().join(name), &whole).unwrap();
     assert_eq!(open(root.path()).unwrap().labelling(), Labelling::None);

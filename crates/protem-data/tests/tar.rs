@@ -51,7 +51,7 @@ fn webdataset_keys_tell_the_class() {
         ("a/0.json", b"{\"label\": 1}"),
         ("a/0.seg.png", &image),
         ("a/1.jpg", &image),
-        ("a/1.json", b"{\"caption\": [], \"label\": 0}"),
+        ("a/1.JSON", b"{\"caption\": [], \"label\": 0}"),
     ]);
     fs::write(at("train/s-0.tar"), first).unwrap();
     fs::write(
@@ -164,7 +164,7 @@ fn an_image_among_shards_hides_them_from_nobody() {
     fs::write(root.join("preview.png"), photo(1)).unwrap();
     let error = open(root).err().unwrap();
     assert!(
-        matches!(&error, DataError::ImagesAndShards { image, shard, kind: "tar", .. }
+        matches!(&error, DataError::TwoKinds { one: image, other: shard, other_kind: "tar", .. }
             if image == "preview.png" && shard == "0.tar"),
         "{error}"
     );
@@ -191,6 +191,37 @@ fn long_names_are_those_of_gnu_and_pax() {
         names(&of(pax.into_inner().unwrap()).unwrap()),
         ["x.tar/from pax.png"]
     );
+}
+
+#[test]
+fn archives_end_to_end_are_read_to_the_end() {
+    let archives: Vec<Vec<u8>> = (0..3)
+        .map(|i| {
+            tar(&[
+                (&format!("{i}/{i}.png"), &photo(i)),
+                (&format!("{i}.txt"), b"text"),
+            ])
+        })
+        .collect();
+    let joined = archives.concat();
+    let zipped = archives.iter().flat_map(|archive| gzip(archive)).collect();
+    for bytes in [joined, zipped] {
+        let set = of(bytes).unwrap();
+        assert_eq!(set.classes(), ["0", "1", "2"]);
+        assert_eq!(
+            set.read(2).unwrap(),
+            protem_data::decode(&photo(2)).unwrap()
+        );
+    }
+    // A hole where a header was: what follows it is none.
+    let mut holed = tar(&[
+        ("a.png", &photo(0)),
+        ("b.png", &photo(1)),
+        ("c.png", &photo(2)),
+    ]);
+    let second = 512 + photo(0).len().next_multiple_of(512);
+    holed[second..second + 512].fill(0);
+    assert!(matches!(of(holed), Err(DataError::Damaged { .. })));
 }
 
 /// An archive of photos and, behind them, links as GNU tar or pax writes them.

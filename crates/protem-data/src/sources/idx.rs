@@ -129,6 +129,9 @@ fn in_folder(location: &Location) -> Result<PathBuf, DataError> {
         let test = name.contains("t10k") || name.contains("test");
         let split = if test { "test" } else { "train" };
         let path = location.path.join(&name);
+        if !path.is_file() {
+            continue;
+        }
         // Of a file and its compressed copy, the file: its name comes first.
         match files.iter().find(|(s, _)| s == split) {
             None => files.push((split.into(), path)),
@@ -167,9 +170,15 @@ fn labels_beside(images: &Path) -> Option<PathBuf> {
     let labels = name.replace("images", "labels");
     let labels = labels.replace("idx3", "idx1").replace("idx4", "idx1");
     let plain = labels.strip_suffix(".gz").unwrap_or(&labels);
-    let candidates = [plain.to_owned(), format!("{plain}.gz")];
-    let there = candidates.iter().map(|name| images.with_file_name(name));
-    there
+    // Copies have a point before idx, or one after the other.
+    let spelled = [
+        plain.to_owned(),
+        plain.replace(".idx1", "-idx1"),
+        plain.replace("-idx1", ".idx1"),
+    ];
+    let candidates = spelled
         .into_iter()
-        .find(|file| labels != name && file.is_file())
+        .flat_map(|name| [format!("{name}.gz"), name].into_iter().rev());
+    let mut there = candidates.map(|name| images.with_file_name(name));
+    there.find(|file| labels != name && file.is_file())
 }

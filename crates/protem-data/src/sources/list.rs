@@ -55,7 +55,8 @@ pub(crate) fn parse(list: &Storage, root: &Path, absolute: Absolute) -> Result<F
             ));
         };
         if let Some(label) = label {
-            gathered.push(&String::from_utf8_lossy(label));
+            let pushed = gathered.push(label);
+            pushed.map_err(|reason| refused(number, reason))?;
         }
         match image.strip_prefix("/") {
             Ok(below) if absolute == Absolute::BelowRoot => paths.push(below),

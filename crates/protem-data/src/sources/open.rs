@@ -197,7 +197,7 @@ const BEHIND: usize = 4096;
 /// for this.
 ///
 /// # Errors
-/// Images and shards: which of them are meant, nobody knows.
+/// Images and shards, or tar and Parquet: which of them are meant, nobody knows.
 fn by_entries(path: &Path) -> Result<Option<Kind>, DataError> {
     let refused = |source| DataError::List {
         path: path.to_path_buf(),
@@ -205,6 +205,8 @@ fn by_entries(path: &Path) -> Result<Option<Kind>, DataError> {
     };
     let (mut found, mut folders) = (None, false);
     let (mut image, mut left) = (None, usize::MAX);
+    // Beside Parquet: images may be in either, and what is told of them in the other.
+    let (mut tar, mut parquet) = (None, false);
     for entry in std::fs::read_dir(path).map_err(refused)? {
         let entry = entry.map_err(refused)?;
         let Some(after) = left.checked_sub(1) else {
@@ -230,6 +232,10 @@ fn by_entries(path: &Path) -> Result<Option<Kind>, DataError> {
                 continue;
             }
         };
+        parquet |= kind == Kind::Parquet;
+        if kind == Kind::Tar {
+            tar = Some((kind, name.to_owned()));
+        }
         // Of several, always the same one.
         let rank = |kind: Kind| {
             [Kind::Parquet, Kind::Idx, Kind::Tar]
@@ -242,13 +248,18 @@ fn by_entries(path: &Path) -> Result<Option<Kind>, DataError> {
         }
     }
     let found = found.filter(|(kind, _)| *kind != Kind::Tar || !folders);
-    match (found, image) {
-        (Some((kind, shard)), Some(image)) => Err(DataError::ImagesAndShards {
-            path: path.to_path_buf(),
-            image,
-            shard,
-            kind: kind.word(),
-        }),
+    let tar = tar.filter(|_| parquet);
+    let image = image.map(|image| (Kind::Folder, image));
+    match (found, image.or(tar)) {
+        (Some((other_kind, other)), Some((kind, one))) if kind != other_kind => {
+            Err(DataError::TwoKinds {
+                path: path.to_path_buf(),
+                one,
+                kind: kind.word(),
+                other,
+                other_kind: other_kind.word(),
+            })
+        }
         (found, _) => Ok(found.map(|(kind, _)| kind)),
     }
 }

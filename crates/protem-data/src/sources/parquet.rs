@@ -31,7 +31,7 @@ const LARGEST_FOOTER: u64 = 64 << 20;
 /// The images' column is the one that the `huggingface` metadata calls an `Image`, or the first
 /// that is a struct with `bytes`, or a column of bytes called `image` or `img`; the option `image`
 /// names another. Labels come from the first `ClassLabel` of the metadata, whose names are the
-/// classes in the order of their numbers; without metadata, from a column of integers called
+/// classes in the order of their numbers; without metadata, from a column of integers or booleans called
 /// `label`, `labels`, `fine_label`, `cls`, `class` or `target`, with numbers as names; the option
 /// `label` names another. Where every label is negative, as in tests without answers, there are
 /// none.
@@ -252,9 +252,21 @@ fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), 
         let read = guarded(|| images.check(&file, group));
         read.map_err(|e| refused(format!("row group {group}: {e}")))?;
     }
+    let alone = |column: &Column| {
+        // Each group has pages of its own: the same ones again and again would be read for ever.
+        match guarded(|| Ok(column.bytes())) {
+            Ok(bytes) if bytes <= file.len() => Ok(()),
+            Ok(bytes) => Err(refused(format!(
+                "a column of {bytes} bytes in all its row groups"
+            ))),
+            Err(e) => Err(refused(e.to_string())),
+        }
+    };
+    alone(&images)?;
     let mut said = Said::default();
     if let Some(column) = found.label {
         let column = Column::new(metadata, column);
+        alone(&column)?;
         for (group, rows) in rows.iter().enumerate() {
             let read = guarded(|| {
                 if column.of_bytes() {
@@ -357,7 +369,7 @@ fn labels(
         let mut gathered = Gathered::default();
         for (row, word) in words().enumerate() {
             let word = word.ok_or_else(|| no_class(row))?;
-            gathered.push(&String::from_utf8_lossy(word));
+            gathered.push(word).map_err(wrong)?;
         }
         return gathered.finish().map_err(wrong);
     }

@@ -6,17 +6,20 @@ use crate::storage::{IMAGE_BYTES, Storage, StorageReader};
 use bytes::Bytes;
 use parquet::basic::Type;
 use parquet::column::page::PageReader;
-use parquet::column::reader::{ColumnReader, get_column_reader};
-use parquet::data_type::ByteArray;
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
+use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 
 /// Values that are decoded at a time where the number of rows is only declared.
 const CHUNK: usize = 1 << 13;
+/// Values of bytes that are decoded before it is looked what they have become.
+const AT_ONCE: usize = 64;
 
 /// Why a column cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,34 @@ pub(crate) struct Column {
 
 /// Consecutive rows, of which some may hold nothing.
 pub(crate) struct Block(Vec<Option<ByteArray>>);
+
+/// Bytes of values. What an encoding makes of a page may be more by far: where each value is told by
+/// what it shares with the one before, a byte may stand for a whole image.
+#[derive(Default)]
+struct Held {
+    bytes: u64,
+    /// Those of a dictionary are there once.
+    places: HashSet<*const u8>,
+}
+
+impl Held {
+    fn add(&mut self, values: &[ByteArray]) -> Result<(), ColumnError> {
+        /// Bytes up to which a value is no more than its place.
+        const SMALL: usize = 64;
+        let large = values.iter().map(ByteArray::data);
+        for value in large.filter(|value| value.len() > SMALL) {
+            if self.places.insert(value.as_ptr()) {
+                self.bytes += value.len() as u64;
+            }
+        }
+        if self.bytes > IMAGE_BYTES {
+            return Err(ColumnError::Rows(format!(
+                "a page becomes more than {IMAGE_BYTES} bytes"
+            )));
+        }
+        Ok(())
+    }
+}
 
 impl Block {
     pub(crate) fn get(&self, row: usize) -> Option<&[u8]> {
@@ -95,6 +126,13 @@ impl Column {
         Ok(())
     }
 
+    /// Bytes of all its pages, in all row groups.
+    pub(crate) fn bytes(&self) -> u64 {
+        let groups = self.metadata.row_groups().iter();
+        let bytes = groups.map(|group| group.column(self.leaf).byte_range().1);
+        bytes.fold(0, u64::saturating_add)
+    }
+
     fn reader(&self, file: &Storage, group: usize) -> Result<ColumnReader, ColumnError> {
         let pages = self.page_reader(file, group)?;
         let described = self.metadata.file_metadata().schema_descr();
@@ -142,7 +180,16 @@ impl Column {
         let present = self.present();
         let (mut levels, mut values) = (Vec::new(), Vec::new());
         let skipped = reader.skip_records(first)?;
-        let (read, ..) = reader.read_records(rows, Some(&mut levels), None, &mut values)?;
+        let (mut read, mut held) = (0, Held::default());
+        while read < rows {
+            let (most, before) = (AT_ONCE.min(rows - read), values.len());
+            let (more, ..) = reader.read_records(most, Some(&mut levels), None, &mut values)?;
+            if more == 0 {
+                break;
+            }
+            read += more;
+            held.add(&values[before..])?;
+        }
         if (skipped, read) != (first, rows) {
             return Err(ColumnError::Rows(format!(
                 "it ends {read} rows behind row {first}"
@@ -174,7 +221,7 @@ impl Column {
         described.column(self.leaf).physical_type() == Type::BYTE_ARRAY
     }
 
-    /// All rows of a column of integers; −1 where there is none.
+    /// All rows of a column of integers or booleans; −1 where there is none.
     pub(crate) fn integers(
         &self,
         file: &Storage,
@@ -189,18 +236,15 @@ impl Column {
             let mut levels = Vec::new();
             let (read, values): (usize, Vec<i64>) = match &mut reader {
                 ColumnReader::Int32ColumnReader(reader) => {
-                    let mut values = Vec::new();
-                    let (read, ..) =
-                        reader.read_records(most, Some(&mut levels), None, &mut values)?;
+                    let (read, values) = records(reader, most, &mut levels)?;
                     (read, values.into_iter().map(i64::from).collect())
                 }
-                ColumnReader::Int64ColumnReader(reader) => {
-                    let mut values = Vec::new();
-                    let (read, ..) =
-                        reader.read_records(most, Some(&mut levels), None, &mut values)?;
-                    (read, values)
+                ColumnReader::BoolColumnReader(reader) => {
+                    let (read, values) = records(reader, most, &mut levels)?;
+                    (read, values.into_iter().map(i64::from).collect())
                 }
-                _ => return Err(ColumnError::Rows("it is no column of integers".into())),
+                ColumnReader::Int64ColumnReader(reader) => records(reader, most, &mut levels)?,
+                _ => return Err(ColumnError::Rows("it is no column of numbers".into())),
             };
             if read == 0 {
                 let missing = end - out.len();
@@ -218,6 +262,17 @@ impl Column {
         }
         Ok(())
     }
+}
+
+/// As many rows as there are, up to `most`: their number and the values of those that have one.
+fn records<T: DataType>(
+    reader: &mut ColumnReaderImpl<T>,
+    most: usize,
+    levels: &mut Vec<i16>,
+) -> Result<(usize, Vec<T::T>), ParquetError> {
+    let mut values = Vec::new();
+    let (read, ..) = reader.read_records(most, Some(levels), None, &mut values)?;
+    Ok((read, values))
 }
 
 /// A file as the page reader wants it: any place from any thread.

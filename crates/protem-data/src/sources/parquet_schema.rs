@@ -22,18 +22,25 @@ pub(crate) struct Found {
 /// Names of labels where no metadata tells.
 const LABELS: [&str; 6] = ["label", "labels", "fine_label", "cls", "class", "target"];
 
+/// Columns that an error names.
+const NAMED: usize = 50;
+
 /// # Errors
 /// What there is instead.
 pub(crate) fn find(metadata: &ParquetMetaData, asked: &Columns) -> Result<Found, String> {
     let features = features(metadata);
+    let described = metadata.file_metadata().schema_descr();
     let of_type = |kind: &str| {
-        let mut all = features.iter();
-        let found = all.find(|(_, feature)| feature["_type"] == kind);
-        found.map(|(name, _)| name.as_str())
+        let mut columns = described.root_schema().get_fields().iter();
+        let found = columns.find(|column| {
+            let feature = features.get(column.name());
+            feature.is_some_and(|feature| feature["_type"] == kind)
+        });
+        found.map(|column| column.name())
     };
     let image = asked.image.as_deref().or_else(|| of_type("Image"));
     let bytes = |place: usize| leaf(metadata, place).1 == Type::BYTE_ARRAY;
-    let leaves = 0..metadata.file_metadata().schema_descr().num_columns();
+    let leaves = 0..described.num_columns();
     let mut images = leaves.clone().filter(|place| bytes(*place));
     let found = match image {
         Some(name) => images.find(|place| {
@@ -51,14 +58,18 @@ pub(crate) fn find(metadata: &ParquetMetaData, asked: &Columns) -> Result<Found,
             }),
     };
     let Some(found) = found.filter(|place| flat(metadata, *place)) else {
-        let all: Vec<String> = leaves.map(|p| leaf(metadata, p).0.join(".")).collect();
+        let all = leaves.clone().take(NAMED);
+        let mut all: Vec<String> = all.map(|p| leaf(metadata, p).0.join(".")).collect();
+        if leaves.len() > NAMED {
+            all.push(format!("{} more", leaves.len() - NAMED));
+        }
         return Err(format!("the columns {}", all.join(", ")));
     };
     let label = asked.label.as_deref().or_else(|| of_type("ClassLabel"));
     let called = |name: &str| {
         let kind = |place: &usize| {
-            let words = [Type::INT32, Type::INT64, Type::BYTE_ARRAY];
-            words.contains(&leaf(metadata, *place).1) && flat(metadata, *place)
+            let read = [Type::INT32, Type::INT64, Type::BYTE_ARRAY, Type::BOOLEAN];
+            read.contains(&leaf(metadata, *place).1) && flat(metadata, *place)
         };
         let mut leaves = leaves.clone().filter(kind);
         leaves.find(|place| leaf(metadata, *place).0 == [name])
@@ -68,7 +79,9 @@ pub(crate) fn find(metadata: &ParquetMetaData, asked: &Columns) -> Result<Found,
         None => LABELS.into_iter().find_map(called),
     };
     if let (Some(name), None) = (&asked.label, label_leaf) {
-        return Err(format!("no column of integers or words called {name}"));
+        return Err(format!(
+            "no column of integers, booleans or words called {name}"
+        ));
     }
     let feature = label.and_then(|name| features.get(name));
     let names = feature.and_then(|feature| names(&feature["names"]));
@@ -91,7 +104,7 @@ fn flat(metadata: &ParquetMetaData, place: usize) -> bool {
     column.max_rep_level() == 0
 }
 
-/// The features of Hugging Face's metadata, in their order.
+/// The features of Hugging Face's metadata, by the names of their columns.
 fn features(metadata: &ParquetMetaData) -> serde_json::Map<String, Value> {
     let pairs = metadata.file_metadata().key_value_metadata();
     let mut pairs = pairs.into_iter().flatten();

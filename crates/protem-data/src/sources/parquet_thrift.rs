@@ -7,12 +7,19 @@
 //! So here a header is passed over byte for byte: a list or map with booleans is refused, for the
 //! format has none in what is read, and so is a field of another type than the format's. What is left
 //! takes the reader time in proportion to its bytes.
+//!
+//! Of the schema the reader makes a tree, taking memory for as many children as a group declares, and a
+//! call of a function within another for each level; and it keeps a path of all levels for each column.
 
-use Type::{Byte, Bytes, Double, Integer, List, Other, Struct};
+use Type::{Byte, Bytes, Children, Double, Element, Integer, List, Other, Struct};
 use std::io::{self, BufRead};
 
 /// Structures, lists and maps within one another; the format has ten.
 const DEPTH: usize = 64;
+/// Groups of columns within one another; a list within a list takes four.
+const GROUPS: usize = 32;
+/// Columns and groups of columns.
+const ELEMENTS: u64 = 100_000;
 
 /// What a field is to be.
 #[derive(Clone, Copy)]
@@ -27,6 +34,10 @@ enum Type {
     List(&'static Type),
     /// Of fields that are numbered from 1 on.
     Struct(&'static [Type]),
+    /// A column or a group of columns, before its children.
+    Element,
+    /// How many children an element has.
+    Children,
 }
 
 /// The header of a page.
@@ -44,7 +55,7 @@ const PAGE: &[Type] = &[
 /// The metadata of a file.
 const FILE: &[Type] = &[
     Integer,
-    List(&Struct(SCHEMA_ELEMENT)),
+    List(&Element),
     Integer,
     List(&Struct(ROW_GROUP)),
     List(&KEY_VALUE),
@@ -56,7 +67,7 @@ const SCHEMA_ELEMENT: &[Type] = &[
     Integer,
     Integer,
     Bytes,
-    Integer,
+    Children,
     Integer,
     Integer,
     Integer,
@@ -82,6 +93,7 @@ const LOGICAL_TYPE: &[Type] = &[
     Struct(&[Byte]),
     Struct(&[Bytes]),
     Struct(&[Bytes, Integer]),
+    Struct(&[]),
 ];
 /// Whether it is of one zone, and its unit.
 const TIME: Type = Struct(&[Other, Struct(&[Struct(&[]); 3])]);
@@ -135,7 +147,7 @@ const COLUMN_METADATA: &[Type] = &[
 /// # Errors
 /// One that the reader must not be given, or that ends early; [`io::Error`] of reading.
 pub(super) fn check_page(header: impl BufRead) -> io::Result<()> {
-    Walk { bytes: header }.fields(PAGE, DEPTH)
+    Walk::new(header).fields(PAGE, DEPTH)
 }
 
 /// Looks through the metadata of a file.
@@ -143,7 +155,7 @@ pub(super) fn check_page(header: impl BufRead) -> io::Result<()> {
 /// # Errors
 /// As of [`check_page`].
 pub(super) fn check_file(metadata: &[u8]) -> io::Result<()> {
-    Walk { bytes: metadata }.fields(FILE, DEPTH)
+    Walk::new(metadata).fields(FILE, DEPTH)
 }
 
 fn refused(reason: impl Into<String>) -> io::Error {
@@ -157,6 +169,57 @@ fn ended() -> io::Error {
 /// Passes over Thrift in its compact form.
 struct Walk<R> {
     bytes: R,
+    schema: Schema,
+}
+
+/// Where in the tree of a schema the next element stands.
+#[derive(Default)]
+struct Schema {
+    /// Elements that are still to come.
+    left: u64,
+    /// Of the groups that the next element is within, children that are still to come.
+    groups: Vec<u64>,
+    /// Children of the element that is passed over.
+    children: u64,
+}
+
+impl Schema {
+    fn begin(elements: u64) -> io::Result<Self> {
+        if elements > ELEMENTS {
+            return Err(refused(format!(
+                "a schema of {elements} columns and groups, the limit is {ELEMENTS}"
+            )));
+        }
+        Ok(Self {
+            left: elements,
+            ..Self::default()
+        })
+    }
+
+    /// An element was passed over.
+    fn end_of_element(&mut self) -> io::Result<()> {
+        let children = std::mem::take(&mut self.children);
+        self.left = self.left.saturating_sub(1);
+        while self.groups.last() == Some(&0) {
+            self.groups.pop();
+        }
+        if let Some(left) = self.groups.last_mut() {
+            *left -= 1;
+        }
+        if children > self.left {
+            let left = self.left;
+            return Err(refused(format!(
+                "a schema with a group of {children} where {left} columns and groups follow"
+            )));
+        }
+        if children > 0 {
+            self.groups.push(children);
+        }
+        if self.groups.len() > GROUPS {
+            return Err(refused(format!("a schema of more than {GROUPS} levels")));
+        }
+        Ok(())
+    }
 }
 
 /// Types as they are numbered in a file.
@@ -180,16 +243,21 @@ impl Type {
         match self {
             Other => true,
             Byte => written == code::BYTE,
-            Integer => (code::I16..=code::I64).contains(&written),
+            Integer | Children => (code::I16..=code::I64).contains(&written),
             Double => written == code::DOUBLE,
             Bytes => written == code::BYTES,
             List(_) => written == code::LIST,
-            Struct(_) => written == code::STRUCT,
+            Struct(_) | Element => written == code::STRUCT,
         }
     }
 }
 
 impl<R: BufRead> Walk<R> {
+    fn new(bytes: R) -> Self {
+        let schema = Schema::default();
+        Self { bytes, schema }
+    }
+
     fn byte(&mut self) -> io::Result<u8> {
         let byte = *self.bytes.fill_buf()?.first().ok_or_else(ended)?;
         self.bytes.consume(1);
@@ -260,7 +328,18 @@ impl<R: BufRead> Walk<R> {
             // That of a field lies in its type.
             code::TRUE | code::FALSE => Ok(()),
             code::BYTE => self.pass(1),
-            code::I16..=code::I64 => self.number().map(|_| ()),
+            code::I16..=code::I64 => {
+                let number = self.number()?;
+                if let Children = known {
+                    // Even ones are not negative.
+                    self.schema.children = if number % 2 == 0 {
+                        number / 2
+                    } else {
+                        u64::MAX
+                    };
+                }
+                Ok(())
+            }
             code::DOUBLE => self.pass(8),
             code::BYTES => {
                 let length = self.number()?;
@@ -270,6 +349,10 @@ impl<R: BufRead> Walk<R> {
             code::MAP => self.map(depth),
             code::STRUCT => match known {
                 Struct(known) => self.fields(known, depth),
+                Element => {
+                    self.fields(SCHEMA_ELEMENT, depth)?;
+                    self.schema.end_of_element()
+                }
                 _ => self.fields(&[], depth),
             },
             code::UUID => self.pass(16),
@@ -291,6 +374,9 @@ impl<R: BufRead> Walk<R> {
         };
         if count > 0 {
             no_booleans(written)?;
+        }
+        if let Element = known {
+            self.schema = Schema::begin(count)?;
         }
         for _ in 0..count {
             self.value(known, written, depth)?;
@@ -408,5 +494,58 @@ mod tests {
         assert!(refusal(&page(&[0xf1; 3000])).contains("beyond 32767"));
         assert!(refusal(&page(&[0x5e])).contains("type 14"));
         assert!(refusal(&page(&[0x59, 0x1f])).contains("type 15"));
+    }
+
+    /// The metadata of a file of version 1 with a schema of these elements.
+    fn file(elements: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = vec![0x15, 2, 0x19, 0xfc];
+        let mut count = elements.len();
+        while count > 127 {
+            bytes.push(count as u8 | 0x80);
+            count >>= 7;
+        }
+        bytes.push(count as u8);
+        for element in elements {
+            bytes.extend([element, &[0][..]].concat());
+        }
+        bytes.extend([0x16, 2, 0x19, 0x0c, 0]);
+        bytes
+    }
+
+    /// Fields 4 and 5 of an element: a name and a number of children.
+    fn group(children: u8) -> [u8; 5] {
+        [0x48, 1, b'a', 0x15, 2 * children]
+    }
+
+    const LEAF: &[u8] = &[0x15, 2, 0x38, 1, b'a'];
+
+    #[test]
+    fn a_schema_is_a_tree_of_few_levels() {
+        let tree = [&group(3)[..], LEAF, &group(1), LEAF, &group(2), LEAF, LEAF];
+        check_file(&file(&tree)).unwrap();
+        // A chain of groups, with a leaf at its end, beside another.
+        let chain = |levels: usize| {
+            let one = group(1);
+            let mut elements = vec![&one[..]; levels];
+            elements.push(LEAF);
+            file(&elements)
+        };
+        check_file(&chain(GROUPS)).unwrap();
+        let refusal = |file: Vec<u8>| check_file(&file).unwrap_err().to_string();
+        assert!(refusal(chain(GROUPS + 1)).contains("more than 32 levels"));
+        assert!(refusal(file(&[&group(2), LEAF])).contains("a group of 2 where 1"));
+        assert!(refusal(file(&[&[0x55, 3], LEAF])).contains("a group of 18446744073709551615"));
+        let many = vec![LEAF; 100_001];
+        assert!(refusal(file(&many)).contains("the limit is 100000"));
+    }
+
+    #[test]
+    fn a_variant_without_fields_is_a_structure() {
+        // The last of the logical types, as it is and told to be true, which takes no byte.
+        for (variant, sound) in [(0x0c, true), (0x01, false)] {
+            let logical: &[u8] = &[LEAF, &[0x6c, variant, 38, 0, 0]].concat();
+            let told = check_file(&file(&[&group(1), logical]));
+            assert_eq!(told.is_ok(), sound, "{told:?}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::names;
 use crate::error::DataError;
 use crate::files::{Classes, Files, is_image};
 use crate::folder::Folder;
-use crate::labels::{Gathered, Labels};
+use crate::labels::{Gathered, Labels, word};
 use crate::location::Location;
 use crate::source::Source;
 use crate::storage::Storage;
@@ -93,7 +93,12 @@ fn told(root: &Path, split: &str) -> Result<Option<(PathBuf, Told)>, DataError> 
 fn read(list: &Path) -> Result<Option<Told>, DataError> {
     let bytes = Storage::open(list)?.read_all("bytes", LARGEST)?;
     let mut told = Told::new();
-    for line in bytes.split(|b| *b == b'\n') {
+    for (number, line) in bytes.split(|b| *b == b'\n').enumerate() {
+        let refused = |reason| DataError::Line {
+            path: list.to_path_buf(),
+            line: number + 1,
+            reason,
+        };
         let mut words = line
             .split(|b| b" \t,\r".contains(b))
             .filter(|w| !w.is_empty());
@@ -101,8 +106,15 @@ fn read(list: &Path) -> Result<Option<Told>, DataError> {
         let Some(class) = words.next() else {
             return Ok(None);
         };
-        let class = String::from_utf8_lossy(class).into_owned();
-        told.insert(stem(&crate::paths::path_of(file)), class);
+        let class = word(class).map_err(refused)?;
+        let before = told.insert(stem(&crate::paths::path_of(file)), class.to_owned());
+        // Images are known by their names alone.
+        if let Some(before) = before.filter(|before| before != class) {
+            let file = file.escape_ascii();
+            let reason =
+                format!("an image called as {file} is there twice, of {before} and {class}");
+            return Err(refused(reason));
+        }
     }
     Ok(Some(told))
 }
@@ -119,10 +131,14 @@ fn stem(path: &Path) -> Vec<u8> {
 fn flat(folder: Folder, root: &Path, list: &Path, told: &Told) -> Result<Files, DataError> {
     let mut files = folder.into_files();
     let mut gathered = Gathered::default();
+    let wrong = |reason| DataError::Classes {
+        path: list.to_path_buf(),
+        reason,
+    };
     for i in 0..files.paths.len() {
         let path = files.paths.get(i);
         match told.get(&stem(&path)) {
-            Some(class) => gathered.push(class),
+            Some(class) => gathered.push(class.as_bytes()).map_err(wrong)?,
             None => {
                 return Err(DataError::NoClass {
                     path: list.to_path_buf(),
@@ -131,10 +147,6 @@ fn flat(folder: Folder, root: &Path, list: &Path, told: &Told) -> Result<Files, 
             }
         }
     }
-    let wrong = |reason| DataError::Classes {
-        path: list.to_path_buf(),
-        reason,
-    };
     let labels = gathered.finish().map_err(wrong)?;
     let labels = as_in_training(labels, &root.join("train")).map_err(wrong)?;
     files.classes = Classes::One(labels);

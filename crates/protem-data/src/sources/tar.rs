@@ -152,9 +152,13 @@ fn labels(shards: &[Storage], found: &[Vec<Found>]) -> Result<Labels, DataError>
         return Ok(by_top_folder(&below_shared_folders(found)));
     }
     let mut gathered = Gathered::default();
+    let wrong = |reason| DataError::Classes {
+        path: path.to_path_buf(),
+        reason,
+    };
     for image in images() {
         match &image.said {
-            Some(said) => gathered.push(said),
+            Some(said) => gathered.push(said.as_bytes()).map_err(wrong)?,
             None => {
                 return Err(DataError::NoClass {
                     path: path.to_path_buf(),
@@ -163,10 +167,6 @@ fn labels(shards: &[Storage], found: &[Vec<Found>]) -> Result<Labels, DataError>
             }
         }
     }
-    let wrong = |reason| DataError::Classes {
-        path: path.to_path_buf(),
-        reason,
-    };
     let labels = gathered.finish().map_err(wrong)?;
     let numbered = labels.classes.are_numbers();
     let folders = [path.parent(), path.parent().and_then(Path::parent)];

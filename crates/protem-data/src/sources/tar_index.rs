@@ -2,6 +2,7 @@
 
 use crate::error::DataError;
 use crate::files::is_image;
+use crate::labels::word;
 use crate::paths::path_of;
 use crate::storage::Storage;
 use std::collections::{HashMap, VecDeque};
@@ -62,7 +63,9 @@ pub(crate) fn index(shard: &Storage) -> Result<Vec<Found>, DataError> {
             });
             return Ok(());
         }
-        let (key, Some(kind @ (b"cls" | b"json"))) = key(path) else {
+        let (key, kind) = key(path);
+        let is = |known: &&&[u8]| kind.is_some_and(|kind| kind.eq_ignore_ascii_case(known));
+        let Some(kind) = [&b"cls"[..], b"json"].iter().find(is).copied() else {
             return Ok(());
         };
         let (offset, len) = match content {
@@ -157,15 +160,18 @@ fn label(shard: &Storage, kind: &[u8], offset: u64, len: u64) -> Result<Option<S
         source,
     })?;
     if kind == b"cls" {
-        let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-        return Ok((!text.is_empty()).then_some(text));
+        let text = word(bytes.trim_ascii()).map_err(|e| shard.damaged(offset, e))?;
+        return Ok((!text.is_empty()).then(|| text.to_owned()));
     }
     let Ok(object) = serde_json::from_slice::<serde_json::Value>(&bytes) else {
         return Ok(None);
     };
     let value = ["label", "cls", "class"].iter().find_map(|k| object.get(k));
     Ok(match value {
-        Some(serde_json::Value::String(name)) => Some(name.clone()),
+        Some(serde_json::Value::String(name)) => {
+            let name = word(name.as_bytes()).map_err(|e| shard.damaged(offset, e))?;
+            Some(name.to_owned())
+        }
         Some(serde_json::Value::Number(number)) => Some(number.to_string()),
         _ => None,
     })
@@ -180,6 +186,8 @@ fn members(
     let mut at = 0;
     // Of the member behind them.
     let (mut long_name, mut long_link) = (None::<Vec<u8>>, None::<Vec<u8>>);
+    // Archives may be joined end to end; those behind the first would be passed over.
+    archive.set_ignore_zeros(true);
     let entries = archive.entries_with_seek();
     let entries = entries.map_err(|e| shard.damaged(0, e.to_string()))?;
     // Raw: extended headers come as members, so that their size is looked at before they are read.
