@@ -4,7 +4,7 @@
 //! passed over by their headers, and the pages read last are kept, 128 MiB of them, so that a pass
 //! in order decompresses each once. Pages without compression, with Snappy, gzip, LZ4 and zstd are read.
 
-use super::parquet_column::{Block, Column, guarded};
+use super::parquet_column::{Block, Column, ColumnError, guarded};
 use super::parquet_schema::{self, Columns};
 use super::parquet_thrift;
 use crate::class_names::ClassNames;
@@ -58,7 +58,7 @@ struct Group {
     row: usize,
     rows: usize,
     /// First row of each page, and the number of rows behind them.
-    pages: Once<Vec<usize>>,
+    pages: Once<Whole<Vec<usize>>>,
 }
 
 impl Parquet {
@@ -163,8 +163,9 @@ impl Parquet {
         };
         let pages = group
             .pages
-            .get_or(|| guarded(|| shard.images.pages(&shard.file, group.number)))
+            .get_or(|| whole(|| shard.images.pages(&shard.file, group.number)))
             .map_err(|e| damaged(e.to_string()))?;
+        let pages = pages.as_ref().as_ref().map_err(|e| damaged(e.clone()))?;
         let page = pages.partition_point(|first| *first <= row);
         let (Some(start), Some(end)) = (page.checked_sub(1).map(|p| pages[p]), pages.get(page))
         else {
@@ -172,14 +173,16 @@ impl Parquet {
         };
         let slot = lock(&self.kept).slot((number, page));
         let block = slot.get_or(|| {
-            guarded(|| {
+            whole(|| {
                 shard
                     .images
                     .block(&shard.file, group.number, start, end - start)
             })
         });
         let block = block.map_err(|e| damaged(e.to_string()))?;
-        lock(&self.kept).used((number, page), block.size());
+        let size = block.as_ref().as_ref().map_or(1, Block::size);
+        lock(&self.kept).used((number, page), size);
+        let block = block.as_ref().as_ref().map_err(|e| damaged(e.clone()))?;
         match block.get(row - start) {
             Some(bytes) if bytes.len() as u64 > IMAGE_BYTES => Err(ReadError::TooManyBytes {
                 bytes: bytes.len() as u64,
@@ -395,9 +398,24 @@ struct Kept {
 }
 
 struct Page {
-    slot: Arc<Once<Block>>,
+    slot: Arc<Once<Whole<Block>>>,
     bytes: usize,
     used: u64,
+}
+
+/// Something whole, or why it will never be.
+type Whole<T> = Result<T, String>;
+
+/// Reads a part of a file. That it is damaged is kept as the part itself would be: to find it again for
+/// each image in it may take long.
+///
+/// # Errors
+/// The disk's.
+fn whole<T>(read: impl FnOnce() -> Result<T, ColumnError>) -> Result<Whole<T>, ColumnError> {
+    match guarded(read) {
+        Err(e) if e.is_of_disk() => Err(e),
+        read => Ok(read.map_err(|e| e.to_string())),
+    }
 }
 
 /// What is read once, by the first who wants it, while others wait; after an error by the next, for
@@ -421,7 +439,7 @@ impl<T> Once<T> {
 }
 
 impl Kept {
-    fn slot(&mut self, key: (usize, usize)) -> Arc<Once<Block>> {
+    fn slot(&mut self, key: (usize, usize)) -> Arc<Once<Whole<Block>>> {
         self.clock += 1;
         let page = self.pages.entry(key).or_insert_with(|| Page {
             slot: Arc::default(),

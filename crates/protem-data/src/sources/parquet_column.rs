@@ -13,7 +13,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::sync::Arc;
 
 /// Values that are decoded at a time where the number of rows is only declared.
@@ -30,6 +30,17 @@ pub(crate) enum ColumnError {
     Rows(String),
     #[error("the reader panicked")]
     Panic,
+}
+
+impl ColumnError {
+    /// Whether it could not be read, rather than that it is damaged.
+    pub(crate) fn is_of_disk(&self) -> bool {
+        let Self::Parquet(ParquetError::External(source)) = self else {
+            return false;
+        };
+        let kind = source.downcast_ref::<io::Error>().map(io::Error::kind);
+        kind.is_some_and(|kind| kind != io::ErrorKind::InvalidData)
+    }
 }
 
 /// Does what may panic on bytes that no writer makes: one file must not end a run.
