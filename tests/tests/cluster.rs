@@ -111,6 +111,24 @@ fn several_k_have_folders_of_their_own_and_centroids_can_be_given() {
 }
 
 #[test]
+fn what_was_read_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    write(&at("x.npy"), &corners(30), 2);
+    cluster(&at("x.npy"), &at("out"), &["--k=5,3"]).expect(0);
+    let before = fs::read(at("out/k5/centroids.npy")).unwrap();
+    let ended = cluster(&at("out/k5/centroids.npy"), &at("out/k5"), &["--k=2"]);
+    ended
+        .expect(2)
+        .says(&["centroids.npy would be replaced", "--out"]);
+    let init = format!("--init={}", at("out/k3/../k5/centroids.npy").display());
+    let ended = cluster(&at("x.npy"), &at("out"), &["--k=5,6", &init]);
+    ended.expect(2).says(&["would be replaced"]);
+    assert_eq!(fs::read(at("out/k5/centroids.npy")).unwrap(), before);
+    cluster(&at("out/k5/centroids.npy"), &at("coarse"), &["--k=2"]).expect(0);
+}
+
+#[test]
 fn refusals_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let (input, out) = (folder.path().join("x.npy"), folder.path().join("out"));

@@ -75,7 +75,8 @@ pub struct Fit {
     /// Sum of `distances`, times weights: over all points and after the last update, unlike the last
     /// of `iterations`.
     pub objective: f64,
-    /// Every iteration of every restart, in order; none when there are as many clusters as points.
+    /// Every iteration of every restart, in order; none when there are as many clusters as points
+    /// and none is frozen.
     pub iterations: Vec<IterationStats>,
     /// What computed the iterations.
     pub device: Device,

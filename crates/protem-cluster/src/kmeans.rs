@@ -221,8 +221,8 @@ impl KMeans {
             }
             fit.objective = objective(&fit.distances, source.weights);
             // Every centroid put on a point lowers the objective, unless all squares are too small for
-            // f32; normalised, it need not.
-            let lower = fit.objective < last || fit.objective == 0.0;
+            // f32; normalised, it leaves the point again, and need not.
+            let lower = fit.objective < last || fit.objective == 0.0 && !self.spherical;
             if self.empty == Empty::Split || !lower || !self.refilled(source, fit)? {
                 break;
             }
@@ -246,7 +246,11 @@ impl KMeans {
         };
         let frozen = self.frozen_rows(fit.dim);
         let filled = refill(&choice, frozen, &mut fit.centroids, &mut sizes)?;
-        fit.centroids = self.shaped(std::mem::take(&mut fit.centroids), fit.dim);
+        // Of those that stay, labels and distances are known already: normalised anew they would differ
+        // in their last bits.
+        if filled > 0 {
+            fit.centroids = self.shaped(std::mem::take(&mut fit.centroids), fit.dim);
+        }
         Ok(filled > 0)
     }
 

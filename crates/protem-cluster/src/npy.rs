@@ -96,6 +96,9 @@ impl Npy {
             source,
         };
         let file = File::open(path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.is_dir() {
+            return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+        }
         Self::of(Bytes::Mapped(kernel::map(&file).map_err(failed)?))
     }
 
@@ -142,7 +145,7 @@ fn values<'a>(bytes: &'a [u8], header: &Header) -> Result<Matrix<'a>, NpyError> 
     if len != Some(found) {
         let (rows, cols) = (header.rows, header.cols);
         return Err(wrong(format!(
-            "{rows}×{cols} values of 4 bytes do not fill the {found} bytes after the header"
+            "{rows}×{cols} values of 4 bytes do not fill the {found} bytes after the header: is the file whole?"
         )));
     }
     let values = bytemuck::try_cast_slice(&bytes[header.begin..]).map_err(|_| {

@@ -30,7 +30,8 @@ pub enum Empty {
     #[default]
     Split,
     /// It takes the point farthest from its centroid, in the end too: no cluster stays empty as
-    /// long as there are k distinct points (and none is frozen).
+    /// long as there are k distinct points of positive weight and none is frozen. (With centroids of
+    /// length 1, points that differ in their lengths alone count as one.)
     Farthest,
 }
 
@@ -53,8 +54,8 @@ pub enum Device {
     Cuda(usize),
 }
 
-/// Settings of a clustering, not yet checked. Defaults are faiss's, but for the iterations, which
-/// are PCL's; PCL also takes 5 restarts and at most 1000 points per centroid.
+/// Settings of a clustering, not yet checked. Defaults are faiss's, but for the seed, and for the
+/// iterations, which are PCL's; PCL also takes 5 restarts and at most 1000 points per centroid.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct KMeansBuilder {
@@ -184,7 +185,7 @@ impl KMeansBuilder {
 
     /// A weight for each point, finite and not negative (all 1). A point of weight 2 counts as two
     /// of weight 1: in means, objectives, imbalance, splits and the draws of [`Init::PlusPlus`];
-    /// where all weights are below 1, the least positive one takes the place of 1 in splits.
+    /// if the least positive weight is below 1, it takes the place of 1 in splits.
     /// [`Init::Random`] and subsamples draw all alike, but those of weight 0 last.
     pub fn weights(mut self, weights: Vec<f32>) -> Self {
         self.kmeans.weights = Some(weights);
@@ -258,7 +259,8 @@ impl KMeansBuilder {
         if let Some(weight) = weights.iter().find(|w| !(**w >= 0.0 && w.is_finite())) {
             return refuse("weights", weight.to_string(), "finite and not negative");
         }
-        if !weights.iter().any(|w| *w > 0.0) {
+        // Of none at all, the number is wrong, which the points tell.
+        if !weights.is_empty() && !weights.iter().any(|w| *w > 0.0) {
             return refuse("weights", "all zero".into(), "positive somewhere");
         }
         kmeans.isa.map_or(Ok(Isa::Portable), Isa::checked)?;

@@ -341,9 +341,28 @@ fn wrong_settings_and_weights_are_errors() {
     }
 }
 
+#[test]
+fn centroids_that_leave_their_points_are_not_put_back_for_ever() {
+    // Of length 1, a centroid put on the second point is nearer to none; no square is one in f32.
+    let settings = || KMeans::builder(3).spherical(true).empty(Empty::Farthest);
+    let twice = fit(settings(), &[0.0, 0.0, 1e-30, 0.0, 1.0, 0.0, 1.0, 0.0], 2);
+    let once = fit(settings(), &[0.0, 0.0, 1e-30, 0.0, 1.0, 0.0], 2);
+    assert_eq!((twice.labels.len(), once.labels.len()), (4, 3));
+}
+
 #[cfg(feature = "serde")]
 #[test]
-fn a_fit_survives_json() {
+fn results_survive_json() {
+    use protem_cluster::{Assignment, assign};
+    let points = numbers(40, 8);
+    let centroids = Matrix::new(&points[..6], 3, 2).unwrap();
+    let assignment = assign(Matrix::new(&points, 20, 2).unwrap(), centroids, None).unwrap();
+    let text = serde_json::to_string(&assignment).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Assignment>(&text).unwrap(),
+        assignment
+    );
+
     let fit = fit(KMeans::builder(3), &numbers(40, 8), 2);
     let text = serde_json::to_string(&fit).unwrap();
     let back: Fit = serde_json::from_str(&text).unwrap();
@@ -385,6 +404,7 @@ proptest! {
         seed in any::<u64>(),
         spherical in any::<bool>(),
         plus_plus in any::<bool>(),
+        farthest in any::<bool>(),
         limit in 1usize..50,
     ) {
         let points = numbers(n * d, seed);
@@ -393,6 +413,7 @@ proptest! {
             .seed(seed)
             .spherical(spherical)
             .init(if plus_plus { Init::PlusPlus } else { Init::Random })
+            .empty(if farthest { Empty::Farthest } else { Empty::Split })
             .max_points_per_centroid(limit)
             .min_points_per_centroid(0)
             .iterations(4);
@@ -402,5 +423,10 @@ proptest! {
         prop_assert_eq!(fit.sizes.iter().sum::<u32>() as usize, n);
         let sum: f64 = fit.distances.iter().map(|d| *d as f64).sum();
         prop_assert_eq!(sum, fit.objective);
+        // Labels and distances are of the centroids returned, to the bit.
+        let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
+        let matrix = Matrix::new(&points, n, d).unwrap();
+        fit.predict_into(matrix, &mut labels, &mut distances, None).unwrap();
+        prop_assert_eq!((labels, distances), (fit.labels, fit.distances));
     }
 }

@@ -234,8 +234,9 @@ pub struct ClusterArgs {
     /// Threads; as many as the machine has when not given.
     #[arg(long)]
     pub threads: Option<usize>,
-    /// Folder for centroids.npy, labels.npy and distances.npy (squared, as k-means sums them); with
-    /// several K, a folder in it for each.
+    /// Folder for centroids.npy, labels.npy (32 bits, unsigned) and distances.npy (squared, as k-means
+    /// sums them); with several K, a folder in it for each. Files of these names are replaced, others
+    /// stay.
     #[arg(long)]
     pub out: PathBuf,
     /// Print JSON, a line for each K; `iterations` are those of all restarts.

@@ -31,6 +31,7 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
         None => Init::Random,
         Some(path) => Init::Given(centroids(path, &args, points)?),
     };
+    check_out(&args)?;
     // Before the work, so that it is not lost.
     RunFolder::probe(&args.out)
         .map_err(|e| Failure::usage(format!("{}; name another folder with --out", explain(&e))))?;
@@ -112,11 +113,36 @@ fn folder_of(args: &ClusterArgs, k: usize) -> PathBuf {
     }
 }
 
+/// What is written must not be what was read.
+fn check_out(args: &ClusterArgs) -> Result<(), Failure> {
+    let same = |one: &Path, other: &Path| {
+        let [one, other] = [one, other].map(std::fs::canonicalize);
+        one.is_ok_and(|one| other.is_ok_and(|other| one == other))
+    };
+    let folders = args.k.iter().map(|k| folder_of(args, *k));
+    let written: Vec<PathBuf> = folders
+        .flat_map(|folder| FILES.map(|name| folder.join(name)))
+        .collect();
+    for read in [Some(&args.input), args.init.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        if written.iter().any(|file| same(file, read)) {
+            let (out, read) = (args.out.display(), read.display());
+            return Err(Failure::usage(format!(
+                "{read} would be replaced by what goes to {out}; name another folder with --out"
+            )));
+        }
+    }
+    Ok(())
+}
+
+const FILES: [&str; 3] = ["centroids.npy", "labels.npy", "distances.npy"];
+
 fn write(folder: &Path, fit: &Fit) -> Result<(), Failure> {
     std::fs::create_dir_all(folder)
         .map_err(|e| Failure::running(format!("cannot create {}: {e}", folder.display())))?;
-    let [centroids, labels, distances] =
-        ["centroids.npy", "labels.npy", "distances.npy"].map(|name| folder.join(name));
+    let [centroids, labels, distances] = FILES.map(|name| folder.join(name));
     write_together(&[
         (&centroids, &npy(&fit.centroids, fit.dim)),
         (&labels, &npy_labels(&fit.labels)),
