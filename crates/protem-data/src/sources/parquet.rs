@@ -237,7 +237,7 @@ fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), 
     }
     let found = parquet_schema::find(&metadata, columns).map_err(|reason| DataError::Unrecognised {
         path: file.path().to_path_buf(),
-        looked_for: "a column of images: a struct with bytes, as Hugging Face writes them, or bytes called image or img; ?image=COLUMN names another",
+        looked_for: "a column of images: a struct with bytes, as Hugging Face writes them, or bytes called image or img; ?image=COLUMN names another, and folder:PATH images in folders beside the file",
         found: reason,
     })?;
     let leaves = [Some(found.image), found.label];

@@ -34,8 +34,8 @@ const SMALL: u64 = 1 << 30;
 /// `0001.cls`). When all are numbers, these are the classes, called by the lines of a
 /// `classnames.txt` in the shards' folder or the one above if there is one; otherwise they are
 /// names, in alphabetical order. Without such members, classes are the top-level folders, as in a
-/// [`crate::Folder`], below the folders that all members share. A hard link is the image it leads to;
-/// hidden members and symbolic links are passed over.
+/// [`crate::Folder`], below the folders that all members share. A hard link is the image it leads to,
+/// and archives joined end to end are one; hidden members and symbolic links are passed over.
 #[derive(Debug)]
 pub struct Tar {
     shards: Vec<Storage>,
