@@ -10,6 +10,8 @@ use std::sync::Arc;
 /// Bytes of one image file above which it is not read: the pixels of the largest image that is
 /// decoded, at two bytes a channel, and some.
 pub(crate) const IMAGE_BYTES: u64 = 1 << 30;
+/// How many times its size a gzip stream of images may expand, unless it stays small.
+pub(crate) const GZIP_EXPANSION: u64 = 64;
 
 /// Files that are kept open for one source; those beyond are opened for each read, so that a set
 /// of thousands of shards does not run out of descriptors.
@@ -196,14 +198,12 @@ impl Storage {
     /// What a gzip stream holds, in memory; the bytes themselves if it is none. Bounded by
     /// `limit` whatever the stream declares, and by what images are compressed to.
     pub(crate) fn inflated(self, limit: u64) -> Result<Self, DataError> {
-        /// How many times its size a stream may expand.
-        const EXPANSION: u64 = 64;
         /// What any stream may expand to.
         const SMALL: u64 = 64 << 20;
         if !self.is_gzip() {
             return Ok(self);
         }
-        let limit = limit.min(SMALL.max(self.len.saturating_mul(EXPANSION)));
+        let limit = limit.min(SMALL.max(self.len.saturating_mul(GZIP_EXPANSION)));
         let mut bytes = Vec::new();
         let mut stream = MultiGzDecoder::new(io::BufReader::new(self.reader(0))).take(limit + 1);
         stream

@@ -13,7 +13,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use std::collections::HashSet;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufReader};
 use std::sync::Arc;
 
 /// Values that are decoded at a time where the number of rows is only declared.
@@ -306,9 +306,8 @@ impl ChunkReader for Chunks {
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
         const HEADER: usize = 256;
         let bytes = || BufReader::with_capacity(HEADER, self.file.reader(start));
-        let mut header = bytes();
-        check_sizes(header.fill_buf()?, self.most_of).map_err(ParquetError::General)?;
-        parquet_thrift::check_page(header)?;
+        let [whole, held] = parquet_thrift::check_page(bytes())?;
+        check_sizes(whole, held, self.most_of).map_err(ParquetError::General)?;
         Ok(bytes())
     }
 
@@ -330,40 +329,12 @@ pub(super) fn most_of(held: u64) -> u64 {
 
 /// Whether a page can become as large as its header says, and may: the page reader takes the memory
 /// before it decompresses.
-fn check_sizes(header: &[u8], most_of: fn(u64) -> u64) -> Result<(), String> {
-    let Some([_, whole, held]) = first_integers(header) else {
-        return Err("a page's header does not begin with its sizes".into());
-    };
-    if whole > most_of(held) {
+fn check_sizes(whole: u64, held: u64, most_of: fn(u64) -> u64) -> Result<(), String> {
+    // Sizes below zero are told as ones that no page has.
+    if whole > most_of(held) || held > i32::MAX as u64 {
         return Err(format!("a page of {held} bytes is to become {whole}"));
     }
     Ok(())
-}
-
-/// The first three fields of a Thrift structure in its compact form, if they are numbered 1 to 3 and
-/// 32-bit integers that are not negative; of a page's header its kind, its size once it is
-/// decompressed, and as it is.
-fn first_integers(bytes: &[u8]) -> Option<[u64; 3]> {
-    /// One more than the last number, a 32-bit integer.
-    const NEXT: u8 = 1 << 4 | 5;
-    let mut bytes = bytes.iter().copied();
-    let mut fields = [0; 3];
-    for field in &mut fields {
-        if bytes.next()? != NEXT {
-            return None;
-        }
-        let mut coded = 0u64;
-        for shift in (0..35).step_by(7) {
-            let byte = bytes.next()?;
-            coded |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        // Even ones are not negative.
-        *field = Some(coded).filter(|coded| coded % 2 == 0)? / 2;
-    }
-    Some(fields)
 }
 
 #[cfg(test)]
@@ -372,22 +343,14 @@ mod tests {
 
     #[test]
     fn a_page_becomes_what_its_bytes_can() {
-        // A data page, 1000 bytes of 300.
-        let header = [0x15, 0, 0x15, 0xd0, 0x0f, 0x15, 0xd8, 4, 0x2c];
-        assert_eq!(first_integers(&header), Some([0, 1000, 300]));
-        assert_eq!(check_sizes(&header, most_of), Ok(()));
-        for cut in 0..8 {
-            assert!(first_integers(&header[..cut]).is_none(), "{cut}");
-        }
-        let bomb = [0x15, 0, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x15, 60];
-        let error = check_sizes(&bomb, most_of).expect_err("2 GiB of 30 bytes");
+        assert_eq!(check_sizes(1000, 300, most_of), Ok(()));
+        assert_eq!(check_sizes(30 * EXPANSION, 30, most_of), Ok(()));
+        let error = check_sizes(2_147_483_647, 30, most_of).expect_err("2 GiB of 30 bytes");
         assert!(
             error.contains("30 bytes is to become 2147483647"),
             "{error}"
         );
-        let negative = [0x15, 0, 0x15, 1, 0x15, 60];
-        assert!(check_sizes(&negative, most_of).is_err());
-        let endless = [0x15, 0, 0x15, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x15];
-        assert!(check_sizes(&endless, most_of).is_err());
+        assert!(check_sizes(u64::MAX, 30, most_of).is_err());
+        assert!(check_sizes(0, u64::MAX, most_of).is_err());
     }
 }

@@ -11,7 +11,7 @@
 //! Of the schema the reader makes a tree, taking memory for as many children as a group declares, and a
 //! call of a function within another for each level; and it keeps a path of all levels for each column.
 
-use Type::{Byte, Bytes, Children, Double, Element, Integer, List, Other, Struct};
+use Type::{Byte, Bytes, Double, Element, Integer, Kept, List, Other, Struct};
 use std::io::{self, BufRead};
 
 /// Structures, lists and maps within one another; the format has ten.
@@ -36,15 +36,15 @@ enum Type {
     Struct(&'static [Type]),
     /// A column or a group of columns, before its children.
     Element,
-    /// How many children an element has.
-    Children,
+    /// An integer that is needed here; the last one if it is there again.
+    Kept(usize),
 }
 
-/// The header of a page.
+/// The header of a page. What is kept is its size once it is decompressed, and as it is.
 const PAGE: &[Type] = &[
     Integer,
-    Integer,
-    Integer,
+    Kept(0),
+    Kept(1),
     Integer,
     Struct(&[Integer; 4]),
     Struct(&[]),
@@ -67,7 +67,8 @@ const SCHEMA_ELEMENT: &[Type] = &[
     Integer,
     Integer,
     Bytes,
-    Children,
+    // Children.
+    Kept(0),
     Integer,
     Integer,
     Integer,
@@ -142,12 +143,17 @@ const COLUMN_METADATA: &[Type] = &[
     Struct(&[Struct(&[Double; 8]), List(&Integer)]),
 ];
 
-/// Looks through the header of a page that begins here.
+/// Looks through the header of a page that begins here: its bytes once it is decompressed, and as it is.
 ///
 /// # Errors
-/// One that the reader must not be given, or that ends early; [`io::Error`] of reading.
-pub(super) fn check_page(header: impl BufRead) -> io::Result<()> {
-    Walk::new(header).fields(PAGE, DEPTH)
+/// One without them, one that the reader must not be given, or that ends early; [`io::Error`] of reading.
+pub(super) fn check_page(header: impl BufRead) -> io::Result<[u64; 2]> {
+    let mut walk = Walk::new(header);
+    walk.fields(PAGE, DEPTH)?;
+    match walk.kept {
+        [Some(whole), Some(held)] => Ok([whole, held]),
+        _ => Err(refused("a page's header without its sizes")),
+    }
 }
 
 /// Looks through the metadata of a file.
@@ -169,6 +175,7 @@ fn ended() -> io::Error {
 /// Passes over Thrift in its compact form.
 struct Walk<R> {
     bytes: R,
+    kept: [Option<u64>; 2],
     schema: Schema,
 }
 
@@ -179,8 +186,6 @@ struct Schema {
     left: u64,
     /// Of the groups that the next element is within, children that are still to come.
     groups: Vec<u64>,
-    /// Children of the element that is passed over.
-    children: u64,
 }
 
 impl Schema {
@@ -197,8 +202,7 @@ impl Schema {
     }
 
     /// An element was passed over.
-    fn end_of_element(&mut self) -> io::Result<()> {
-        let children = std::mem::take(&mut self.children);
+    fn end_of_element(&mut self, children: u64) -> io::Result<()> {
         self.left = self.left.saturating_sub(1);
         while self.groups.last() == Some(&0) {
             self.groups.pop();
@@ -243,7 +247,7 @@ impl Type {
         match self {
             Other => true,
             Byte => written == code::BYTE,
-            Integer | Children => (code::I16..=code::I64).contains(&written),
+            Integer | Kept(_) => (code::I16..=code::I64).contains(&written),
             Double => written == code::DOUBLE,
             Bytes => written == code::BYTES,
             List(_) => written == code::LIST,
@@ -254,8 +258,11 @@ impl Type {
 
 impl<R: BufRead> Walk<R> {
     fn new(bytes: R) -> Self {
-        let schema = Schema::default();
-        Self { bytes, schema }
+        Self {
+            bytes,
+            kept: [None; 2],
+            schema: Schema::default(),
+        }
     }
 
     fn byte(&mut self) -> io::Result<u8> {
@@ -330,13 +337,14 @@ impl<R: BufRead> Walk<R> {
             code::BYTE => self.pass(1),
             code::I16..=code::I64 => {
                 let number = self.number()?;
-                if let Children = known {
+                if let Kept(place) = known {
                     // Even ones are not negative.
-                    self.schema.children = if number % 2 == 0 {
+                    let value = if number % 2 == 0 {
                         number / 2
                     } else {
                         u64::MAX
                     };
+                    self.kept[place] = Some(value);
                 }
                 Ok(())
             }
@@ -351,7 +359,8 @@ impl<R: BufRead> Walk<R> {
                 Struct(known) => self.fields(known, depth),
                 Element => {
                     self.fields(SCHEMA_ELEMENT, depth)?;
-                    self.schema.end_of_element()
+                    let children = self.kept[0].take().unwrap_or(0);
+                    self.schema.end_of_element(children)
                 }
                 _ => self.fields(&[], depth),
             },
@@ -450,7 +459,8 @@ mod tests {
         for field in fields {
             let header = page(field);
             let mut bytes = &[&header[..], &[0xff; 3]].concat()[..];
-            check_page(&mut bytes).unwrap_or_else(|e| panic!("{field:?}: {e}"));
+            let sizes = check_page(&mut bytes).unwrap_or_else(|e| panic!("{field:?}: {e}"));
+            assert_eq!(sizes, [1000, 300], "{field:?}");
             assert_eq!(bytes, [0xff; 3], "{field:?}");
             for cut in 0..header.len() {
                 let error = refusal(&header[..cut]);
@@ -460,6 +470,18 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn sizes_are_there_and_not_below_zero() {
+        let bomb = [0x15, 0, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x15, 60, 0];
+        assert_eq!(check_page(&bomb[..]).unwrap(), [2_147_483_647, 30]);
+        let negative = [0x15, 0, 0x15, 1, 0x15, 60, 0];
+        assert_eq!(check_page(&negative[..]).unwrap(), [u64::MAX, 30]);
+        assert!(refusal(&[0x15, 0, 0x15, 60, 0]).contains("without its sizes"));
+        assert!(refusal(&[0x15, 0, 0x25, 60, 0]).contains("without its sizes"));
+        let endless = [&[0x15, 0, 0x15][..], &[0xff; 12], &[0x15, 60, 0]].concat();
+        assert!(refusal(&endless).contains("64 bits"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::labels::{Gathered, Labels, names_of};
 use crate::listing::cache_folder;
 use crate::paths::{Paths, path_of};
 use crate::source::{Encoded, Source};
-use crate::storage::Storage;
+use crate::storage::{GZIP_EXPANSION, Storage};
 use flate2::read::MultiGzDecoder;
 use image::RgbImage;
 use rayon::prelude::*;
@@ -23,8 +23,6 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How many times its size a gzip shard may expand.
-const EXPANSION: u64 = 64;
 /// What any gzip shard may expand to.
 const SMALL: u64 = 1 << 30;
 
@@ -217,7 +215,7 @@ fn expanded(shards: Vec<Storage>) -> Result<Vec<Storage>, DataError> {
             parts.push(None);
             continue;
         }
-        let limit = shard.len().saturating_mul(EXPANSION).max(SMALL);
+        let limit = shard.len().saturating_mul(GZIP_EXPANSION).max(SMALL);
         let stream = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, shard.reader(0)));
         let copied = io::copy(&mut stream.take(limit + 1), &mut file);
         let copied = copied.map_err(|e| {
