@@ -1,10 +1,11 @@
 //! Parquet shards with images in a column, as Hugging Face publishes them.
 //!
-//! What an image costs is a page (a megabyte, say, as most writers have it): pages before it are
-//! passed over by their headers, and the pages read last are kept, 128 MiB of them, so that a pass
-//! in order decompresses each once. Pages without compression, with Snappy, gzip, LZ4 and zstd are read.
+//! What an image costs is a page (a megabyte, say, as most writers have it): where the pages of a row
+//! group lie is found once, by their headers, and the pages read last are kept, 128 MiB of them, so
+//! that a pass in order decompresses each once. Pages without compression, with Snappy, gzip, LZ4 and zstd are read.
 
 use super::parquet_column::{Block, Column, ColumnError, guarded};
+use super::parquet_pages::Pages;
 use super::parquet_schema::{self, Columns};
 use super::parquet_thrift;
 use crate::class_names::ClassNames;
@@ -57,8 +58,7 @@ struct Group {
     /// Row of its file that it begins at.
     row: usize,
     rows: usize,
-    /// First row of each page, and the number of rows behind them.
-    pages: Once<Whole<Vec<usize>>>,
+    pages: Once<Whole<Pages>>,
 }
 
 impl Parquet {
@@ -166,24 +166,17 @@ impl Parquet {
             .get_or(|| whole(|| shard.images.pages(&shard.file, group.number)))
             .map_err(|e| damaged(e.to_string()))?;
         let pages = pages.as_ref().as_ref().map_err(|e| damaged(e.clone()))?;
-        let page = pages.partition_point(|first| *first <= row);
-        let (Some(start), Some(end)) = (page.checked_sub(1).map(|p| pages[p]), pages.get(page))
-        else {
+        let Some(page) = pages.of(row) else {
             return Err(damaged(format!("it has no page with row {row}")));
         };
-        let slot = lock(&self.kept).slot((number, page));
-        let block = slot.get_or(|| {
-            whole(|| {
-                shard
-                    .images
-                    .block(&shard.file, group.number, start, end - start)
-            })
-        });
+        let key = (number, page.number);
+        let slot = lock(&self.kept).slot(key);
+        let block = slot.get_or(|| whole(|| shard.images.page(&shard.file, group.number, &page)));
         let block = block.map_err(|e| damaged(e.to_string()))?;
         let size = block.as_ref().as_ref().map_or(1, Block::size);
-        lock(&self.kept).used((number, page), size);
+        lock(&self.kept).used(key, size);
         let block = block.as_ref().as_ref().map_err(|e| damaged(e.clone()))?;
-        match block.get(row - start) {
+        match block.get(row - page.rows.start) {
             Some(bytes) if bytes.len() as u64 > IMAGE_BYTES => Err(ReadError::TooManyBytes {
                 bytes: bytes.len() as u64,
                 limit: IMAGE_BYTES,
@@ -273,7 +266,7 @@ fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), 
         for (group, rows) in rows.iter().enumerate() {
             let read = guarded(|| {
                 if column.of_bytes() {
-                    said.words.push(column.block(&file, group, 0, *rows)?);
+                    said.words.push(column.words(&file, group, *rows)?);
                     return Ok(());
                 }
                 column.integers(&file, group, *rows, &mut said.numbers)

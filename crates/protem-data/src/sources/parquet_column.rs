@@ -1,5 +1,6 @@
 //! One column of a Parquet file, read a page at a time.
 
+use super::parquet_pages::{Apart, PageOfRow, Pages};
 use super::parquet_thrift;
 use super::parquet_zstd::{self, Zstd, as_it_is};
 use crate::storage::{IMAGE_BYTES, Storage, StorageReader};
@@ -14,7 +15,9 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use std::collections::HashSet;
 use std::io::{self, BufReader};
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Values that are decoded at a time where the number of rows is only declared.
 const CHUNK: usize = 1 << 13;
@@ -106,29 +109,41 @@ impl Column {
         Self { metadata, leaf }
     }
 
+    /// Reads the pages of a row group, all or those that lie in a part of the file.
     fn page_reader(
         &self,
         file: &Storage,
         group: usize,
-    ) -> Result<Box<dyn PageReader>, ColumnError> {
+        part: Option<Range<u64>>,
+    ) -> Result<(Box<dyn PageReader>, Arc<Chunks>), ColumnError> {
         let group = self.metadata.row_group(group);
         let rows = usize::try_from(group.num_rows()).unwrap_or(0);
-        let column = group.column(self.leaf);
-        let reader = |column, most_of| {
-            let file = file.clone();
-            SerializedPageReader::new(Arc::new(Chunks { file, most_of }), column, rows, None)
+        let mut column = group.column(self.leaf).clone();
+        if let Some(part) = part {
+            let alone = column.into_builder().set_dictionary_page_offset(None);
+            let alone = alone.set_data_page_offset(part.start as i64);
+            column = alone
+                .set_total_compressed_size((part.end - part.start) as i64)
+                .build()?;
+        }
+        let in_zstd = as_it_is(&column)?;
+        let chunks = Arc::new(Chunks {
+            file: file.clone(),
+            most_of: in_zstd.as_ref().map_or(most_of, |_| parquet_zstd::most_of),
+            header: AtomicU64::new(0),
+        });
+        let reader = |column| SerializedPageReader::new(chunks.clone(), column, rows, None);
+        let pages: Box<dyn PageReader> = match in_zstd {
+            Some(column) => Box::new(Zstd(reader(&column)?)),
+            None => Box::new(reader(&column)?),
         };
-        Ok(match as_it_is(column)? {
-            Some(column) => Box::new(Zstd(reader(&column, parquet_zstd::most_of)?)),
-            None => Box::new(reader(column, most_of)?),
-        })
+        Ok((pages, chunks))
     }
 
     /// Whether pages of a row group can be looked for.
     pub(crate) fn check(&self, file: &Storage, group: usize) -> Result<(), ColumnError> {
-        self.page_reader(file, group)?;
-        let column = self.metadata.row_group(group).column(self.leaf);
-        let (start, length) = column.byte_range();
+        self.page_reader(file, group, None)?;
+        let (start, length) = self.place(group);
         if start.checked_add(length).is_none_or(|end| end > file.len()) {
             return Err(ColumnError::Rows(format!(
                 "its images lie at {start} and {length} bytes on, outside the file"
@@ -137,74 +152,87 @@ impl Column {
         Ok(())
     }
 
+    /// Where its pages of a row group begin, and their bytes.
+    fn place(&self, group: usize) -> (u64, u64) {
+        self.metadata
+            .row_group(group)
+            .column(self.leaf)
+            .byte_range()
+    }
+
     /// Bytes of all its pages, in all row groups.
     pub(crate) fn bytes(&self) -> u64 {
-        let groups = self.metadata.row_groups().iter();
-        let bytes = groups.map(|group| group.column(self.leaf).byte_range().1);
+        let groups = 0..self.metadata.num_row_groups();
+        let bytes = groups.map(|group| self.place(group).1);
         bytes.fold(0, u64::saturating_add)
     }
 
-    fn reader(&self, file: &Storage, group: usize) -> Result<ColumnReader, ColumnError> {
-        let pages = self.page_reader(file, group)?;
+    fn reader(&self, pages: Box<dyn PageReader>) -> ColumnReader {
         let described = self.metadata.file_metadata().schema_descr();
-        Ok(get_column_reader(described.column(self.leaf), pages))
+        get_column_reader(described.column(self.leaf), pages)
     }
 
-    /// First row of each page of a row group, by their headers alone, and the number of rows.
-    pub(crate) fn pages(&self, file: &Storage, group: usize) -> Result<Vec<usize>, ColumnError> {
+    /// Where the pages of a row group lie.
+    pub(crate) fn pages(&self, file: &Storage, group: usize) -> Result<Pages, ColumnError> {
         let rows = usize::try_from(self.metadata.row_group(group).num_rows()).unwrap_or(0);
-        let mut pages = self.page_reader(file, group)?;
-        let (mut firsts, mut at) = (Vec::new(), 0usize);
-        while let Some(page) = pages.peek_next_page()? {
-            let held = if page.is_dict {
-                Some(0)
-            } else {
-                page.num_rows.or(page.num_levels)
-            };
-            let held = held.ok_or_else(|| ColumnError::Rows("a page of unknown rows".into()))?;
-            if held > 0 {
-                firsts.push(at);
-                at = at.saturating_add(held);
-            }
-            pages.skip_next_page()?;
-        }
-        if at != rows {
+        let (pages, chunks) = self.page_reader(file, group, None)?;
+        let (start, length) = self.place(group);
+        let header = || chunks.header.load(Ordering::Relaxed);
+        let pages = Pages::find(pages, header, start.saturating_add(length))?;
+        if pages.rows() != rows {
+            let held = pages.rows();
             return Err(ColumnError::Rows(format!(
-                "pages of {at} rows in a group of {rows}"
+                "pages of {held} rows in a group of {rows}"
             )));
         }
-        firsts.push(rows);
-        Ok(firsts)
+        Ok(pages)
     }
 
-    /// Rows of a column of bytes.
-    pub(crate) fn block(
+    /// Rows of a page of a column of bytes.
+    pub(crate) fn page(
         &self,
         file: &Storage,
         group: usize,
-        first: usize,
+        page: &PageOfRow,
+    ) -> Result<Block, ColumnError> {
+        let at = |part: &Range<u64>| self.page_reader(file, group, Some(part.clone()));
+        let pages = Apart {
+            pages: at(&page.bytes)?.0,
+            dictionary: match &page.dictionary {
+                Some(part) => Some(at(part)?.0),
+                None => None,
+            },
+        };
+        self.block(Box::new(pages), page.rows.len())
+    }
+
+    /// All rows of a column of bytes.
+    pub(crate) fn words(
+        &self,
+        file: &Storage,
+        group: usize,
         rows: usize,
     ) -> Result<Block, ColumnError> {
-        let ColumnReader::ByteArrayColumnReader(mut reader) = self.reader(file, group)? else {
+        self.block(self.page_reader(file, group, None)?.0, rows)
+    }
+
+    fn block(&self, pages: Box<dyn PageReader>, rows: usize) -> Result<Block, ColumnError> {
+        let ColumnReader::ByteArrayColumnReader(mut reader) = self.reader(pages) else {
             return Err(ColumnError::Rows("it is no column of bytes".into()));
         };
         let present = self.present();
         let (mut levels, mut values) = (Vec::new(), Vec::new());
-        let skipped = reader.skip_records(first)?;
         let (mut read, mut held) = (0, Held::default());
         while read < rows {
             let (most, before) = (AT_ONCE.min(rows - read), values.len());
             let (more, ..) = reader.read_records(most, Some(&mut levels), None, &mut values)?;
             if more == 0 {
-                break;
+                return Err(ColumnError::Rows(format!(
+                    "it ends after {read} of {rows} rows"
+                )));
             }
             read += more;
             held.add(&values[before..])?;
-        }
-        if (skipped, read) != (first, rows) {
-            return Err(ColumnError::Rows(format!(
-                "it ends {read} rows behind row {first}"
-            )));
         }
         let mut values = values.into_iter();
         if present == 0 {
@@ -240,7 +268,7 @@ impl Column {
         rows: usize,
         out: &mut Vec<i64>,
     ) -> Result<(), ColumnError> {
-        let mut reader = self.reader(file, group)?;
+        let mut reader = self.reader(self.page_reader(file, group, None)?.0);
         let (present, end) = (self.present(), out.len() + rows);
         while out.len() < end {
             let most = CHUNK.min(end - out.len());
@@ -291,6 +319,8 @@ struct Chunks {
     file: Storage,
     /// What a page of so many bytes may become.
     most_of: fn(u64) -> u64,
+    /// Where the header begins that was read last.
+    header: AtomicU64,
 }
 
 impl Length for Chunks {
@@ -308,6 +338,7 @@ impl ChunkReader for Chunks {
         let bytes = || BufReader::with_capacity(HEADER, self.file.reader(start));
         let [whole, held] = parquet_thrift::check_page(bytes())?;
         check_sizes(whole, held, self.most_of).map_err(ParquetError::General)?;
+        self.header.store(start, Ordering::Relaxed);
         Ok(bytes())
     }
 
