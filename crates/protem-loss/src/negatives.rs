@@ -11,7 +11,7 @@ const PURPOSE: u64 = u64::from_le_bytes(*b"protoneg");
 pub struct NegativeStream {
     /// The run's seed.
     pub seed: u64,
-    /// The step, counted from the start of the run.
+    /// The batch, counted from the start of the run.
     pub step: u64,
     /// The clustering's place in the list of granularities.
     pub clustering: u64,

@@ -1,4 +1,5 @@
-//! The kernels: all the `unsafe` of this crate, behind functions that check their sizes.
+//! The kernels: all the `unsafe` of this crate (but for the feature `cuda`, see `cuda/kernels.rs`),
+//! behind functions that check their sizes.
 //!
 //! What is computed: the score of a point and a centroid is `x·c − |c|²/2` (moved to a common
 //! origin), largest where the distance is smallest. A *group* is 16 centroids, the lanes of a

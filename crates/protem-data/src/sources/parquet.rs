@@ -32,9 +32,9 @@ const LARGEST_FOOTER: u64 = 64 << 20;
 /// The images' column is the one that the `huggingface` metadata calls an `Image`, or the first
 /// that is a struct with `bytes`, or a column of bytes called `image` or `img`; the option `image`
 /// names another. Labels come from the first `ClassLabel` of the metadata, whose names are the
-/// classes in the order of their numbers; without metadata, from a column of integers or booleans called
-/// `label`, `labels`, `fine_label`, `cls`, `class` or `target`, with numbers as names; the option
-/// `label` names another. Where every label is negative, as in tests without answers, there are
+/// classes in the order of their numbers; without metadata, from a column of integers, booleans or words
+/// called `label`, `labels`, `fine_label`, `cls`, `class` or `target`, where numbers are names too; the
+/// option `label` names another. Where every label is negative, as in tests without answers, there are
 /// none.
 pub struct Parquet {
     shards: Vec<Shard>,
