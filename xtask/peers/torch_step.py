@@ -129,7 +129,8 @@ def measure(options):
             run = training_step(options, images)
         else:
             run = feature_pass(options, images, context)
-        run()
+        for _ in range(3):  # as many as protem makes before those it times
+            run()
         seconds = []
         for _ in range(options.iters):
             start = clock()

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-/// Which siblings a crate may use. A crate that is not here may use any.
-const ARROWS: [(&str, &[&str]); 8] = [
+/// Which siblings a crate may use, in its tests and build scripts too. What puts them together is among
+/// [`FREE`].
+const ARROWS: [(&str, &[&str]); 10] = [
     ("protem-data", &[]),
     ("protem-ops", &[]),
     ("protem-cluster", &[]),
@@ -31,7 +32,14 @@ const ARROWS: [(&str, &[&str]); 8] = [
         ],
     ),
     ("protem-report", &["protem-em", "protem-data"]),
+    // They know the program from outside.
+    ("xtask", &[]),
+    ("protem-tests", &[]),
 ];
+/// What may use any.
+const FREE: [&str; 2] = ["protem", "protem-fuzz"];
+/// What must not be compiled into a crate unless a feature asks for it.
+const OPTIONAL: [(&str, &str); 1] = [("protem-cluster", "candle")];
 const LONGEST_FILE: usize = 700;
 
 /// Prints every breach; success when there is none.
@@ -40,7 +48,9 @@ pub fn run() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut files = Vec::new();
     for folder in ["crates", "xtask", "tests"] {
-        rust_files(&root.join(folder), &mut files);
+        if let Err(error) = rust_files(&root.join(folder), &mut files) {
+            breaches.push(format!("{folder}: {error}"));
+        }
     }
     for file in files {
         breaches.extend(check_file(&file));
@@ -65,36 +75,63 @@ fn arrows() -> Vec<String> {
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let mut breaches = Vec::new();
     let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
-    if packages.is_empty() {
-        breaches.push("cargo metadata names no package".into());
-    }
-    for package in packages {
-        let name = package["name"].as_str().unwrap_or_default();
-        let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| *from == name) else {
-            continue;
-        };
+    let name = |package: &serde_json::Value| package["name"].as_str().unwrap_or("?").to_owned();
+    let names: Vec<String> = packages.iter().map(name).collect();
+    let ruled = ARROWS.iter().map(|(name, _)| *name).chain(FREE);
+    let gone = ruled.filter(|ruled| !names.iter().any(|name| name == ruled));
+    breaches.extend(gone.map(|name| format!("there are rules for {name}, which is gone")));
+    for (package, name) in packages.iter().zip(&names) {
         let none = Vec::new();
         let dependencies = package["dependencies"].as_array().unwrap_or(&none);
-        let used = dependencies
-            .iter()
-            .filter(|d| d["kind"].is_null())
-            .filter_map(|d| d["name"].as_str());
-        for to in used.filter(|to| to.starts_with("protem") && !allowed.contains(to)) {
-            breaches.push(format!("{name} must not use {to}"));
-        }
+        breaches.extend(of_siblings(name, dependencies));
+        breaches.extend(of_others(name, dependencies));
     }
     breaches
 }
 
-fn rust_files(folder: &Path, out: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
+/// Siblings that a crate uses against the rules.
+fn of_siblings(name: &str, dependencies: &[serde_json::Value]) -> Vec<String> {
+    if FREE.contains(&name) {
+        return Vec::new();
+    }
+    let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| *from == name) else {
+        return vec![format!("there are no rules for {name}")];
+    };
+    let used = dependencies.iter().filter_map(|d| d["name"].as_str());
+    let against = used.filter(|to| to.starts_with("protem") && !allowed.contains(to));
+    against
+        .map(|to| format!("{name} must not use {to}"))
+        .collect()
+}
+
+/// Others that a crate always brings along against the rules.
+fn of_others(name: &str, dependencies: &[serde_json::Value]) -> Vec<String> {
+    let always = |d: &&serde_json::Value| d["kind"].is_null() && d["optional"] == false;
+    let used = dependencies
+        .iter()
+        .filter(always)
+        .filter_map(|d| d["name"].as_str());
+    let against = used.filter(|to| {
+        let ruled = OPTIONAL.iter().filter(|(from, _)| *from == name);
+        ruled
+            .clone()
+            .any(|(_, optional)| to.starts_with(optional))
+    });
+    against
+        .map(|to| format!("{name} must not bring {to} along"))
+        .collect()
+}
+
+fn rust_files(folder: &Path, out: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
         if path.is_dir() {
-            rust_files(&path, out);
+            rust_files(&path, out)?;
         } else if path.extension().is_some_and(|e| e == "rs") {
             out.push(path);
         }
     }
+    Ok(())
 }
 
 fn check_file(file: &Path) -> Vec<String> {

@@ -16,13 +16,14 @@ pub struct Rounds<S> {
     pub others: f64,
 }
 
-/// Both programs in turn, as often as asked; `tell` says a round's outcome.
+/// Both programs in turn, as often as asked; `tell` says a round's outcome, or why its two runs are
+/// no comparison.
 pub fn in_turn<S>(
     name: &str,
     rounds: u32,
     mut protem: impl FnMut() -> Outcome<S>,
     mut peer: impl FnMut() -> Outcome<S>,
-    tell: impl Fn(&Pair<S>) -> String,
+    tell: impl Fn(&Pair<S>) -> Outcome<String>,
 ) -> Outcome<Rounds<S>> {
     let meter = Meter::start();
     let mut pairs = Vec::new();
@@ -32,7 +33,7 @@ pub fn in_turn<S>(
             protem: protem()?,
             peer: peer()?,
         };
-        eprintln!("    {}", tell(&pair));
+        eprintln!("    {}", tell(&pair)?);
         pairs.push(pair);
     }
     let others = meter.others();
@@ -88,9 +89,11 @@ mod tests {
             order.borrow_mut().push(who);
             Ok(who)
         };
-        let rounds = in_turn("job", 2, || note(1), || note(2), |_| String::new()).unwrap();
+        let rounds = in_turn("job", 2, || note(1), || note(2), |_| Ok(String::new())).unwrap();
         assert_eq!(*order.borrow(), [1, 2, 1, 2]);
         assert_eq!(rounds.pairs.len(), 2);
+        let refused = in_turn("job", 2, || Ok(1), || Ok(2), |_| Err("other work".into()));
+        assert_eq!(refused.map(|rounds| rounds.pairs.len()), Err("other work".into()));
     }
 
     #[test]

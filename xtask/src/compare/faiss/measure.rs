@@ -31,6 +31,18 @@ pub struct Sample {
 }
 
 impl Answer {
+    /// Itself, unless it ended before all iterations: nothing changed any more, and times would be of
+    /// other work than the row says.
+    fn all(self, task: &Task) -> Outcome<Self> {
+        if self.iterations == f64::from(task.iters) {
+            return Ok(self);
+        }
+        Err(format!(
+            "{} iterations were made of {}, which is no comparison: --iters N asks for fewer",
+            self.iterations, task.iters
+        ))
+    }
+
     fn of_an_iteration(self) -> Sample {
         Sample {
             seconds: self.per_iteration,
@@ -104,15 +116,15 @@ impl Bench {
         };
         self.in_turn(
             case,
-            || Ok(self.programs.protem(&task)?.of_an_iteration()),
-            || Ok(self.programs.faiss(&task)?.of_an_iteration()),
+            || Ok(self.programs.protem(&task)?.all(&task)?.of_an_iteration()),
+            || Ok(self.programs.faiss(&task)?.all(&task)?.of_an_iteration()),
         )
     }
 
     fn threads(&self, case: &Case, task: Task) -> Outcome<Rounds<Sample>> {
         let two = Task { threads: 2, ..task };
         let sample = |task: &Task, note: &str| {
-            let mut sample = self.programs.protem(task)?.of_an_iteration();
+            let mut sample = self.programs.protem(task)?.all(task)?.of_an_iteration();
             sample.note += note;
             Ok(sample)
         };
@@ -131,8 +143,8 @@ impl Bench {
         };
         self.in_turn(
             case,
-            || Ok(self.programs.protem(&task)?.of_the_whole()),
-            || Ok(self.programs.faiss(&task)?.of_the_whole()),
+            || Ok(self.programs.protem(&task)?.all(&task)?.of_the_whole()),
+            || Ok(self.programs.faiss(&task)?.all(&task)?.of_the_whole()),
         )
     }
 
@@ -170,8 +182,8 @@ impl Bench {
         };
         let rounds = self.in_turn(
             case,
-            || Ok(sample(self.programs.protem(&short)?, iters)),
-            || Ok(sample(self.programs.faiss(&cold)?, WHOLE)),
+            || Ok(sample(self.programs.protem(&short)?.all(&short)?, iters)),
+            || Ok(sample(self.programs.faiss(&cold)?.all(&cold)?, WHOLE)),
         );
         rounds.map(Measured::Rounds)
     }
@@ -208,13 +220,13 @@ impl Bench {
     ) -> Outcome<Rounds<Sample>> {
         let rounds = in_turn(&case.name(), self.rounds, protem, peer, |pair| {
             let Pair { protem, peer } = pair;
-            format!(
+            Ok(format!(
                 "{} ({}) beside {} ({})",
                 seconds(protem.seconds),
                 protem.note,
                 seconds(peer.seconds),
                 peer.note
-            )
+            ))
         })?;
         // All times are wall times.
         rounds.warn_of_others();
@@ -241,6 +253,7 @@ mod tests {
         let whole = Answer {
             seconds: 1.0,
             per_iteration: 1.0,
+            iterations: 3.0,
             objective: 3.0,
             objectives: vec![9.0, 5.0, 4.0],
             instructions: "amx".into(),
@@ -250,5 +263,15 @@ mod tests {
         assert_eq!(updates(&whole, 4.5), Some(2));
         assert_eq!(updates(&whole, 3.0), Some(3));
         assert_eq!(updates(&whole, 2.0), None);
+        let task = |iters| Task {
+            input: Path::new("x"),
+            init: Path::new("c"),
+            k: 2,
+            iters,
+            threads: 1,
+            level: None,
+            prune: None,
+        };
+        assert!(whole.all(&task(3)).is_ok_and(|whole| whole.all(&task(4)).is_err()));
     }
 }

@@ -49,6 +49,8 @@ pub struct Answer {
     /// Of the whole.
     pub seconds: f64,
     pub per_iteration: f64,
+    /// As many as were made.
+    pub iterations: f64,
     /// Of the centroids in the end.
     pub objective: f64,
     /// Before each update, if it says.
@@ -171,6 +173,7 @@ impl Answer {
         Ok(Self {
             seconds: positive(json, "seconds")?,
             per_iteration: positive(json, "seconds_per_iteration")?,
+            iterations: positive(json, "iterations")?,
             objective: positive(json, "objective")?,
             objectives: objectives.collect::<Outcome<_>>()?,
             instructions: instructions.to_owned(),
@@ -185,7 +188,9 @@ mod tests {
 
     #[test]
     fn objectives_may_be_missing_but_not_broken() {
-        let mut json = json!({"seconds": 2.0, "seconds_per_iteration": 0.5, "objective": 7});
+        let mut json = json!({
+            "seconds": 2.0, "seconds_per_iteration": 0.5, "iterations": 4, "objective": 7
+        });
         let read = Answer::read(&json, "amx").unwrap();
         assert_eq!((read.seconds, read.per_iteration), (2.0, 0.5));
         assert_eq!((read.objective, read.objectives), (7.0, vec![]));

@@ -61,7 +61,7 @@ impl Programs {
             || ask(self.torch(case), |json| sample(json, case)),
             |pair| {
                 let (protem, torch) = (pair.protem.seconds, pair.peer.seconds);
-                format!("protem {protem:.3} s, PyTorch {torch:.3} s")
+                Ok(format!("protem {protem:.3} s, PyTorch {torch:.3} s"))
             },
         )?;
         if case.threads > 1 {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::cases::Case;
 use crate::compare::Outcome;
 use crate::compare::program::{ask, positive};
-use crate::compare::rounds::{Rounds, in_turn};
+use crate::compare::rounds::{Pair, Rounds, in_turn};
 
 /// The two programs, and how often they run.
 pub struct Programs {
@@ -53,8 +53,11 @@ impl Programs {
                 ask(beside, |json| sample(json, "cpu"))
             },
             |pair| {
+                same_images(pair)?;
                 let (protem, beside) = (pair.protem.milliseconds(), pair.peer.milliseconds());
-                format!("protem {protem:.3} ms an image, beside it {beside:.3} ms")
+                Ok(format!(
+                    "protem {protem:.3} ms an image, beside it {beside:.3} ms"
+                ))
             },
         )?;
         if case.threads {
@@ -80,6 +83,18 @@ impl Programs {
     }
 }
 
+/// The programs do not look for the same kinds of files.
+fn same_images(pair: &Pair<Sample>) -> Outcome<()> {
+    let (protem, beside) = (pair.protem.images, pair.peer.images);
+    if protem == beside {
+        return Ok(());
+    }
+    Err(format!(
+        "protem found {protem} images and the other {beside}, which is no comparison: name a folder \
+         of JPEG and PNG files alone, without hidden folders"
+    ))
+}
+
 fn sample(json: &Value, clock: &str) -> Outcome<Sample> {
     if json["clock"] != clock {
         return Err(format!("it should have read the {clock} clock: {json}"));
@@ -98,7 +113,15 @@ mod tests {
     #[test]
     fn seconds_of_an_image_are_read_and_another_clock_is_refused() {
         let json = json!({"images": 50, "median_seconds": 0.5, "clock": "cpu"});
-        assert_eq!(sample(&json, "cpu").unwrap().milliseconds(), 10.0);
+        let read = || sample(&json, "cpu").unwrap();
+        assert_eq!(read().milliseconds(), 10.0);
+        let more = json!({"images": 51, "median_seconds": 0.5, "clock": "cpu"});
+        let pair = |json| Pair {
+            protem: read(),
+            peer: sample(json, "cpu").unwrap(),
+        };
+        assert!(same_images(&pair(&json)).is_ok());
+        assert!(same_images(&pair(&more)).is_err());
         assert!(sample(&json, "wall").is_err());
         assert!(
             sample(
