@@ -139,7 +139,7 @@ fn metrics_are_lines_of_the_documented_kinds() {
         "chance 2.83",
         "rank ",
         "kNN ",
-        "note: 100 negatives",
+        "note: method.negatives = 100",
         "skipped class-0/broken.jpg",
     ] {
         assert!(ended.stdout.contains(said), "{said} in {}", ended.stdout);

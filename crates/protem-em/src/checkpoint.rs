@@ -224,12 +224,13 @@ impl Checkpoint {
     /// The newest whole checkpoint of a folder, and the newer files that are none, with why.
     ///
     /// # Errors
-    /// A folder without a whole checkpoint.
+    /// A folder without a whole checkpoint; a file that cannot be read, for it may be whole.
     pub fn newest(folder: &Path) -> Result<(Self, Vec<(PathBuf, String)>), EmError> {
         let mut refused = Vec::new();
         for path in list(folder)?.into_iter().rev() {
             match Self::open(&path) {
                 Ok(checkpoint) => return Ok((checkpoint, refused)),
+                Err(error @ EmError::Io { .. }) => return Err(error),
                 Err(error) => refused.push((path, error.to_string())),
             }
         }
@@ -242,11 +243,6 @@ impl Checkpoint {
     /// Where it was read from.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The encoder's structure.
-    pub fn encoder_config(&self) -> &EncoderConfig {
-        &self.header.encoder
     }
 
     /// Side of the images it was trained on, in pixels.
@@ -388,7 +384,8 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, EmError> {
 fn is_step(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     let step = name.and_then(|name| name.strip_prefix("step-")?.strip_suffix(".safetensors"));
-    step.is_some_and(|step| !step.is_empty() && step.bytes().all(|b| b.is_ascii_digit()))
+    let step = step.and_then(|step| step.parse().ok());
+    step.is_some_and(|step| name == Some(&file_name(step)))
 }
 
 /// Bytes of a checkpoint of a run that has clusterings.

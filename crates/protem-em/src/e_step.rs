@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Settings of the E-step; see PCL §3.2 and the reference's `run_kmeans`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct EStepConfig {
+pub(crate) struct EStepConfig {
     /// Number of prototypes of each clustering.
     pub clusters: Vec<usize>,
     /// Lloyd iterations.
@@ -92,7 +92,7 @@ impl Clustering {
 
 /// What is worth telling of one clustering.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ClusteringReport {
+pub(crate) struct ClusteringReport {
     /// Number of prototypes.
     pub k: usize,
     /// Sum of squared distances to the final centroids.
@@ -124,39 +124,52 @@ impl ClusteringReport {
     }
 }
 
-/// Clusters L2-normalised embeddings (`images × dim`) at each granularity. The k-means of
-/// clustering `i` has seed `i`, as in the reference, moved by the run's own `seed`.
+/// L2-normalised embeddings of the images that could be read.
+pub(crate) struct Embeddings<'a> {
+    /// `images × dim`, row-major.
+    pub rows: &'a [f32],
+    pub dim: usize,
+    /// Which images they are of, in order.
+    pub images: &'a [u32],
+    /// Images of the set.
+    pub of: usize,
+}
+
+impl Embeddings<'_> {
+    /// What the images have of all images' `labels`.
+    fn taken(&self, labels: &[u32]) -> Vec<u32> {
+        self.images.iter().map(|i| labels[*i as usize]).collect()
+    }
+
+    /// Labels of all images from the images' own. One that could not be read is in no batch; it gets
+    /// the first cluster.
+    fn spread(&self, labels: Vec<u32>) -> Vec<u32> {
+        if labels.len() == self.of {
+            return labels;
+        }
+        let mut all = vec![0; self.of];
+        for (image, label) in self.images.iter().zip(labels) {
+            all[*image as usize] = label;
+        }
+        all
+    }
+}
+
+/// Clustering `i` of an E-step, by k-means; nothing if it was stopped. Its seed is `i`, as in the reference, moved by the run's own `seed`.
 ///
 /// # Errors
 /// Embeddings that are not finite, or fewer than the clusters asked for.
-pub fn e_step(
-    config: &EStepConfig,
-    embeddings: &[f32],
-    dim: usize,
-    seed: u64,
-    previous: &[Clustering],
-) -> Result<Vec<(Clustering, ClusteringReport)>, EmError> {
-    let mut all = Vec::new();
-    for i in 0..config.clusters.len() {
-        let before = previous.get(i);
-        let stop = AtomicBool::new(false);
-        all.extend(cluster(config, i, embeddings, dim, seed, before, &stop)?);
-    }
-    Ok(all)
-}
-
-/// Clustering `i` of an E-step; nothing if it was stopped.
 pub(crate) fn cluster(
     config: &EStepConfig,
     i: usize,
-    embeddings: &[f32],
-    dim: usize,
+    embeddings: &Embeddings<'_>,
     seed: u64,
     previous: Option<&Clustering>,
     stop: &AtomicBool,
 ) -> Result<Option<(Clustering, ClusteringReport)>, EmError> {
     let begun = std::time::Instant::now();
-    let points = Matrix::new(embeddings, embeddings.len() / dim, dim)?;
+    let (rows, dim) = (embeddings.images.len(), embeddings.dim);
+    let points = Matrix::new(embeddings.rows, rows, dim)?;
     let k = config.clusters[i];
     let before = previous.filter(|c| c.k() == k);
     let warm = before.filter(|_| config.warm_start);
@@ -194,7 +207,7 @@ pub(crate) fn cluster(
             .fold((f32::INFINITY, 0.0), |(l, h), p| (l.min(*p), h.max(*p))),
         empty: fit.sizes.iter().filter(|n| **n == 0).count(),
         ami_previous: before
-            .map(|c| protem_eval::ami(&fit.labels, &c.labels))
+            .map(|c| protem_eval::ami(&fit.labels, &embeddings.taken(&c.labels)))
             .transpose()?,
     };
     tracing::debug!(
@@ -203,6 +216,7 @@ pub(crate) fn cluster(
         objective = report.objective,
         "clustered"
     );
-    let clustering = Clustering::new(fit.labels, fit.centroids, phi, dim)?;
+    let labels = embeddings.spread(fit.labels);
+    let clustering = Clustering::new(labels, fit.centroids, phi, dim)?;
     Ok(Some((clustering, report)))
 }

@@ -4,14 +4,17 @@
 //! random pixels, since no formula knows the machine.
 
 use crate::checkpoint;
-use crate::e_step::{Clustering, EStepConfig, cluster};
+use crate::e_step::{Clustering, EStepConfig, Embeddings, cluster};
 use crate::error::EmError;
 use crate::features::{PASS, normalise_rows};
 use crate::m_step::{Batch, LossConfig, m_step};
-use crate::measure::RANK_ROWS;
+use crate::measure::{RANK_ROWS, raw_values};
 use crate::settings::Plan;
 use crate::state::{Clock, Position, State};
-use protem_data::{IMAGENET_MEAN, IMAGENET_STD, Share, Source, ViewLoader, ViewPlan};
+use protem_data::{
+    Evaluation, IMAGENET_MEAN, IMAGENET_STD, Share, Source, StillLoader, Subset, ViewLoader,
+    ViewPlan,
+};
 use protem_encoder::{Encoder, MomentumPair};
 use protem_loss::Queue;
 use protem_ops::{Activation, Precision};
@@ -31,10 +34,12 @@ pub struct Sizes {
     pub queue_bytes: u64,
     /// Embeddings and prototypes of an E-step.
     pub e_step_bytes: u64,
-    /// Features that kNN compares.
+    /// Features that kNN compares, or the pixels it begins with.
     pub evaluation_bytes: u64,
     /// Decoded images, when all the room for them is filled.
     pub cache_bytes: u64,
+    /// A checkpoint while it is written.
+    pub saving_bytes: u64,
     /// Feature maps that a step keeps for its backward pass: the least that a step works in.
     pub maps_bytes: u64,
 }
@@ -52,6 +57,11 @@ impl Sizes {
         let (dim, all_k) = (plan.encoder.dim, plan.clusters.iter().sum::<usize>());
         // Embeddings once and k-means' sample of them; labels and distances of each clustering.
         let points = 2 * plan.images * dim + 2 * plan.images * plan.clusters.len();
+        let features = measured_images(plan, test_images) * plan.encoder.feature_dim();
+        let pixels = match plan.eval.knn_every {
+            0 => None,
+            _ => raw_values(plan, test_images),
+        };
         Self {
             weights_bytes: floats(2 * (parameters + running)),
             optimizer_bytes: floats(3 * parameters),
@@ -61,29 +71,30 @@ impl Sizes {
             } else {
                 floats(points + 3 * all_k * dim)
             },
-            // Once as they are, once normalised.
-            evaluation_bytes: floats(
-                2 * measured_images(plan, test_images) * plan.encoder.feature_dim(),
-            ),
-            cache_bytes: plan.settings.data.cache_bytes(),
+            // Twice where some of the images cannot be read.
+            evaluation_bytes: floats((2 * features).max(pixels.unwrap_or(0))),
+            // Generated images are made anew.
+            cache_bytes: match plan.settings.data.folder {
+                Some(_) => plan.settings.data.cache_bytes(),
+                None => 0,
+            },
+            saving_bytes: checkpoint::size(plan),
             maps_bytes: (plan.optim.batch * maps * of_map) as u64,
         }
     }
 
-    /// What is held all the time.
-    fn fixed(&self) -> u64 {
-        self.weights_bytes + self.optimizer_bytes + self.queue_bytes + self.cache_bytes
-    }
-
-    /// At the highest, but for what a step works in: what is held all the time, and the larger of
-    /// what E-step and evaluation hold.
+    /// At the highest, but for what a step works in: what is held all the time, and the largest of
+    /// what E-step, evaluation and saving hold.
     pub fn total(&self) -> u64 {
-        self.fixed() + self.e_step_bytes.max(self.evaluation_bytes)
+        let passing = [self.e_step_bytes, self.evaluation_bytes, self.saving_bytes];
+        let largest = passing.into_iter().max().unwrap_or(0);
+        self.weights_bytes + self.optimizer_bytes + self.queue_bytes + self.cache_bytes + largest
     }
 
-    /// What a run needs at least. What a step worked in stays with it between steps.
+    /// What a run needs at least. What a step worked in stays with it between steps; room for decoded
+    /// images need not be filled.
     pub fn least(&self) -> u64 {
-        self.total() + self.maps_bytes
+        self.total() - self.cache_bytes + self.maps_bytes
     }
 }
 
@@ -101,9 +112,9 @@ pub struct Estimate {
     pub checkpoints: usize,
     /// An optimizer step, its images included.
     pub step_seconds: f64,
-    /// An E-step.
+    /// The first E-step; those that begin from its centroids take less.
     pub e_step_seconds: f64,
-    /// Evaluation at the end of an epoch, kNN included.
+    /// The features of an evaluation at the end of an epoch; comparing them comes on top.
     pub evaluation_seconds: f64,
     /// The whole run.
     pub seconds: f64,
@@ -130,38 +141,42 @@ pub fn estimate(
     train: Arc<dyn Source>,
     test_images: usize,
 ) -> Result<Estimate, EmError> {
-    let before = resident_bytes();
     let mut state = random_state(plan)?;
     let mut gradient = vec![0.0; state.velocity.len()];
-    let batch_seconds =
-        load_seconds(plan, train)? + batch_seconds(plan, &mut state, &mut gradient)?;
-    let sizes = Sizes::of(plan, test_images);
+    gradient.fill(0.0); // its memory is there only when it is written to
+    let load_seconds = load_seconds(plan, train.clone())?;
+    let before = resident_bytes();
+    let batch_seconds = load_seconds + batch_seconds(plan, &mut state, &mut gradient)?;
     let grown = before.zip(resident_bytes());
-    let largest = plan.clusters.iter().copied().max().unwrap_or(0);
-    let (embed, cluster) = e_step_seconds(plan, &state.pair.key, largest)?;
-    let e_step = if largest == 0 {
-        0.0
-    } else {
-        embed * plan.images as f64 + cluster
+    let embed = still_seconds(plan, train) + embed_seconds(plan, &state.pair.key);
+    let [first, later] = cluster_seconds(plan)?;
+    let of_clustering = |seconds| match plan.clusters.is_empty() {
+        true => 0.0,
+        false => embed * plan.images as f64 + seconds,
     };
+    let (first, later) = (of_clustering(first), of_clustering(later));
     let step_seconds = batch_seconds * plan.optim.accumulate.min(plan.batches_per_epoch()) as f64;
     let evaluation_seconds = embed * measured_images(plan, test_images) as f64;
     let epochs = plan.optim.epochs;
-    let e_steps = epochs.saturating_sub(plan.warmup_epochs) as f64;
+    let e_steps = epochs.saturating_sub(plan.warmup_epochs);
+    let of_e_steps = match e_steps {
+        0 => 0.0,
+        e_steps => first + (e_steps - 1) as f64 * later,
+    };
     let evaluations = match plan.eval.knn_every {
         every if every > 0 && test_images > 0 => epochs.div_ceil(every),
         _ => epochs,
     };
     Ok(Estimate {
-        sizes,
-        step_bytes: grown.and_then(|(before, after)| after.checked_sub(before + sizes.fixed())),
+        sizes: Sizes::of(plan, test_images),
+        step_bytes: grown.map(|(before, after)| after.saturating_sub(before)),
         checkpoint_bytes: checkpoint::size(plan),
         checkpoints: plan.kept_checkpoints() + 1,
         step_seconds,
-        e_step_seconds: e_step,
+        e_step_seconds: first,
         evaluation_seconds,
         seconds: (batch_seconds * plan.batches_per_epoch() as f64 * epochs as f64)
-            + e_steps * e_step
+            + of_e_steps
             + evaluations as f64 * evaluation_seconds,
     })
 }
@@ -253,15 +268,32 @@ fn batch_seconds(plan: &Plan, state: &mut State, gradient: &mut [f32]) -> Result
     once(1)
 }
 
-/// Seconds to embed an image, and to cluster the whole set at every granularity.
-fn e_step_seconds(plan: &Plan, key: &Encoder, largest: usize) -> Result<(f64, f64), EmError> {
+/// Seconds to load an image as E-step and evaluation take it, of a few.
+fn still_seconds(plan: &Plan, source: Arc<dyn Source>) -> f64 {
+    const AT_ONCE: usize = 8;
+    let images = source.len().min(AT_ONCE * plan.workers());
+    let every = source.len() / images;
+    let spread = (0..images).map(|i| (i * every) as u32).collect();
+    let crop = Evaluation::for_size(plan.image_size);
+    let begun = Instant::now();
+    let some = Arc::new(Subset::new(source, spread));
+    StillLoader::new(some, crop, AT_ONCE, plan.workers()).for_each(drop);
+    begun.elapsed().as_secs_f64() / images as f64
+}
+
+/// Seconds to embed an image.
+fn embed_seconds(plan: &Plan, key: &Encoder) -> f64 {
     let rows = plan.images.min(PASS);
     let begun = Instant::now();
     key.embed(random_images(plan, key, rows));
-    let embed = begun.elapsed().as_secs_f64() / rows as f64;
-    if largest == 0 {
-        return Ok((embed, 0.0));
-    }
+    begun.elapsed().as_secs_f64() / rows as f64
+}
+
+/// Seconds to cluster the whole set at every granularity: in the first E-step, and in a later one.
+fn cluster_seconds(plan: &Plan) -> Result<[f64; 2], EmError> {
+    let Some(largest) = plan.clusters.iter().copied().max() else {
+        return Ok([0.0; 2]);
+    };
     // K-means costs points × centroids: time a small one and scale it.
     let (dim, points) = (plan.encoder.dim, plan.images.min(4096));
     let k = largest.min(points / 4).max(2);
@@ -275,15 +307,25 @@ fn e_step_seconds(plan: &Plan, key: &Encoder, largest: usize) -> Result<(f64, f6
     };
     let begun = Instant::now();
     let stop = AtomicBool::new(false);
-    cluster(&config, 0, &sample, dim, plan.seed, None, &stop)?;
+    let embeddings = Embeddings {
+        rows: &sample,
+        dim,
+        images: &(0..points as u32).collect::<Vec<_>>(),
+        of: points,
+    };
+    cluster(&config, 0, &embeddings, plan.seed, None, &stop)?;
     // Two iterations, and the assignment at the end.
     let of_a_distance = begun.elapsed().as_secs_f64() / (3 * points * k) as f64;
     let e = &plan.e_step;
-    let distances = plan.clusters.iter().map(|&k| {
-        let trained = plan.images.min(k.saturating_mul(e.max_points_per_centroid));
-        (trained * e.iterations * e.restarts + plan.images) as f64 * k as f64
-    });
-    Ok((embed, of_a_distance * distances.sum::<f64>()))
+    let seconds = |restarts: usize| {
+        let distances = plan.clusters.iter().map(|&k| {
+            let trained = plan.images.min(k.saturating_mul(e.max_points_per_centroid));
+            (trained as f64 * e.iterations as f64 * restarts as f64 + plan.images as f64) * k as f64
+        });
+        of_a_distance * distances.sum::<f64>()
+    };
+    let later = if e.warm_start { 1 } else { e.restarts };
+    Ok([seconds(e.restarts), seconds(later)])
 }
 
 fn random_images(plan: &Plan, encoder: &Encoder, rows: usize) -> Activation {
@@ -327,7 +369,9 @@ mod tests {
         assert_eq!(found.sizes.queue_bytes, 64 * 16 * 4);
         let sizes = found.sizes;
         assert!(sizes.maps_bytes > 0 && sizes.least() == sizes.total() + sizes.maps_bytes);
-        assert_eq!(found.sizes.evaluation_bytes, 2 * 74 * 32 * 4);
+        // kNN begins with 74 images' pixels, which are more than their features twice.
+        assert_eq!(found.sizes.evaluation_bytes, 74 * 16 * 16 * 3 * 4);
+        assert_eq!(found.sizes.saving_bytes, found.checkpoint_bytes);
         assert_eq!(
             found.sizes.e_step_bytes,
             4 * (2 * 64 * 16 + 2 * 64 * 2 + 3 * 30 * 16)

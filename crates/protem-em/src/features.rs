@@ -1,9 +1,7 @@
 //! Centre-crop features of a whole source, in the source's order.
 
 use crate::error::EmError;
-use protem_data::{
-    DataError, Evaluation, IMAGENET_MEAN, IMAGENET_STD, Source, StillLoader, Unreadable,
-};
+use protem_data::{Evaluation, IMAGENET_MEAN, IMAGENET_STD, Source, StillLoader, Unreadable};
 use protem_encoder::Encoder;
 use std::sync::Arc;
 
@@ -43,36 +41,12 @@ impl Extracted {
     }
 }
 
-/// `images × dim`, row-major, not normalised, in evaluation mode under the centre crop.
-///
-/// # Errors
-/// An image that cannot be read, with its name and why.
-pub fn extract(
-    encoder: &Encoder,
-    source: Arc<dyn Source>,
-    image_size: u32,
-    workers: usize,
-    output: Output,
-) -> Result<Vec<f32>, EmError> {
-    let images = source.len();
-    let all = extract_readable(encoder, source, image_size, workers, output, &mut |_| true)?;
-    let all = all.expect("never asked to stop");
-    if all.unreadable.is_empty() {
-        return Ok(all.values);
-    }
-    Err(EmError::Data(DataError::TooManyUnreadable {
-        unreadable: all.unreadable,
-        images,
-        limit: 0,
-    }))
-}
-
-/// The same with unreadable images passed over. `progress` is told the number of images done, and
+/// Values of every image under the centre crop in evaluation mode; unreadable images are passed over. `progress` is told the number of images done, and
 /// answers whether to go on; nothing comes back if not.
 ///
 /// # Errors
 /// A loader that fails.
-pub fn extract_readable(
+pub fn extract(
     encoder: &Encoder,
     source: Arc<dyn Source>,
     image_size: u32,
@@ -87,10 +61,14 @@ pub fn extract_readable(
     for batch in StillLoader::new(source, evaluation, PASS, workers) {
         let shape = (batch.indices.len(), size, size);
         let pixels = encoder.images(&batch.images, shape, IMAGENET_MEAN, IMAGENET_STD);
-        values.extend(match output {
+        let rows = match output {
             Output::Features => encoder.features(pixels),
             Output::Embedding => encoder.embed(pixels),
-        });
+        };
+        if values.is_empty() {
+            values.reserve_exact(rows.len() / batch.indices.len() * images);
+        }
+        values.extend(rows);
         done += batch.indices.len();
         unreadable.extend(batch.unreadable);
         if !progress(done) {

@@ -1,8 +1,8 @@
 //! Prototypical contrastive learning as expectation maximisation.
 //!
 //! [`Plan::check`] turns [`Settings`] and a number of images into a run that can work;
-//! [`Trainer`] runs it: from the warm-up on, each epoch begins with an E-step ([`e_step()`]:
-//! the key encoder's embeddings are clustered into prototypes) and goes on with M-steps
+//! [`Trainer`] runs it: from the warm-up on, each epoch begins with an E-step (the key encoder's
+//! embeddings are clustered into prototypes, [`Clustering`]) and goes on with M-steps
 //! ([`m_step()`]: InfoNCE and ProtoNCE). What happens comes out as [`Event`]s; [`State`] is
 //! all that a run carries, and a [`Checkpoint`] is that on disk.
 //!
@@ -35,11 +35,11 @@ pub use checkpoint::{
     save as save_checkpoint, size as checkpoint_size,
 };
 pub use durable::{remove_partial, write_atomically, write_together};
-pub use e_step::{Clustering, ClusteringReport, EStepConfig, e_step};
+pub use e_step::Clustering;
 pub use error::EmError;
 pub use estimate::{Estimate, Sizes, estimate};
 pub use events::{Evaluated, Event, Phase, Set};
-pub use features::{Extracted, Output, extract, extract_readable, normalise_rows};
+pub use features::{Extracted, Output, extract, normalise_rows};
 pub use image_set::ImageSet;
 pub use m_step::{Batch, LossConfig, Losses, m_step, shuffled_rows};
 pub use schedule::LearningRate;

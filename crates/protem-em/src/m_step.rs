@@ -5,7 +5,7 @@ use crate::error::EmError;
 use crate::features::normalise_rows;
 use candle_core::{Device, Tensor, Var};
 use protem_encoder::MomentumPair;
-use protem_loss::{NegativeStream, Queue, info_nce, proto_nce_term, sample_negatives};
+use protem_loss::{BatchClustering, NegativeStream, Queue, info_nce, proto_nce, sample_negatives};
 use protem_ops::Activation;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -71,7 +71,7 @@ pub(crate) fn taken(images: &[u8], order: &[u32]) -> Vec<u8> {
 }
 
 /// Losses of a batch and, over `gradient`, `∂L/∂parameters` of the query encoder. Keys enter the
-/// queue after the logits are computed. `stream` names the draw of negatives: seed and step.
+/// queue after the logits are computed. `stream` names the draw of negatives: seed and batch.
 ///
 /// # Errors
 /// Whatever candle or the losses refuse.
@@ -141,7 +141,10 @@ fn prototype_loss(
     (seed, step): (u64, u64),
     indices: &[u32],
 ) -> Result<Option<Tensor>, EmError> {
-    let mut sum: Option<Tensor> = None;
+    if clusterings.is_empty() {
+        return Ok(None);
+    }
+    let mut ids = Vec::new();
     for (m, clustering) in clusterings.iter().enumerate() {
         let positives: Vec<u32> = indices
             .iter()
@@ -153,13 +156,17 @@ fn prototype_loss(
             clustering: m as u64,
         };
         let drawn = sample_negatives(clustering.k(), &positives, negatives, stream);
-        let term = proto_nce_term(queries, &clustering.prototypes, &positives, &drawn)?;
-        sum = Some(match sum {
-            Some(sum) => (sum + term)?,
-            None => term,
-        });
+        ids.push((&clustering.prototypes, positives, drawn));
     }
-    Ok(sum.map(|sum| sum / clusterings.len() as f64).transpose()?)
+    let seen: Vec<_> = ids
+        .iter()
+        .map(|(prototypes, positives, negatives)| BatchClustering {
+            prototypes,
+            positives,
+            negatives,
+        })
+        .collect();
+    Ok(Some(proto_nce(queries, &seen)?))
 }
 
 #[cfg(test)]

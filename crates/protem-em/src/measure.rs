@@ -2,7 +2,7 @@
 
 use crate::error::EmError;
 use crate::events::{Phase, Set};
-use crate::features::{Output, extract_readable};
+use crate::features::{Output, extract};
 use crate::settings::Plan;
 use protem_data::{Evaluation, Source, StillLoader, Subset, Unreadable};
 use protem_encoder::Encoder;
@@ -14,6 +14,13 @@ pub(crate) const RANK_ROWS: usize = 2048;
 /// Pixels that kNN on raw images may hold, as 32-bit floats: a quarter of a gigabyte. It tells
 /// what there is to beat, and is not worth more.
 const RAW_VALUES: usize = 1 << 26;
+
+/// Values that kNN on raw images holds, unless that is too many.
+pub(crate) fn raw_values(plan: &Plan, test_images: usize) -> Option<usize> {
+    let per_image = plan.image_size as usize * plan.image_size as usize * 3;
+    let values = (plan.images + test_images).checked_mul(per_image);
+    values.filter(|values| test_images > 0 && *values <= RAW_VALUES)
+}
 
 /// The sets of a run, and how they are measured.
 pub(crate) struct Measure<'a> {
@@ -87,10 +94,11 @@ impl Measure<'_> {
         let (Some(train), Some(test)) = (train, test) else {
             return Ok(Some(Measured::default())); // no image left to measure on
         };
-        let top1 = self.knn((&train, &train_labels), (&test, &test_labels))?;
+        let effective_rank = rank(spread(&train));
+        let top1 = self.knn((train, &train_labels), (test, &test_labels))?;
         Ok(top1.map(|top1| Measured {
             knn_top1: Some(top1),
-            effective_rank: rank(spread(train)),
+            effective_rank,
         }))
     }
 
@@ -100,11 +108,10 @@ impl Measure<'_> {
         let Some(test) = self.test else {
             return Ok(Some(Measured::default()));
         };
-        let per_image = self.plan.image_size as usize * self.plan.image_size as usize * 3;
-        let all = self.train.len() + test.len();
-        if all.saturating_mul(per_image) > RAW_VALUES {
+        if raw_values(self.plan, test.len()).is_none() {
             return Ok(Some(Measured::default()));
         }
+        let all = self.train.len() + test.len();
         let Some((train, train_labels)) = self.pixels(self.train, (0, all))? else {
             return Ok(None);
         };
@@ -114,7 +121,7 @@ impl Measure<'_> {
         let (Some(train), Some(test)) = (train, test) else {
             return Ok(Some(Measured::default())); // no image left to measure on
         };
-        let top1 = self.knn((&train, &train_labels), (&test, &test_labels))?;
+        let top1 = self.knn((train, &train_labels), (test, &test_labels))?;
         Ok(top1.map(|top1| Measured {
             knn_top1: Some(top1),
             effective_rank: None,
@@ -124,14 +131,15 @@ impl Measure<'_> {
     /// kNN accuracy. Nothing if stopped.
     fn knn(
         &mut self,
-        (train, train_labels): (&Features, &[u32]),
-        (test, test_labels): (&Features, &[u32]),
+        (train, train_labels): (Features, &[u32]),
+        (test, test_labels): (Features, &[u32]),
     ) -> Result<Option<f64>, EmError> {
         let config = KnnConfig {
             k: self.plan.eval.knn_k,
             temperature: self.plan.eval.knn_temperature,
         };
-        let mut progress = |done| (self.progress)(Phase::Comparing, done, test.rows());
+        let rows = test.rows();
+        let mut progress = |done| (self.progress)(Phase::Comparing, done, rows);
         let found = knn(
             train,
             train_labels,
@@ -153,8 +161,8 @@ impl Measure<'_> {
         let size = self.plan.image_size;
         let (crop, workers) = (Evaluation::for_size(size), self.plan.workers());
         let per_image = (size * size * 3) as usize;
-        let (mut values, mut labels) = (Vec::new(), Vec::new());
-        let mut images = 0;
+        let mut values = Vec::with_capacity(source.len() * per_image);
+        let (mut labels, mut images) = (Vec::new(), 0);
         for batch in StillLoader::new(source.clone(), crop, 256, workers) {
             let rows = batch
                 .indices
@@ -190,7 +198,7 @@ impl Measure<'_> {
     ) -> Result<Option<Labelled>, EmError> {
         let (size, workers) = (self.plan.image_size, self.plan.workers());
         let mut progress = |images| (self.progress)(Phase::Measuring, done + images, all);
-        let extracted = extract_readable(
+        let extracted = extract(
             encoder,
             source.clone(),
             size,
@@ -224,11 +232,8 @@ fn rank(features: Features) -> Option<f64> {
 }
 
 /// At most [`RANK_ROWS`] rows, evenly spread.
-fn spread(features: Features) -> Features {
+fn spread(features: &Features) -> Features {
     let every = features.rows().div_ceil(RANK_ROWS);
-    if every == 1 {
-        return features;
-    }
     let rows = features.values().chunks_exact(features.dim());
     let values = rows.step_by(every).flatten().copied().collect();
     Features::new(values, features.dim()).expect("some of finite rows")

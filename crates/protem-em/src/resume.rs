@@ -3,7 +3,7 @@
 use crate::checkpoint::{Checkpoint, Origin};
 use crate::error::EmError;
 use crate::image_set::ImageSet;
-use crate::settings::{Note, Plan};
+use crate::settings::{Note, Plan, Settings};
 use protem_data::Source;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ const FIXED: [&str; 9] = [
     "optim.optimizer",
     "optim.accumulate",
 ];
+/// Settings that choose the images to train on.
+const OF_IMAGES: [&str; 3] = ["seed", "data.held_out", "data.generated_images"];
 /// Settings that results do not depend on.
 const FREE: [&str; 4] = ["threads", "data.workers", "data.folder", "checkpoint."];
 
@@ -31,7 +33,7 @@ const FREE: [&str; 4] = ["threads", "data.workers", "data.folder", "checkpoint."
 /// A setting that may not differ; other images.
 pub(crate) fn check(from: &Origin, now: &Origin) -> Result<Vec<Note>, EmError> {
     // First: other images change what follows from them, such as the queue.
-    of_images(from, &now.images)?;
+    of_images(from, &now.settings, &now.images)?;
     let was = flat(&from.settings);
     let mut notes = Vec::new();
     for (key, value) in flat(&now.settings) {
@@ -59,23 +61,38 @@ pub(crate) fn check(from: &Origin, now: &Origin) -> Result<Vec<Note>, EmError> {
     Ok(notes)
 }
 
-fn of_images(from: &Origin, now: &ImageSet) -> Result<(), EmError> {
-    if from.images != *now {
-        return Err(EmError::OtherImages {
-            found: from.images,
-            wanted: *now,
+fn of_images(from: &Origin, settings: &Settings, now: &ImageSet) -> Result<(), EmError> {
+    if from.images == *now {
+        return Ok(());
+    }
+    // Where a setting is to blame, other folders would not help.
+    let (was, is) = (flat(&from.settings), flat(settings));
+    let mut differing = OF_IMAGES
+        .iter()
+        .filter(|key| was.get(**key) != is.get(**key));
+    let given = |settings: &Settings| settings.data.test_folder.is_some();
+    let test = given(&from.settings) != given(settings);
+    if let Some(key) = differing.next().or(test.then_some(&"data.test_folder")) {
+        let of = |flat: &BTreeMap<String, String>| flat.get(*key).cloned().unwrap_or_default();
+        return Err(EmError::Mismatch {
+            what: (*key).to_owned(),
+            found: of(&was),
+            wanted: of(&is),
         });
     }
-    Ok(())
+    Err(EmError::OtherImages {
+        found: from.images,
+        wanted: *now,
+    })
 }
 
 impl Checkpoint {
-    /// Whether it is of a run on these training images.
+    /// Whether it is of a run on these training images, which `settings` have chosen.
     ///
     /// # Errors
-    /// It is of others.
-    pub fn check_images(&self, train: &dyn Source) -> Result<(), EmError> {
-        of_images(self.origin(), &ImageSet::of(train))
+    /// It is of others; the setting that has chosen others.
+    pub fn check_images(&self, settings: &Settings, train: &dyn Source) -> Result<(), EmError> {
+        of_images(self.origin(), settings, &ImageSet::of(train))
     }
 
     /// Whether a run of this plan may go on from it; what has changed and may is noted.
@@ -98,7 +115,7 @@ impl Origin {
 }
 
 /// Every setting by its dotted key, as JSON.
-fn flat(settings: &crate::settings::Settings) -> BTreeMap<String, String> {
+fn flat(settings: &Settings) -> BTreeMap<String, String> {
     let value = serde_json::to_value(settings).expect("settings are JSON");
     let mut out = BTreeMap::new();
     for (name, value) in value.as_object().into_iter().flatten() {
@@ -119,7 +136,6 @@ fn flat(settings: &crate::settings::Settings) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Settings;
 
     #[test]
     fn what_the_state_depends_on_may_not_change() {
@@ -161,5 +177,22 @@ mod tests {
             check(&other, &now),
             Err(EmError::OtherImages { .. })
         ));
+        // Unless a setting has chosen them.
+        let choosing: [&dyn Fn(&mut Settings); 4] = [
+            &|s| s.seed = 1,
+            &|s| s.data.held_out = 0.2,
+            &|s| s.data.generated_images = 9,
+            &|s| s.data.test_folder = Some("t".into()),
+        ];
+        let keys = OF_IMAGES.iter().chain([&"data.test_folder"]);
+        for (change, key) in choosing.into_iter().zip(keys) {
+            let mut other = origin(change);
+            other.images.names_crc32 = 8;
+            let found = check(&other, &now).unwrap_err();
+            assert!(
+                matches!(&found, EmError::Mismatch { what, .. } if what == key),
+                "{found}"
+            );
+        }
     }
 }

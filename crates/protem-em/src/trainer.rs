@@ -181,6 +181,7 @@ impl Trainer {
                 }
             }
         }
+        self.clock(); // the last checkpoint's writing
         let position = &self.state.position;
         listener(&Event::Done {
             step: position.step,

@@ -15,9 +15,9 @@ fn measures(c: &mut Criterion) {
     c.bench_function("knn, 5000 × 1000 of 256", |b| {
         b.iter(|| {
             knn(
-                &train,
+                train.clone(),
                 &labels,
-                &test,
+                test.clone(),
                 &labels[..1000],
                 &KnnConfig::default(),
                 &mut |_| true,

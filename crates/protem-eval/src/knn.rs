@@ -41,15 +41,16 @@ const BLOCK: usize = 64;
 const TILE: usize = 2048;
 
 /// Classifies test images by their nearest training images under cosine similarity (Wu et al.
-/// 2018). Of equally near images the first counts, of equal votes the lowest class. `progress` is
+/// 2018). Of equally near images the first counts, of equal votes the lowest class. The features are
+/// normalised where they lie. `progress` is
 /// told the number of test images done and answers whether to go on; nothing if it does not.
 ///
 /// # Errors
 /// Labels or dimensions that do not fit the features.
 pub fn knn(
-    train: &Features,
+    train: Features,
     train_labels: &[u32],
-    test: &Features,
+    test: Features,
     test_labels: &[u32],
     config: &KnnConfig,
     progress: &mut dyn FnMut(usize) -> bool,
@@ -64,7 +65,7 @@ pub fn knn(
     count("training labels", train_labels.len(), train.rows())?;
     count("test labels", test_labels.len(), test.rows())?;
     count("test dimensions", test.dim(), train.dim())?;
-    let (train, test) = (train.clone().normalised(), test.clone().normalised());
+    let (train, test) = (train.normalised(), test.normalised());
     let k = config.k.clamp(1, train.rows());
     let vote = |near: Nearest| vote(&near.first(), train_labels, config.temperature);
     let mut predictions = Vec::with_capacity(test.rows());

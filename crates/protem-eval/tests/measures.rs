@@ -19,6 +19,7 @@ fn classify(
     test_labels: &[u32],
     config: &KnnConfig,
 ) -> Result<KnnResult, EvalError> {
+    let (train, test) = (train.clone(), test.clone());
     let found = knn(train, train_labels, test, test_labels, config, &mut |_| {
         true
     })?;
@@ -142,9 +143,9 @@ fn knn_stops_when_it_is_told_to() {
     let test = waves(5000, 7, 5000);
     let mut told = Vec::new();
     let stopped = knn(
-        &train,
+        train.clone(),
         &labels,
-        &test,
+        test.clone(),
         &[3; 5000],
         &KnnConfig::default(),
         &mut |done| {
@@ -156,9 +157,9 @@ fn knn_stops_when_it_is_told_to() {
     assert!(matches!(told[..], [1..=5000]), "{told:?}");
     let mut last = 0;
     let whole = knn(
-        &train,
+        train.clone(),
         &labels,
-        &test,
+        test.clone(),
         &[3; 5000],
         &KnnConfig::default(),
         &mut |done| {

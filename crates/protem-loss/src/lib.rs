@@ -24,5 +24,5 @@ mod queue;
 pub use error::{LossError, Result};
 pub use info_nce::{chance_level, info_nce};
 pub use negatives::{NegativeStream, sample_negatives};
-pub use prototypes::{Clustering, Prototypes, proto_nce, proto_nce_term};
+pub use prototypes::{BatchClustering, Prototypes, proto_nce, proto_nce_term};
 pub use queue::Queue;

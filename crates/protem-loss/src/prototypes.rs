@@ -87,7 +87,7 @@ impl Prototypes {
 
 /// One clustering as a step sees it.
 #[derive(Debug, Clone, Copy)]
-pub struct Clustering<'a> {
+pub struct BatchClustering<'a> {
     /// The prototypes.
     pub prototypes: &'a Prototypes,
     /// `B` ids: the cluster of each image of the batch.
@@ -144,7 +144,7 @@ pub fn proto_nce_term(
 ///
 /// # Errors
 /// No clustering, or an error of [`proto_nce_term`].
-pub fn proto_nce(queries: &Tensor, clusterings: &[Clustering<'_>]) -> Result<Tensor> {
+pub fn proto_nce(queries: &Tensor, clusterings: &[BatchClustering<'_>]) -> Result<Tensor> {
     let mut sum: Option<Tensor> = None;
     for c in clusterings {
         let term = proto_nce_term(queries, c.prototypes, c.positives, c.negatives)?;

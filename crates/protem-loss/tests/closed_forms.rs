@@ -2,8 +2,8 @@
 
 use candle_core::{D, DType, Device, Tensor, Var};
 use protem_loss::{
-    Clustering, LossError, NegativeStream, Prototypes, Queue, chance_level, info_nce, proto_nce,
-    proto_nce_term, sample_negatives,
+    BatchClustering, LossError, NegativeStream, Prototypes, Queue, chance_level, info_nce,
+    proto_nce, proto_nce_term, sample_negatives,
 };
 
 /// Normalised rows that depend on the seed.
@@ -180,7 +180,7 @@ fn gradient_is_the_slope() {
     let total = |raw: &Tensor| {
         let norms = raw.sqr().unwrap().sum_keepdim(1).unwrap().sqrt().unwrap();
         let queries = raw.broadcast_div(&norms).unwrap();
-        let clustering = Clustering {
+        let clustering = BatchClustering {
             prototypes: &prototypes,
             positives: &[0, 2, 2],
             negatives: &[5, 1],

@@ -1,7 +1,7 @@
 //! Values and gradients against PyTorch (`fixtures/torch_losses.py` made the numbers).
 
 use candle_core::{Device, Tensor, Var};
-use protem_loss::{Clustering, Prototypes, info_nce, proto_nce, proto_nce_term};
+use protem_loss::{BatchClustering, Prototypes, info_nce, proto_nce, proto_nce_term};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -109,12 +109,12 @@ fn proto_nce_is_the_mean_over_clusterings() {
     )
     .unwrap();
     let clusterings = [
-        Clustering {
+        BatchClustering {
             prototypes: &fine,
             positives: &case.positives,
             negatives: &case.negatives,
         },
-        Clustering {
+        BatchClustering {
             prototypes: &coarse,
             positives: &[0, 1, 0, 2, 2],
             negatives: &[3],

@@ -6,7 +6,7 @@ use crate::failure::{Failure, explain, explain_em};
 use crate::images::{beside_folders, check_apart, class_name, open_images};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{Decoded, Labelling, Source};
-use protem_em::{Checkpoint, Output, extract_readable};
+use protem_em::{Checkpoint, Origin, Output, extract};
 use protem_eval::{ClusterConfig, Features, KnnConfig};
 use protem_report::RunFolder;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ fn features_of(
         Output::Embedding => encoder.config().dim,
     };
     let bar = image_bar(folder.len(), path.display().to_string());
-    let extracted = extract_readable(
+    let extracted = extract(
         &encoder,
         folder,
         checkpoint.image_size(),
@@ -183,11 +183,12 @@ pub fn knn(args: KnnArgs) -> Result<(), Failure> {
     };
     let (train, train_labels) = train.features(&checkpoint, Output::Features)?;
     let (test, test_labels) = test.features(&checkpoint, Output::Features)?;
+    let (of_train, of_test) = (train.describe(&args.train), test.describe(&args.test));
     let bar = image_bar(test_labels.len(), "kNN".into());
     let result = protem_eval::knn(
-        &train.features,
+        train.features,
         &train_labels,
-        &test.features,
+        test.features,
         &test_labels,
         &config,
         &mut |done| {
@@ -214,8 +215,8 @@ pub fn knn(args: KnnArgs) -> Result<(), Failure> {
         "encoder": provenance(&checkpoint),
         "k": result.k,
         "temperature": args.temperature,
-        "train": train.describe(&args.train),
-        "test": test.describe(&args.test),
+        "train": of_train,
+        "test": of_test,
     });
     say(serde_json::json!({"protocol": protocol, "top1": result.top1}));
     Ok(())
@@ -261,15 +262,23 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
 
 /// Which encoder a figure belongs to.
 fn provenance(checkpoint: &Checkpoint) -> serde_json::Value {
+    let Origin { settings, images } = checkpoint.origin();
     serde_json::json!({
         "checkpoint": checkpoint.path(),
         "epoch": checkpoint.position().epoch,
-        "mode": checkpoint.origin().settings.mode,
-        "arch": checkpoint.origin().settings.encoder.arch,
-        "width": checkpoint.origin().settings.encoder.width,
-        "seed": checkpoint.origin().settings.seed,
-        "precision": checkpoint.origin().settings.precision,
+        "mode": settings.mode,
+        "arch": settings.encoder.arch,
+        "stem": settings.encoder.stem,
+        "width": settings.encoder.width,
+        "dim": settings.encoder.dim,
+        "seed": settings.seed,
+        "precision": settings.precision,
         "image_size": checkpoint.image_size(),
+        "trained_on": {
+            "folder": settings.data.folder,
+            "images": images.images,
+            "names_crc32": format!("{:08x}", images.names_crc32),
+        },
     })
 }
 

@@ -7,7 +7,7 @@ use protem_data::{
     ClassNames, DataError, Decoded, Generated, GeneratedSpec, Labelling, Location, Source, Split,
     Subset, Unreadable, scan, split_held_out,
 };
-use protem_em::{Event, Set, Settings};
+use protem_em::{DataSettings, Event, Set, Settings};
 use protem_report::Listed;
 use std::path::Path;
 use std::sync::Arc;
@@ -82,8 +82,19 @@ impl Sets {
     }
 
     /// Images that a run can train on at most.
-    pub fn most(&self) -> usize {
-        self.train.len()
+    pub fn most(&self, settings: &Settings) -> usize {
+        match self.holds_out(&settings.data) {
+            true => split_held_out(&*self.train, settings.data.held_out, settings.seed)
+                .0
+                .len(),
+            false => self.train.len(),
+        }
+    }
+
+    /// Whether a part of the images is held out to measure on.
+    fn holds_out(&self, data: &DataSettings) -> bool {
+        let one = self.train.labelling() == Labelling::One;
+        self.test.is_none() && one && data.held_out > 0.0
     }
 
     /// The images that can be read. Every one is decoded once, unless a run that goes on already
@@ -97,6 +108,7 @@ impl Sets {
                 unreadable: Vec::new(),
             });
         }
+        let holds_out = self.holds_out(data);
         let mut unreadable = Vec::new();
         let mut readable = |source, set| {
             let (source, bad) = readable(source, set, known, data.max_unreadable)?;
@@ -106,7 +118,7 @@ impl Sets {
         let all = readable(self.train, Set::Training)?;
         let test = self.test.map(|test| readable(test, Set::Test));
         let test = test.transpose()?;
-        if test.is_some() || all.labelling() != Labelling::One || data.held_out == 0.0 {
+        if !holds_out {
             return Ok(Images {
                 train: all,
                 test,

@@ -19,8 +19,39 @@ pub struct Progress {
     epochs: usize,
     /// The phase under way, and when it began or was told of for the last time.
     phase: Option<(Phase, Instant)>,
-    /// When the first step of this process was done, and which it was.
-    begun: Option<(Instant, u64)>,
+    /// Whether this process has made a step.
+    stepped: bool,
+    /// Whether there will be E-steps.
+    prototypes: bool,
+    pace: Pace,
+}
+
+/// What epochs have taken so far.
+#[derive(Default)]
+struct Pace {
+    epochs: usize,
+    /// Of all of them, without their E-steps.
+    seconds: f64,
+    e_steps: usize,
+    e_step_seconds: f64,
+}
+
+impl Pace {
+    fn note(&mut self, seconds: f64, e_step_seconds: f64) {
+        self.epochs += 1;
+        self.seconds += seconds - e_step_seconds;
+        if e_step_seconds > 0.0 {
+            self.e_steps += 1;
+            self.e_step_seconds += e_step_seconds;
+        }
+    }
+
+    /// Seconds of so many more epochs: each has an E-step if one has had any.
+    fn of(&self, epochs: usize) -> f64 {
+        let mean = |seconds: f64, of: usize| seconds / of.max(1) as f64;
+        let epoch = mean(self.seconds, self.epochs) + mean(self.e_step_seconds, self.e_steps);
+        epochs as f64 * epoch
+    }
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -47,7 +78,9 @@ impl Progress {
             steps_per_epoch: 0,
             epochs: 0,
             phase: None,
-            begun: None,
+            stepped: false,
+            prototypes: false,
+            pace: Pace::default(),
         }
     }
 
@@ -64,8 +97,10 @@ impl Progress {
                 step,
                 steps_per_epoch,
                 epochs,
+                clusters,
                 ..
             } => {
+                self.prototypes = !clusters.is_empty();
                 self.steps_per_epoch = *steps_per_epoch as u64;
                 self.epochs = *epochs;
                 self.bar.set_length(self.steps_per_epoch * *epochs as u64);
@@ -76,13 +111,11 @@ impl Progress {
                 epoch, step, loss, ..
             } => {
                 self.phase = None;
-                if self.begun.is_none() {
+                if !self.stepped {
                     // Before it, there is nothing that a time left could be told from.
-                    self.begun = Some((Instant::now(), *step));
+                    self.stepped = true;
                     self.bar.reset_eta();
-                    self.bar.set_style(style(
-                        "{spinner} {prefix} [{bar:30}] {pos}/{len} steps, {eta} left {msg}",
-                    ));
+                    self.name_bar();
                 }
                 self.name_epoch(*epoch);
                 self.bar.set_position(*step);
@@ -106,16 +139,37 @@ impl Progress {
     }
 
     /// The time left, behind an epoch's line where there is no bar to tell it.
-    fn left(&self, event: &Event) -> Option<String> {
-        let Event::Epoch { step, .. } = event else {
+    fn left(&mut self, event: &Event) -> Option<String> {
+        let Event::Epoch {
+            epoch,
+            seconds,
+            e_step_seconds,
+            ..
+        } = event
+        else {
             return None;
         };
-        let (begun, first) = self.begun.filter(|_| self.bar.is_hidden())?;
-        let all = self.steps_per_epoch * self.epochs as u64;
-        let left = all.checked_sub(*step).filter(|left| *left > 0)?;
-        let done = step.checked_sub(first).filter(|done| *done > 0)?;
-        let seconds = begun.elapsed().as_secs_f64() / done as f64 * left as f64;
-        Some(format!("  {} left", time(seconds)))
+        self.pace.note(*seconds, *e_step_seconds);
+        self.name_bar();
+        let left = self.epochs.checked_sub(*epoch).filter(|left| *left > 0)?;
+        let but = self.without_e_steps();
+        let told = || format!("  {} left{but}", time(self.pace.of(left)));
+        self.bar.is_hidden().then(told)
+    }
+
+    /// What a time left does not know of while no E-step has been made.
+    fn without_e_steps(&self) -> &'static str {
+        match self.prototypes && self.pace.e_steps == 0 {
+            true => " without E-steps",
+            false => "",
+        }
+    }
+
+    fn name_bar(&self) {
+        let but = self.without_e_steps();
+        self.bar.set_style(style(&format!(
+            "{{spinner}} {{prefix}} [{{bar:30}}] {{pos}}/{{len}} steps, {{eta}} left{but} {{msg}}",
+        )));
     }
 
     fn name_epoch(&self, epoch: usize) {

@@ -10,12 +10,17 @@ use protem_report::RunFolder;
 /// Whether memory holds what the plan alone takes.
 pub fn check_memory(plan: &Plan, images: &Images) -> Result<(), Failure> {
     let sizes = Sizes::of(plan, images.test.as_ref().map_or(0, |test| test.len()));
+    // Room for decoded images need not be filled.
+    let needed = Sizes {
+        cache_bytes: 0,
+        ..sizes
+    };
     match memory_bytes() {
         Some(memory) if sizes.least() > memory => Err(Failure::running(format!(
             "the run takes {} of memory at least, and there are {}: {}; take what lessens the largest of them, such as a smaller optim.batch (with optim.accumulate), encoder.width, encoder.dim or method.queue, fewer images, or eval.knn_every = 0",
             size(sizes.least()),
             size(memory),
-            parts(&sizes, &size(sizes.maps_bytes))
+            parts(&needed, &size(sizes.maps_bytes))
         ))),
         _ => Ok(()),
     }
@@ -24,12 +29,13 @@ pub fn check_memory(plan: &Plan, images: &Images) -> Result<(), Failure> {
 /// What takes how much memory; `step` is what a step works in.
 pub fn parts(sizes: &Sizes, step: &str) -> String {
     format!(
-        "weights {}, optimizer {}, queue {}, a step {step}, E-step {}, kNN {}, decoded images {}",
+        "weights {}, optimizer {}, queue {}, a step {step}, E-step {}, kNN {}, saving {}, decoded images {}",
         size(sizes.weights_bytes),
         size(sizes.optimizer_bytes),
         size(sizes.queue_bytes),
         size(sizes.e_step_bytes),
         size(sizes.evaluation_bytes),
+        size(sizes.saving_bytes),
         size(sizes.cache_bytes)
     )
 }

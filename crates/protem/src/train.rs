@@ -32,13 +32,13 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     let sets = Sets::list(&settings)?;
     if !goes_on {
         // Before all images are decoded: with fewer of them, what is wrong stays wrong.
-        check_plan(&settings, sets.most())?;
+        check_plan(&settings, sets.most(&settings))?;
     }
     let images = sets.readable(&settings, left_out.as_ref())?;
     let from = goes_on.then(|| newest(&args.out)).transpose()?;
     if let Some(from) = &from {
         // Before the settings, of which some follow from the images.
-        from.check_images(&*images.train).map_err(em)?;
+        from.check_images(&settings, &*images.train).map_err(em)?;
     }
     let mut plan = check_plan(&settings, images.train.len())?;
     check_memory(&plan, &images)?;
@@ -64,7 +64,13 @@ fn check_plan(settings: &Settings, images: usize) -> Result<Plan, Failure> {
 
 /// The newest checkpoint of a run's folder that is whole.
 fn newest(out: &Path) -> Result<Checkpoint, Failure> {
-    let (checkpoint, refused) = Checkpoint::newest(&RunFolder::checkpoints(out)).map_err(em)?;
+    let found = Checkpoint::newest(&RunFolder::checkpoints(out));
+    let (checkpoint, refused) = found.map_err(|error| match error {
+        EmError::Io { .. } => {
+            em(error).with("Mend that; or move the file away, to go on from the one before.")
+        }
+        error => em(error),
+    })?;
     for (_, reason) in refused {
         warn(format!("{reason}; taking the one before"));
     }

@@ -89,6 +89,10 @@ pub enum Note {
         /// Epochs of the run.
         epochs: usize,
     },
+    /// Labelled images to be held out for a measure that is not made.
+    HeldOutUnused,
+    /// Images to test on for a measure that is not made.
+    TestUnused,
     /// Keys to be shuffled among the parts of a batch that has one.
     NothingShuffled,
     /// The learning rate was scaled to the batch.
@@ -144,7 +148,7 @@ impl fmt::Display for Note {
             ),
             Self::FewerNegatives { asked, k, batch } => write!(
                 f,
-                "{asked} negatives were asked for and a clustering has K = {k}, up to {batch} of them in the batch: where \
+                "method.negatives = {asked}, and a clustering has K = {k}, up to {batch} of them in the batch: where \
                  fewer are left, all of those are used"
             ),
             Self::NoPrototypes {
@@ -168,6 +172,13 @@ impl fmt::Display for Note {
             Self::RateNeverFalls { milestones, epochs } => write!(
                 f,
                 "the learning rate never falls: optim.milestones = {milestones:?} lie beyond the {epochs} epochs"
+            ),
+            Self::HeldOutUnused => f.write_str(
+                "eval.knn_every = 0: nothing is measured on the part of labelled images that data.held_out keeps from \
+                 training; data.held_out = 0 trains on them",
+            ),
+            Self::TestUnused => f.write_str(
+                "eval.knn_every = 0: nothing is measured on data.test_folder, though its images are checked",
             ),
             Self::NothingShuffled => f.write_str(
                 "encoder.shuffle_bn changes nothing while encoder.split_bn = 1: all of a batch shares its statistics",

@@ -2,10 +2,10 @@
 
 use super::{Trainer, tell_phase};
 use crate::accumulate::Accumulated;
-use crate::e_step::{EStepConfig, cluster};
+use crate::e_step::{EStepConfig, Embeddings, cluster};
 use crate::error::EmError;
 use crate::events::{Event, Phase, Set};
-use crate::features::{Output, extract_readable, normalise_rows};
+use crate::features::{Output, extract, normalise_rows};
 use crate::m_step::{Batch, LossConfig, m_step, shuffled_rows, taken};
 use crate::settings::Optimizer;
 use protem_data::{IMAGENET_MEAN, IMAGENET_STD, Share, ViewBatch, ViewLoader, ViewPlan};
@@ -30,7 +30,7 @@ impl Trainer {
         let _entered = span.enter();
         let mut phase = |phase, done, of| tell_phase(listener, stop, epoch, phase, (done, of));
         let images = self.plan.images;
-        let extracted = extract_readable(
+        let extracted = extract(
             &self.state.pair.key,
             self.train.clone(),
             self.plan.image_size,
@@ -43,9 +43,9 @@ impl Trainer {
         };
         // Too many end the run before the clusterings, which may take hours.
         self.quarantine
-            .add(Set::Training, extracted.unreadable, listener)?;
+            .add(Set::Training, extracted.unreadable.clone(), listener)?;
         let mut phase = |phase, done, of| tell_phase(listener, stop, epoch, phase, (done, of));
-        let mut embeddings = extracted.values;
+        let (mut embeddings, readable) = extracted.readable(dim);
         self.all_finite("embedding", &embeddings)?;
         normalise_rows(&mut embeddings, dim);
         tracing::debug!(images, seconds = begun.elapsed().as_secs_f64(), "embedded");
@@ -56,8 +56,13 @@ impl Trainer {
                 return Ok(false);
             }
             let previous = self.state.clusterings.get(i);
-            let seed = self.plan.seed;
-            let clustered = cluster(&config, i, &embeddings, dim, seed, previous, stop)?;
+            let of = Embeddings {
+                rows: &embeddings,
+                dim,
+                images: &readable,
+                of: images,
+            };
+            let clustered = cluster(&config, i, &of, self.plan.seed, previous, stop)?;
             let Some((clustering, report)) = clustered else {
                 return Ok(false);
             };
