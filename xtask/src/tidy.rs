@@ -36,6 +36,8 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("xtask", &[]),
     ("protem-tests", &[]),
 ];
+/// What a crate may use in its tests besides.
+const IN_TESTS: [(&str, &str); 1] = [("protem-report", "protem-cluster")];
 /// What may use any.
 const FREE: [&str; 2] = ["protem", "protem-fuzz"];
 /// What must not be compiled into a crate unless a feature asks for it.
@@ -97,8 +99,11 @@ fn of_siblings(name: &str, dependencies: &[serde_json::Value]) -> Vec<String> {
     let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| *from == name) else {
         return vec![format!("there are no rules for {name}")];
     };
-    let used = dependencies.iter().filter_map(|d| d["name"].as_str());
-    let against = used.filter(|to| to.starts_with("protem") && !allowed.contains(to));
+    let against = dependencies.iter().filter_map(|d| {
+        let to = d["name"].as_str().filter(|to| to.starts_with("protem"))?;
+        let in_tests = d["kind"] == "dev" && IN_TESTS.contains(&(name, to));
+        (!allowed.contains(&to) && !in_tests).then_some(to)
+    });
     against
         .map(|to| format!("{name} must not use {to}"))
         .collect()
@@ -107,15 +112,10 @@ fn of_siblings(name: &str, dependencies: &[serde_json::Value]) -> Vec<String> {
 /// Others that a crate always brings along against the rules.
 fn of_others(name: &str, dependencies: &[serde_json::Value]) -> Vec<String> {
     let always = |d: &&serde_json::Value| d["kind"].is_null() && d["optional"] == false;
-    let used = dependencies
-        .iter()
-        .filter(always)
-        .filter_map(|d| d["name"].as_str());
-    let against = used.filter(|to| {
-        let ruled = OPTIONAL.iter().filter(|(from, _)| *from == name);
-        ruled
-            .clone()
-            .any(|(_, optional)| to.starts_with(optional))
+    let used = dependencies.iter().filter(always);
+    let against = used.filter_map(|d| d["name"].as_str()).filter(|to| {
+        let mut ruled = OPTIONAL.iter().filter(|(from, _)| *from == name);
+        ruled.any(|(_, optional)| to.starts_with(optional))
     });
     against
         .map(|to| format!("{name} must not bring {to} along"))

@@ -93,7 +93,10 @@ mod tests {
         assert_eq!(*order.borrow(), [1, 2, 1, 2]);
         assert_eq!(rounds.pairs.len(), 2);
         let refused = in_turn("job", 2, || Ok(1), || Ok(2), |_| Err("other work".into()));
-        assert_eq!(refused.map(|rounds| rounds.pairs.len()), Err("other work".into()));
+        assert_eq!(
+            refused.map(|rounds| rounds.pairs.len()),
+            Err("other work".into())
+        );
     }
 
     #[test]

@@ -272,6 +272,10 @@ mod tests {
             level: None,
             prune: None,
         };
-        assert!(whole.all(&task(3)).is_ok_and(|whole| whole.all(&task(4)).is_err()));
+        assert!(
+            whole
+                .all(&task(3))
+                .is_ok_and(|whole| whole.all(&task(4)).is_err())
+        );
     }
 }
