@@ -1,5 +1,6 @@
 //! What an encoder is made of.
 
+use crate::error::EncoderError;
 use crate::parameters::Layout;
 use crate::resnet::ResNet;
 use schemars::JsonSchema;
@@ -74,6 +75,29 @@ pub struct EncoderConfig {
 }
 
 impl EncoderConfig {
+    /// Whether there can be such an encoder.
+    ///
+    /// # Errors
+    /// A width beyond 1 to 1,024, a dim beyond 1 to 65,536, no part of a batch.
+    pub fn check(&self) -> Result<(), EncoderError> {
+        let rules = [
+            ("width", self.width, 1..=1024),
+            ("dim", self.dim, 1..=65_536),
+            ("split_bn", self.split_bn, 1..=usize::MAX),
+        ];
+        for (key, value, allowed) in rules {
+            if !allowed.contains(&value) {
+                return Err(EncoderError::Config {
+                    key,
+                    value,
+                    least: *allowed.start(),
+                    most: *allowed.end(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Values per image of the pooled features, before the head.
     pub fn feature_dim(&self) -> usize {
         8 * self.width * self.arch.expansion()

@@ -30,7 +30,13 @@ struct Structure {
 impl Encoder {
     /// An untrained encoder: convolutions as torchvision's ResNet (normal, fan-out), linear layers
     /// as PyTorch's default, all from `seed`.
+    ///
+    /// # Panics
+    /// If the config fails its [`EncoderConfig::check`].
     pub fn new(config: EncoderConfig, seed: u64) -> Self {
+        if let Err(error) = config.check() {
+            panic!("{error}");
+        }
         let (mut parameters, mut running) = (Layout::default(), Layout::default());
         let net = ResNet::new(&config, &mut parameters, &mut running);
         let values = parameters.initialise(seed);
@@ -131,7 +137,8 @@ impl Encoder {
     /// [`Self::backward`]. Moves the running statistics.
     ///
     /// # Panics
-    /// If `split_bn` does not divide the batch, or the images do not have three channels.
+    /// If `split_bn` does not divide the batch, a part of it has no more than one value of a channel
+    /// (one image whose last maps are one pixel), or the images do not have three channels.
     pub fn forward_train(&mut self, images: Activation) -> (Vec<f32>, Tape) {
         let (embedding, tape) = self.train(images, true);
         (embedding, tape.expect("recorded"))
@@ -174,11 +181,17 @@ impl Encoder {
     }
 
     /// Pooled features before the head (`batch × feature_dim`, row-major) in evaluation mode.
+    ///
+    /// # Panics
+    /// If the images do not have three channels.
     pub fn features(&self, images: Activation) -> Vec<f32> {
         matrix(&self.structure.net.features(&self.weights(), images))
     }
 
     /// Embeddings (`batch × dim`, row-major, not normalised) in evaluation mode.
+    ///
+    /// # Panics
+    /// As [`Self::features`].
     pub fn embed(&self, images: Activation) -> Vec<f32> {
         let weights = self.weights();
         let features = self.structure.net.features(&weights, images);

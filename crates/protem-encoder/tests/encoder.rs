@@ -66,7 +66,7 @@ fn the_key_encoders_pass_is_the_training_pass_without_its_tape() {
 }
 
 #[test]
-fn embeddings_are_the_head_of_the_features() {
+fn features_and_embeddings_have_their_sizes() {
     let encoder = Encoder::new(CONFIG, 3);
     let features = encoder.features(images(&encoder));
     assert_eq!(features.len(), 6 * CONFIG.feature_dim());
@@ -134,16 +134,41 @@ fn shape_len(name: &str) -> usize {
 
 #[test]
 fn a_weight_that_is_nan_is_seen_in_the_embedding() {
-    let mut encoder = Encoder::new(CONFIG, 3);
-    encoder.parameters_mut()[0] = f32::NAN; // of the first convolution: eight ReLUs follow
-    assert!(
-        encoder
-            .forward_train(images(&encoder))
-            .0
-            .iter()
-            .all(|x| x.is_nan())
-    );
-    assert!(encoder.embed(images(&encoder)).iter().all(|x| x.is_nan()));
+    for precision in [Precision::F32, Precision::Bf16] {
+        let mut encoder = Encoder::new(CONFIG, 3).with_precision(precision);
+        encoder.parameters_mut()[0] = f32::NAN; // of the first convolution: eight ReLUs follow
+        let (trained, _) = encoder.forward_train(images(&encoder));
+        let embedded = encoder.embed(images(&encoder));
+        assert!(trained.iter().chain(&embedded).all(|x| x.is_nan()));
+    }
+}
+
+#[test]
+fn no_images_have_no_features_and_what_cannot_be_is_refused() {
+    let encoder = Encoder::new(CONFIG, 3);
+    let none = || encoder.images(&[], (0, 8, 8), [0.5; 3], [0.25; 3]);
+    assert!(encoder.features(none()).is_empty() && encoder.embed(none()).is_empty());
+    for (key, config) in [
+        ("width", EncoderConfig { width: 0, ..CONFIG }),
+        (
+            "width",
+            EncoderConfig {
+                width: 1 << 30,
+                ..CONFIG
+            },
+        ),
+        ("dim", EncoderConfig { dim: 0, ..CONFIG }),
+        (
+            "split_bn",
+            EncoderConfig {
+                split_bn: 0,
+                ..CONFIG
+            },
+        ),
+    ] {
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
 }
 
 /// Deviation of uniform values up to a bound is a √3rd of it.

@@ -84,6 +84,9 @@ impl<T: Pod> DerefMut for Buffer<T> {
 impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
         let lines = std::mem::take(&mut self.lines);
+        if lines.is_empty() {
+            return;
+        }
         let mut free = self.pool.lock();
         free.entry(lines.len()).or_default().push(lines);
     }
@@ -108,6 +111,7 @@ mod tests {
         let (half, own) = (pool.take::<f32>(800), pool.take::<f32>(1600));
         assert!(half.as_ptr() != at && own.as_ptr() == at);
         drop(pool.take::<f32>(0));
+        assert!(!pool.lock().contains_key(&0), "nothing is kept of nothing");
         pool.release();
         assert_eq!(pool.spare_bytes(), 0);
     }

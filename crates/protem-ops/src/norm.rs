@@ -6,7 +6,7 @@
 
 mod rows;
 
-use crate::activation::{Activation, Map, same, with_map};
+use crate::activation::{Activation, Map, Shape, same, with_map};
 use crate::buffer::{Buffer, Pool};
 use crate::element::Element;
 use rayon::prelude::*;
@@ -40,6 +40,8 @@ pub struct Statistics {
     mean: Vec<f32>,
     inverse_std: Vec<f32>,
     parts: usize,
+    /// Of the map that they are of.
+    shape: Shape,
 }
 
 impl Statistics {
@@ -68,8 +70,9 @@ pub struct NormGradients {
 /// running mean and (unbiased) variance.
 ///
 /// # Panics
-/// If a slice does not have one value per channel, `parts` does not divide the batch, or
-/// `added` has another shape or precision.
+/// If a slice does not have one value per channel, `parts` does not divide the batch, a part has no
+/// more than one value of a channel (whose normalised value tells nothing of it), or `added` has
+/// another shape or precision.
 pub fn forward_train(
     pool: &Pool,
     x: &Activation,
@@ -92,7 +95,9 @@ pub fn forward_train(
         "channels of the norm"
     );
     assert!(shape.batch.is_multiple_of(parts), "parts divide the batch");
-    let count = (shape.len() / channels / parts) as f64;
+    let count = shape.len() / channels / parts;
+    assert!(count > 1, "statistics of {count} values");
+    let count = count as f64;
     let moments = with_map!(x, x => moments(pool, x, parts));
     let statistics = Statistics {
         mean: moments.iter().map(|m| m.mean as f32).collect(),
@@ -101,6 +106,7 @@ pub fn forward_train(
             .map(|m| (1.0 / (m.squares / count + EPSILON).sqrt()) as f32)
             .collect(),
         parts,
+        shape,
     };
     for c in 0..channels {
         let over_parts = |f: &dyn Fn(&Moment) -> f64| {
@@ -110,7 +116,7 @@ pub fn forward_train(
                 / parts as f64
         };
         let mean = over_parts(&|m| m.mean);
-        let variance = over_parts(&|m| m.squares / (count - 1.0).max(1.0));
+        let variance = over_parts(&|m| m.squares / (count - 1.0));
         running.0[c] = ((1.0 - MOMENTUM) * running.0[c] as f64 + MOMENTUM * mean) as f32;
         running.1[c] = ((1.0 - MOMENTUM) * running.1[c] as f64 + MOMENTUM * variance) as f32;
     }
@@ -122,7 +128,7 @@ pub fn forward_train(
 /// it until the backward pass. No map was added.
 ///
 /// # Panics
-/// If a slice does not have one value per channel.
+/// If a slice does not have one value per channel, or the statistics are not of `x`.
 pub fn again(
     pool: &Pool,
     x: &Activation,
@@ -136,6 +142,7 @@ pub fn again(
         (channels, channels),
         "channels of the norm"
     );
+    assert_eq!(x.shape(), statistics.shape, "shapes of the norm");
     with_map!(x, x => applied(pool, x, statistics, affine, None, then))
 }
 
@@ -177,6 +184,7 @@ pub fn backward(
     into: (&mut [f32], &mut [f32]),
 ) -> NormGradients {
     assert_eq!(dy.shape(), x.shape(), "shapes of the norm");
+    assert_eq!(x.shape(), statistics.shape, "shapes of the norm");
     if let Some(y) = y {
         assert_eq!(y.shape(), x.shape(), "shapes of the norm");
     }

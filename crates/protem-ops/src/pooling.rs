@@ -35,8 +35,8 @@ fn typed_max_forward<T: Element>(pool: &Pool, x: &Map<T>) -> (Activation, Winner
     let mut y = Map::<T>::uninit(pool, to);
     let mut winners: Buffer<u8> = pool.take(to.len());
     y.data
-        .par_chunks_mut(to.pixel())
-        .zip(winners.par_chunks_mut(to.pixel()))
+        .par_chunks_mut(to.pixel().max(1))
+        .zip(winners.par_chunks_mut(to.pixel().max(1)))
         .enumerate()
         .for_each(|(pixel, (y, winners))| {
             let mut begun = false;
@@ -96,7 +96,7 @@ fn typed_max_backward<T: Element>(
     let to = dy.shape;
     let mut dx = Map::<T>::uninit(pool, input);
     dx.data
-        .par_chunks_mut(input.pixel())
+        .par_chunks_mut(input.pixel().max(1))
         .enumerate()
         .for_each_init(
             || vec![0.0; input.pixel()],
@@ -150,7 +150,7 @@ pub fn average_forward(pool: &Pool, x: &Activation) -> Activation {
     let mut y = Map::uninit(pool, from.with(1, 1, from.channels));
     y.data.fill(0.0);
     with_map!(x, x => {
-        for pixel in x.data.chunks_exact(from.pixel()) {
+        for pixel in x.data.chunks_exact(from.pixel().max(1)) {
             accumulate(&mut y.data, pixel);
         }
     });
@@ -192,10 +192,12 @@ pub fn average_backward(
 fn spread<T: Element>(pool: &Pool, dy: &[f32], input: Shape) -> Map<T> {
     let scale = 1.0 / (input.height * input.width) as f32;
     let mut dx = Map::<T>::uninit(pool, input);
-    dx.data.par_chunks_mut(input.pixel()).for_each(|pixel| {
-        for (dx, dy) in pixel.iter_mut().zip(dy) {
-            *dx = T::narrow(dy * scale);
-        }
-    });
+    dx.data
+        .par_chunks_mut(input.pixel().max(1))
+        .for_each(|pixel| {
+            for (dx, dy) in pixel.iter_mut().zip(dy) {
+                *dx = T::narrow(dy * scale);
+            }
+        });
     dx
 }

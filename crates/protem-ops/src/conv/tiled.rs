@@ -138,7 +138,8 @@ impl Job<'_> {
                 a_row: depth,
                 accumulate: false,
             };
-            (&self.from.data[row * depth..], sum)
+            // Rows that no tap reaches may be more than the map has: nothing is read for them.
+            (self.from.data.get(row * depth..).unwrap_or(&[]), sum)
         } else {
             self.gathered.fill(self.from, run.run, row, rows, depth);
             let sum = Sum {

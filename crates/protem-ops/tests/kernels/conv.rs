@@ -173,11 +173,19 @@ fn equals_the_loop_at_nasty_sizes() {
         (64, 32, 3, 1, 1, (5, 6, 64)),  // whole tiles, two blocks of images
         (32, 64, 3, 2, 1, (7, 6, 33)),  // one image more than a block
         (96, 33, 1, 2, 0, (3, 4, 70)),
+        (32, 32, 1, 2, 0, (4, 4, 64)),  // more pixels without a tap than the output has
+        (32, 1, 1, 1, 3, (1, 1, 96)),
+        (32, 31, 1, 1, 4, (2, 4, 31)),
     ] {
         let conv = Conv { inputs, outputs, kernel, stride, padding };
+        let input = shape(height, width, batch, inputs);
         for precision in [Precision::F32, Precision::Bf16] {
-            if let Err(e) = equals_the_loop(conv, shape(height, width, batch, inputs), precision) {
-                panic!("{e}");
+            // How pixels are divided depends on the threads.
+            for threads in [1, 3] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                if let Err(e) = pool.install(|| equals_the_loop(conv, input, precision)) {
+                    panic!("{e}");
+                }
             }
         }
     }
@@ -208,6 +216,39 @@ fn a_nan_spreads_to_what_reads_it_and_no_further() {
         for_each_product(&conv, input, |i, _, k| reads[k] |= i == bad);
         let nan: Vec<bool> = y.to_nchw().iter().map(|y| y.is_nan()).collect();
         assert_eq!(nan, reads, "{precision:?}");
+    }
+}
+
+#[test]
+fn a_nan_passes_the_folded_relu() {
+    for (inputs, outputs, batch) in [(32, 64, 64), (5, 33, 7)] {
+        let conv = Conv {
+            inputs,
+            outputs,
+            kernel: 1,
+            stride: 1,
+            padding: 0,
+        };
+        let input = shape(1, 2, batch, inputs);
+        let pool = Pool::default();
+        let w = numbers(conv.weights(), 2);
+        let mut values = numbers(input.len(), 1);
+        values[2 * inputs + 1] = f32::NAN; // of image 1, channel 0, the second pixel
+        let folded = Folded {
+            scale: &vec![1.0; outputs],
+            shift: &vec![0.0; outputs],
+            added: None,
+            relu: true,
+        };
+        for precision in [Precision::F32, Precision::Bf16] {
+            let x = Activation::from_nchw(&pool, precision, &values, input);
+            let y = conv.forward_folded(&pool, &w, &folded, &x).to_nchw();
+            for (i, y) in y.iter().enumerate() {
+                let reads = i / (2 * outputs) == 1 && i % 2 == 1;
+                assert_eq!(y.is_nan(), reads, "{y} at {i}, {precision:?}");
+                assert!(reads || *y >= 0.0);
+            }
+        }
     }
 }
 

@@ -304,17 +304,45 @@ fn evaluation_is_the_line_through_the_running_statistics() {
 }
 
 #[test]
-fn a_constant_channel_and_a_single_value_stay_finite() {
-    for size in [shape(2, 3, 2, 2), shape(1, 1, 1, 2)] {
-        let mut case = Case::new(size, 1, false, Then::Identity, 0.0);
-        case.x.fill(3.0);
-        let (maps, channels) = run(&case, &numbers(case.x.len(), 6));
-        let want = case.oracle(&case.inputs());
-        assert_near("y", &maps[0], &want, 8.0 * case.roundoff());
-        for value in maps.iter().chain(&channels).flatten() {
-            assert!(value.is_finite());
-        }
+fn a_constant_channel_stays_finite_and_its_zeros_pass_no_gradient() {
+    let mut case = Case::new(shape(2, 3, 2, 2), 1, false, Then::Identity, 0.0);
+    case.x.fill(3.0);
+    let (maps, channels) = run(&case, &numbers(case.x.len(), 6));
+    let want = case.oracle(&case.inputs());
+    assert_near("y", &maps[0], &want, 8.0 * case.roundoff());
+    for value in maps.iter().chain(&channels).flatten() {
+        assert!(value.is_finite());
     }
+    // Behind a ReLU what is exactly zero has no gradient, as in PyTorch.
+    case.then = Then::Relu;
+    case.beta.fill(0.0);
+    let ([y, dx, _], [dgamma, dbeta, ..]) = run(&case, &numbers(case.x.len(), 6));
+    for value in [y, dx, dgamma, dbeta].iter().flatten() {
+        assert_eq!(*value, 0.0);
+    }
+}
+
+#[test]
+#[should_panic(expected = "statistics of 1 values")]
+fn one_value_has_no_statistics() {
+    let case = Case::new(shape(1, 1, 2, 2), 2, false, Then::Identity, 0.0);
+    run(&case, &[0.0; 4]);
+}
+
+#[test]
+#[should_panic(expected = "shapes of the norm")]
+fn statistics_of_another_map_are_refused() {
+    let (case, pool) = (
+        Case::new(shape(1, 1, 4, 2), 2, false, Then::Identity, 0.0),
+        Pool::default(),
+    );
+    let (mut mean, mut variance) = ([0.0; 2], [1.0; 2]);
+    let running = (&mut mean[..], &mut variance[..]);
+    let x = case.map(&pool, &case.x);
+    let (_, statistics) =
+        norm::forward_train(&pool, &x, case.affine(), running, 2, None, case.then);
+    let larger = Activation::from_nchw(&pool, Precision::F32, &[1.0; 10], shape(1, 1, 5, 2));
+    norm::again(&pool, &larger, case.affine(), &statistics, case.then);
 }
 
 #[test]
