@@ -5,7 +5,7 @@ use serde_json::Value;
 
 #[test]
 fn every_command_shows_an_example() {
-    let commands: [&[&str]; 18] = [
+    let commands: [&[&str]; 19] = [
         &[],
         &["train"],
         &["eval"],
@@ -20,6 +20,7 @@ fn every_command_shows_an_example() {
         &["bench"],
         &["bench", "step"],
         &["bench", "features"],
+        &["bench", "augment"],
         &["doctor"],
         &["config"],
         &["config", "schema"],
@@ -71,7 +72,7 @@ fn bench_times_every_kind_of_step() {
         }
     }
     let ended = run(protem(&["bench", "step"]).arg("--iters=0")).expect(2);
-    assert!(ended.stderr.contains("at least 1"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("between 1"), "{}", ended.stderr);
     let ended = run(protem(&["bench", "step"]).arg("--precision=f16")).expect(2);
     assert!(ended.stderr.contains("`bf16`"), "{}", ended.stderr);
 }

@@ -29,7 +29,11 @@ pub fn contact_sheet(rows: &[Vec<RgbImage>], side: u32) -> RgbImage {
     sheet
 }
 
-fn fitted(picture: &RgbImage, side: u32) -> RgbImage {
+/// A picture made to fit a square of `side` pixels, its proportions kept, as [`contact_sheet`] shows it.
+///
+/// # Panics
+/// If `side` is zero, or the picture has no pixel.
+pub fn fitted(picture: &RgbImage, side: u32) -> RgbImage {
     let (width, height) = picture.dimensions();
     let long = u64::from(width.max(height));
     let scaled = |length: u32| {

@@ -196,6 +196,7 @@ impl Checkpoint {
             )));
         }
         let header: Header = parse(header).map_err(refuse)?;
+        header.encoder.check()?;
         let clock = serde_json::from_str(clock).map_err(|error| refuse(error.to_string()))?;
         let mut floats = HashMap::new();
         let mut labels = vec![Vec::new(); header.clusterings];

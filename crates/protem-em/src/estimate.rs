@@ -128,7 +128,8 @@ impl Estimate {
 
     /// Disk that checkpoints take at most.
     pub fn disk_bytes(&self) -> u64 {
-        self.checkpoint_bytes * self.checkpoints as u64
+        self.checkpoint_bytes
+            .saturating_mul(self.checkpoints as u64)
     }
 }
 
@@ -171,7 +172,7 @@ pub fn estimate(
         sizes: Sizes::of(plan, test_images),
         step_bytes: grown.map(|(before, after)| after.saturating_sub(before)),
         checkpoint_bytes: checkpoint::size(plan),
-        checkpoints: plan.kept_checkpoints() + 1,
+        checkpoints: plan.kept_checkpoints().saturating_add(1),
         step_seconds,
         e_step_seconds: first,
         evaluation_seconds,

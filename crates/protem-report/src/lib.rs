@@ -8,5 +8,5 @@ mod quarantine;
 mod run_folder;
 
 pub use npy::{npy, npy_labels, npy_vector};
-pub use quarantine::Listed;
+pub use quarantine::{Listed, escape};
 pub use run_folder::{ReportError, RunFolder};

@@ -134,7 +134,8 @@ fn name_of(set: Set) -> &'static str {
 }
 
 /// A name without tabs and line ends, different for different names.
-fn escape(text: &str) -> String {
+/// A name in one line of text, without tabs: `\\` for a backslash, `\t`, `\n` and `\r`.
+pub fn escape(text: &str) -> String {
     let text = text.replace('\\', "\\\\");
     text.replace('\t', "\\t")
         .replace('\n', "\\n")

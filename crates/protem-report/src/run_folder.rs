@@ -108,7 +108,9 @@ impl RunFolder {
             source,
         };
         let root = std::path::absolute(root).map_err(refused)?;
-        let there = root.ancestors().find(|p| p.exists()).unwrap_or(&root);
+        // What is there may be a link to what is not.
+        let is_there = |path: &&Path| path.symlink_metadata().is_ok();
+        let there = root.ancestors().find(is_there).unwrap_or(&root);
         let probe = there.join(format!(".protem-{}", std::process::id()));
         let written = File::create(&probe).and_then(|mut file| file.write_all(b"probe"));
         let removed = fs::remove_file(&probe);

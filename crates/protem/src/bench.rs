@@ -5,20 +5,26 @@ mod augment;
 pub use augment::augment;
 
 use crate::args::{BenchArgs, StepKind};
-use crate::console::say;
+use crate::console::{counted, say};
 use crate::failure::{Failure, explain};
-use crate::system::{forget_peak, own_memory, page_faults, processor_seconds, size, time};
+use crate::system::{
+    forget_peak, memory_bytes, own_memory, page_faults, processor_seconds, size, time,
+};
 use protem_em::{EmError, EncoderConfig, EncoderStep, Head, Plan, PlanStep, Settings, Stem};
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
 /// Steps before those that are timed: they fill the stores of buffers.
 const UNTIMED: usize = 3;
+/// Steps that may be timed.
+const ITERS: RangeInclusive<usize> = 1..=1_000_000;
 /// Images that the queue, the clusterings and the learning rate of a whole step are made for.
 const IMAGES: usize = 50_000;
 
 /// `protem bench step`.
 pub fn step(what: StepKind, args: &BenchArgs) -> Result<(), Failure> {
+    // One image may have no more than one value of a channel in the end.
+    in_range("--batch", args.batch, 2..=1 << 20)?;
     match what {
         StepKind::Encoder => encoder(args, |bench| bench.step().map(drop)),
         StepKind::Pcl => {
@@ -43,19 +49,23 @@ fn encoder(
     args: &BenchArgs,
     work: impl Fn(&mut EncoderStep) -> Result<(), EmError>,
 ) -> Result<(), Failure> {
-    let config = EncoderConfig {
+    let config = encoder_config(args);
+    timed(args, "encoder", || {
+        let side = image_size(args) as usize;
+        let mut bench = EncoderStep::new(config, args.precision, args.batch, side)?;
+        Ok(move || work(&mut bench))
+    })
+}
+
+fn encoder_config(args: &BenchArgs) -> EncoderConfig {
+    EncoderConfig {
         arch: args.encoder,
         stem: args.stem,
         width: args.width,
         head: Head::V1,
         dim: 128,
         split_bn: 1,
-    };
-    timed(args, "encoder", || {
-        let side = image_size(args) as usize;
-        let mut bench = EncoderStep::new(config, args.precision, args.batch, side)?;
-        Ok(move || work(&mut bench))
-    })
+    }
 }
 
 fn image_size(args: &BenchArgs) -> u32 {
@@ -93,6 +103,22 @@ fn in_range(what: &str, value: usize, range: RangeInclusive<usize>) -> Result<()
     }))
 }
 
+/// Whether memory holds the images and what a step keeps of them, in 16 bits at least.
+fn check_memory(args: &BenchArgs) -> Result<(), Failure> {
+    let side = image_size(args) as usize;
+    let values = encoder_config(args).kept_values(side) + side * side * 3;
+    let needed = (2 * args.batch as u64).saturating_mul(values as u64);
+    match memory_bytes() {
+        Some(memory) if needed > memory => Err(Failure::usage(format!(
+            "a step of {} images keeps {} at least, and there are {}: lower --batch, --width or --image-size",
+            args.batch,
+            size(needed),
+            size(memory)
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Times what `build` builds, and prints the result.
 fn timed<W: FnMut() -> Result<(), EmError>>(
     args: &BenchArgs,
@@ -100,7 +126,7 @@ fn timed<W: FnMut() -> Result<(), EmError>>(
     build: impl FnOnce() -> Result<W, EmError>,
 ) -> Result<(), Failure> {
     // Those of the settings.
-    in_range("--iters", args.iters, 1..=usize::MAX)?;
+    in_range("--iters", args.iters, ITERS)?;
     in_range("--batch", args.batch, 1..=1 << 20)?;
     in_range("--width", args.width, 1..=1024)?;
     in_range("--image-size", image_size(args) as usize, 8..=4096)?;
@@ -111,6 +137,7 @@ fn timed<W: FnMut() -> Result<(), EmError>>(
         .num_threads(threads)
         .build_global()
         .map_err(|e| Failure::running(format!("cannot start {threads} threads: {e}")))?;
+    check_memory(args)?;
     forget_peak();
     let before = own_memory();
     let failed = |e: EmError| Failure::running(explain(&e));
@@ -159,9 +186,10 @@ fn timed<W: FnMut() -> Result<(), EmError>>(
     }
     let unknown = || "unknown".to_owned();
     say(format!(
-        "{}: {:.1} images/s ({clock} time, {threads} threads, {isa}), {} above the loaded program, {} page faults a step",
+        "{}: {:.1} images/s ({clock} time, {}, {isa}), {} above the loaded program, {} page faults a step",
         time(median),
         args.batch as f64 / median,
+        counted(threads, "thread"),
         peak.map_or_else(unknown, size),
         faults.map_or_else(unknown, |n| format!("{n:.0}")),
     ));

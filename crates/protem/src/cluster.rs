@@ -3,6 +3,7 @@
 use crate::args::{ClusterArgs, Switch};
 use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
+use crate::outputs;
 use crate::system::memory_bytes;
 use protem_cluster::{Fit, Init, KMeans, Matrix, Npy, NpyError};
 use protem_em::write_together;
@@ -18,6 +19,9 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
             "{} holds no points to cluster",
             args.input.display()
         )));
+    }
+    if args.threads.is_some_and(|n| !(1..=4096).contains(&n)) {
+        return Err(Failure::usage("--threads must lie between 1 and 4096"));
     }
     if let Some(k) = args.k.iter().find(|k| **k == 0 || **k > points.rows()) {
         return Err(Failure::usage(format!(
@@ -115,26 +119,14 @@ fn folder_of(args: &ClusterArgs, k: usize) -> PathBuf {
 
 /// What is written must not be what was read.
 fn check_out(args: &ClusterArgs) -> Result<(), Failure> {
-    let same = |one: &Path, other: &Path| {
-        let [one, other] = [one, other].map(std::fs::canonicalize);
-        one.is_ok_and(|one| other.is_ok_and(|other| one == other))
-    };
     let folders = args.k.iter().map(|k| folder_of(args, *k));
     let written: Vec<PathBuf> = folders
         .flat_map(|folder| FILES.map(|name| folder.join(name)))
         .collect();
-    for read in [Some(&args.input), args.init.as_ref()]
-        .into_iter()
-        .flatten()
-    {
-        if written.iter().any(|file| same(file, read)) {
-            let (out, read) = (args.out.display(), read.display());
-            return Err(Failure::usage(format!(
-                "{read} would be replaced by what goes to {out}; name another folder with --out"
-            )));
-        }
-    }
-    Ok(())
+    let written: Vec<&Path> = written.iter().map(PathBuf::as_path).collect();
+    let read = [Some(&args.input), args.init.as_ref()];
+    let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
+    outputs::check_apart(&written, &read)
 }
 
 const FILES: [&str; 3] = ["centroids.npy", "labels.npy", "distances.npy"];
@@ -170,7 +162,7 @@ fn tell(args: &ClusterArgs, fit: &Fit, seconds: f64, isa: &str, folder: &Path) {
             "objectives": fit.iterations.iter().map(|i| i.objective).collect::<Vec<_>>(),
             "splits": fit.iterations.iter().map(|i| i.splits).sum::<usize>(),
             "empty": fit.sizes.iter().filter(|size| **size == 0).count(),
-            "out": folder,
+            "out": folder.display().to_string(),
         }));
         return;
     }

@@ -3,7 +3,6 @@
 
 use crate::failure::Failure;
 use protem_em::Settings;
-use std::ffi::OsString;
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -39,11 +38,12 @@ pub fn for_training(
 ) -> Result<Settings, Failure> {
     let table = layered(base(file)?, set)?;
     let data = |key| table.get("data").and_then(|data| data.get(key)).is_some();
-    if folder.is_some() || data("folder") || data("generated_images") {
+    if folder.is_some() || data("folder") {
         return resolve(table);
     }
     match file {
         None => resolve(layered(base(Some(Path::new(QUICKSTART)))?, set)?),
+        Some(_) if data("generated_images") => resolve(table),
         Some(file) => Err(Failure::usage(format!(
             "no images are named, and {} names none: name a folder, as in protem train FOLDER --config {0}, or ask for generated images with --set data.generated_images=5000",
             file.display()
@@ -60,8 +60,9 @@ fn base(file: Option<&Path>) -> Result<Table, Failure> {
     match std::fs::read_to_string(path) {
         Ok(text) => parse(&text, &name),
         Err(error) => match SHIPPED.iter().find(|(known, _)| *known == name) {
-            Some((_, text)) => parse(text, &name),
-            None => Err(Failure::usage(format!(
+            // A file of this name goes before, if it can be read or not.
+            Some((_, text)) if !path.is_file() => parse(text, &name),
+            _ => Err(Failure::usage(format!(
                 "cannot read the config {name}: {error}; by name there are {}",
                 SHIPPED.map(|(known, _)| known).join(", ")
             ))),
@@ -80,18 +81,28 @@ pub fn to_text(settings: &Settings) -> String {
 }
 
 /// Settings in the environment: variable, key, value.
-pub fn in_environment() -> Vec<(String, String, String)> {
-    let text = |(name, value): (OsString, OsString)| {
-        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-        let key = name.strip_prefix(PREFIX)?;
+pub fn in_environment() -> Result<Vec<(String, String, String)>, Failure> {
+    let mut found = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let Some(key) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
+        if NOT_SETTINGS.contains(&&name[..]) {
+            continue;
+        }
         let key = key.to_lowercase().replace("__", ".");
-        (!NOT_SETTINGS.contains(&&name[..])).then_some((name, key, value))
-    };
-    std::env::vars_os().filter_map(text).collect()
+        let value = value.into_string().map_err(|value| {
+            let value = value.display();
+            Failure::usage(format!("environment variable {name}: {value} is no UTF-8"))
+        })?;
+        found.push((name, key, value));
+    }
+    Ok(found)
 }
 
 fn layered(mut table: Table, set: &[String]) -> Result<Table, Failure> {
-    for (name, key, value) in in_environment() {
+    for (name, key, value) in in_environment()? {
         let origin = format!("environment variable {name}");
         put(&mut table, &key, &value, &origin)?;
     }
@@ -122,7 +133,10 @@ fn in_words(error: &toml::de::Error) -> String {
     const WORDS: [(&str, &str); 5] = [
         ("expected a sequence", "expected a list, such as [100, 250]"),
         ("expected usize", "expected a whole number, not below 0"),
-        ("expected u32", "expected a whole number, not below 0"),
+        (
+            "expected u32",
+            "expected a whole number from 0 to 4294967295",
+        ),
         ("expected u64", "expected a whole number, not below 0"),
         ("expected f64", "expected a number"),
     ];
@@ -135,16 +149,24 @@ fn in_words(error: &toml::de::Error) -> String {
 fn put(table: &mut Table, key: &str, value: &str, origin: &str) -> Result<(), Failure> {
     let plain = Value::String(value.to_owned());
     // A value that is no TOML by itself is a plain word: mode=moco-v2.
-    let parsed = format!("x = {value}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut t| t.remove("x"))
-        .unwrap_or_else(|| plain.clone());
+    let toml = format!("x = {value}").parse::<Table>().ok();
+    // With a line break in it, it could be more than a value.
+    let toml = toml.filter(|table| table.len() == 1);
+    let toml = toml.and_then(|mut table| table.remove("x"));
+    let parsed = toml.clone().unwrap_or_else(|| plain.clone());
     check_keys(&nested(key, parsed.clone()), origin)?;
     let fits = |value: &Value| resolve(nested(key, value.clone()));
     let value = match fits(&parsed) {
         Ok(_) => parsed,
         Err(_) if fits(&plain).is_ok() => plain, // a folder called 2024
+        Err(_) if toml.is_none() && value.trim().parse::<f64>().is_ok() => {
+            return Err(Failure::usage(format!(
+                "{origin}: {} is beyond the numbers that a setting can have, up to {} whole, and to {:e}",
+                value.trim(),
+                i64::MAX,
+                f64::MAX
+            )));
+        }
         Err(error) => return Err(Failure::usage(format!("{origin}: {error}"))),
     };
     insert(table, key, value, origin)
@@ -193,6 +215,12 @@ fn check_keys(table: &Table, origin: &str) -> Result<(), Failure> {
     let known = known_keys();
     for key in keys_of(table, "") {
         if !known.contains(&key) {
+            let section = format!("{key}.");
+            if let Some(inner) = known.iter().find(|known| known.starts_with(&section)) {
+                return Err(Failure::usage(format!(
+                    "{origin}: {key} is a section; name a setting in it, such as {inner} (`protem config schema` lists them)"
+                )));
+            }
             let near = known.iter().max_by(|a, b| {
                 strsim::jaro_winkler(a, &key).total_cmp(&strsim::jaro_winkler(b, &key))
             });
@@ -274,8 +302,10 @@ mod tests {
         assert!(train(Some(Path::new("x")), &[]).is_ok());
         assert!(train(None, &["data.generated_images=100".into()]).is_ok());
         assert!(for_training(Some(Path::new("quickstart")), None, &[]).is_ok());
-        let quickstart = for_training(None, None, &[]).unwrap();
-        assert_eq!(quickstart.encoder.width, 16);
+        for set in [&[][..], &["data.generated_images=4000".into()]] {
+            let quickstart = for_training(None, None, set).unwrap();
+            assert_eq!(quickstart.encoder.width, 16);
+        }
     }
 
     #[test]
@@ -283,6 +313,25 @@ mod tests {
         let set = ["optim={lr=0.5, momentum=0.8}".into()];
         let optim = load(Some(Path::new("cifar10")), &set).unwrap().optim;
         assert_eq!((optim.lr, optim.momentum, optim.epochs), (0.5, 0.8, 40));
+    }
+
+    #[test]
+    fn values_that_are_none_say_what_is() {
+        for (set, says) in [
+            ("optim=5", "optim is a section"),
+            ("data.image_size=4294967297", "from 0 to 4294967295"),
+            ("seed=18446744073709551615", "beyond the numbers"),
+            ("optim.lr=1e400", "beyond the numbers"),
+            ("seed=1\noptim.lr=5", "expected a whole number"),
+        ] {
+            let error = load(None, &[set.to_owned()]).unwrap_err().to_string();
+            assert!(error.contains(says), "{set}: {error}");
+        }
+        let folder = load(None, &["data.folder=1e400".into()])
+            .unwrap()
+            .data
+            .folder;
+        assert_eq!(folder, Some("1e400".into()));
     }
 
     #[test]

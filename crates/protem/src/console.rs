@@ -24,6 +24,12 @@ pub fn lost() -> Option<&'static Error> {
     LOST.get()
 }
 
+/// A number of things.
+pub fn counted(count: usize, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
+}
+
 /// A line for standard error.
 pub fn warn(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "protem: {line}");

@@ -2,15 +2,19 @@
 
 use crate::args::{InspectArgs, PackArgs, ShowArgs};
 use crate::config;
-use crate::console::{say, warn};
+use crate::console::{counted, say, warn};
 use crate::failure::{Failure, explain};
 use crate::images::{list, open_images};
+use crate::outputs;
 use crate::system::{size, stop_flag};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{
-    Decoded, Inspection, PackConfig, PackError, Range, Source, Stream, contact_sheet, pack, png,
+    Decoded, Inspection, Location, PackConfig, PackError, Range, Source, Stream, contact_sheet,
+    fitted, pack, png,
 };
 use protem_em::Plan;
+use protem_report::RunFolder;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 fn bar(what: &str, images: usize) -> ProgressBar {
@@ -91,7 +95,8 @@ fn lines(source: &dyn Source, found: &Inspection) -> Vec<String> {
     }
     let copies: usize = found.duplicates.iter().map(|group| group.len() - 1).sum();
     lines.push(format!(
-        "duplicates  {copies} images are byte for byte another"
+        "duplicates  {}, byte for byte another",
+        counted(copies, "image")
     ));
     for group in found.duplicates.iter().take(SHOWN) {
         lines.push(format!("  {}", names(source, group).join(" = ")));
@@ -115,6 +120,8 @@ pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
         bytes: args.shard_size,
         leave_out: args.leave_out,
     };
+    RunFolder::probe(&args.out)
+        .map_err(|e| Failure::usage(format!("{}; name another folder with --out", explain(&e))))?;
     let source = open_images(&args.data)?;
     let bar = bar("packing", source.len());
     let stop = stop_flag()?;
@@ -133,7 +140,10 @@ pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
             explain(&error)
         )),
         PackError::Stopped => Failure::interrupted("stopped; nothing was written"),
-        PackError::Write { .. } => Failure::running(explain(&error)),
+        PackError::Write { .. } => Failure::running(format!(
+            "{}; make room there, or name another folder with --out",
+            explain(&error)
+        )),
     })?;
     if !packed.left_out.is_empty() {
         warn(format!("left out:\n{}", list(&packed.left_out)));
@@ -142,14 +152,38 @@ pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
         warn("the classes are left out: an image has several, and shards tell one");
     }
     say(format!(
-        "{} images in {} shard{}, {}: {}",
-        packed.images,
-        packed.shards,
-        if packed.shards == 1 { "" } else { "s" },
+        "{} in {}, {}: {}",
+        counted(packed.images, "image"),
+        counted(packed.shards, "shard"),
         size(packed.bytes),
         args.out.display()
     ));
     Ok(())
+}
+
+/// Whether the sheet can be written where `--out` says. Among the images it would be one of them.
+fn check_sheet(args: &ShowArgs) -> Result<(), Failure> {
+    outputs::check_file(&args.out)?;
+    let parent = args.out.parent().filter(|p| !p.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        return Err(Failure::usage(format!(
+            "there is no folder {}; name a file in one that is there with --out",
+            parent.display()
+        )));
+    }
+    let images = Location::parse(&args.data).path.canonicalize();
+    let parent_of_all = parent.canonicalize();
+    if let (Ok(images), Ok(parent)) = (images, parent_of_all)
+        && images.is_dir()
+        && parent.starts_with(&images)
+    {
+        return Err(Failure::usage(format!(
+            "{} would lie among the images; name a file elsewhere with --out",
+            args.out.display()
+        )));
+    }
+    outputs::check_parent(&args.out)
 }
 
 /// `protem data show`.
@@ -170,13 +204,7 @@ pub fn show(args: &ShowArgs) -> Result<(), Failure> {
     {
         return Err(Failure::usage("--out must end in .png: the sheet is one"));
     }
-    let parent = args.out.parent().filter(|p| !p.as_os_str().is_empty());
-    if let Some(missing) = parent.filter(|p| !p.is_dir()) {
-        return Err(Failure::usage(format!(
-            "there is no folder {}; name a file in one that is there with --out",
-            missing.display()
-        )));
-    }
+    check_sheet(args)?;
     let settings = config::load(args.config.as_deref(), &args.set)?;
     let plan = Plan::check(&settings, IMAGES).map_err(|violations| {
         let lines: Vec<String> = violations.iter().map(|v| format!("  {v}")).collect();
@@ -185,8 +213,10 @@ pub fn show(args: &ShowArgs) -> Result<(), Failure> {
     let decoding = plan.settings.data.decode_options();
     let source = Decoded::new(open_images(&args.data)?, decoding, 0);
     let augment = &plan.augment;
-    let mut rows = Vec::new();
     let count = args.images.min(source.len());
+    let squares = count * (args.views + 1);
+    let side = plan.image_size.min((LARGEST / squares).isqrt() as u32);
+    let mut rows = Vec::new();
     for row in 0..count {
         // Spread over the set, so that several classes are seen.
         let index = row * source.len() / count;
@@ -205,21 +235,21 @@ pub fn show(args: &ShowArgs) -> Result<(), Failure> {
         };
         let views = (0..args.views as u64).map(|v| augment.view(&image, view(v)));
         let views: Vec<_> = views.collect();
-        rows.push(std::iter::once(image).chain(views).collect());
+        // No more is kept than is shown: photographs are large.
+        let all = std::iter::once(image).chain(views);
+        rows.push(all.map(|picture| fitted(&picture, side)).collect());
     }
     if rows.is_empty() {
         return Err(Failure::running("none of the images can be read"));
     }
-    let squares = rows.len() * (args.views + 1);
-    let side = plan.image_size.min((LARGEST / squares).isqrt() as u32);
     let sheet = contact_sheet(&rows, side);
     let written = protem_em::write_atomically(&args.out, &png(&sheet));
     written.map_err(|e| Failure::running(explain(&e)))?;
     say(format!(
-        "{}: {} images, each with {} views as training draws them, two an epoch",
+        "{}: {}, each with {} as training draws them, two an epoch",
         args.out.display(),
-        rows.len(),
-        args.views
+        counted(rows.len(), "image"),
+        counted(args.views, "view")
     ));
     Ok(())
 }

@@ -17,20 +17,29 @@ pub fn print(args: &TrainArgs, plan: &Plan, images: &Images) -> Result<(), Failu
     let test = images.test.as_ref().map_or(0, |t| t.len());
     let found = estimate(plan, images.train.clone(), test);
     let found = found.map_err(|e| Failure::running(explain(&e)))?;
+    let occupied = match args.resume || args.overwrite {
+        true => None,
+        false => RunFolder::free(&args.out).err().map(report),
+    };
+    let occupied = occupied.map(|refused| refused.to_string());
     let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
     if args.log_format == LogFormat::Json {
         say(serde_json::json!({
             "settings": plan.settings,
             "images": {"training": plan.images, "test": test, "unreadable": images.unreadable.len()},
             "steps_per_epoch": plan.steps_per_epoch(),
-            "steps": plan.steps_per_epoch() * plan.optim.epochs,
+            "steps": plan.steps_per_epoch().saturating_mul(plan.optim.epochs),
             "memory_bytes": found.memory_bytes(),
             "disk_bytes": found.disk_bytes(),
             "estimate": found,
             "notes": notes,
+            "refused": occupied,
         }));
     } else {
         say_plan(args, plan, images, &found, &notes);
+        occupied
+            .iter()
+            .for_each(|refused| say(format!("# {refused}")));
     }
     // What the run itself would end with.
     check_disk(args, plan)
@@ -46,12 +55,6 @@ fn say_plan(args: &TrainArgs, plan: &Plan, images: &Images, found: &Estimate, no
         say(format!("# {line}"));
     }
     notes.iter().for_each(|note| say(format!("# {note}")));
-    if !args.resume
-        && !args.overwrite
-        && let Err(error) = RunFolder::free(&args.out)
-    {
-        say(format!("# {}", report(error)));
-    }
 }
 
 fn sets(plan: &Plan, images: &Images, test: usize) -> Vec<String> {
@@ -70,7 +73,10 @@ fn sets(plan: &Plan, images: &Images, test: usize) -> Vec<String> {
             plan.queue,
             plan.chance_loss()
         ),
-        format!("{steps} steps an epoch, {} in all", steps * epochs),
+        format!(
+            "{steps} steps an epoch, {} in all",
+            steps.saturating_mul(epochs)
+        ),
     ]
 }
 

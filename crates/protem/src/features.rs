@@ -1,14 +1,16 @@
 //! What uses a trained encoder: `eval knn`, `eval ami` and `embed`.
 
 use crate::args::{AmiArgs, EmbedArgs, KnnArgs};
-use crate::console::{say, warn};
+use crate::console::{counted, say, warn};
 use crate::failure::{Failure, explain, explain_em};
 use crate::images::{beside_folders, check_apart, class_name, open_images};
+use crate::outputs;
 use indicatif::{ProgressBar, ProgressStyle};
-use protem_data::{Decoded, Labelling, Source};
+use protem_data::{Decoded, Labelling, Location, Source};
 use protem_em::{Checkpoint, Origin, Output, extract};
 use protem_eval::{ClusterConfig, Features, KnnConfig};
-use protem_report::RunFolder;
+use protem_report::escape;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,7 +52,7 @@ struct FolderFeatures {
 impl FolderFeatures {
     /// Which images a figure belongs to.
     fn describe(&self, folder: &Path) -> serde_json::Value {
-        serde_json::json!({"folder": folder, "images": self.indices.len(), "unreadable": self.skipped})
+        serde_json::json!({"folder": folder.display().to_string(), "images": self.indices.len(), "unreadable": self.skipped})
     }
 }
 
@@ -201,9 +203,10 @@ pub fn knn(args: KnnArgs) -> Result<(), Failure> {
     let result = result.expect("never asked to stop");
     if !args.json {
         say(format!(
-            "kNN top-1 {:.2} % ({} neighbours, {} training and {} test images)",
+            "kNN top-1 {:.2} % ({}, cosine, temperature {}; {} training and {} test images)",
             100.0 * result.top1,
-            result.k,
+            counted(result.k, "neighbour"),
+            args.temperature,
             train_labels.len(),
             test_labels.len()
         ));
@@ -235,6 +238,13 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
     }
     let config = ClusterConfig::new(args.k, args.seed);
     let (found, labels) = data.features(&checkpoint, Output::Embedding)?;
+    if args.k > labels.len() {
+        return Err(Failure::running(format!(
+            "{} of the {images} images can be read, fewer than --k {}: ask for fewer clusters",
+            labels.len(),
+            args.k
+        )));
+    }
     let ami = protem_eval::cluster_ami(&found.features, &labels, &config)
         .map_err(|e| Failure::running(explain(&e)))?;
     if !args.json {
@@ -264,7 +274,7 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
 fn provenance(checkpoint: &Checkpoint) -> serde_json::Value {
     let Origin { settings, images } = checkpoint.origin();
     serde_json::json!({
-        "checkpoint": checkpoint.path(),
+        "checkpoint": checkpoint.path().display().to_string(),
         "epoch": checkpoint.position().epoch,
         "mode": settings.mode,
         "arch": settings.encoder.arch,
@@ -282,23 +292,22 @@ fn provenance(checkpoint: &Checkpoint) -> serde_json::Value {
     })
 }
 
-/// Whether features and names can take their places. Earlier features are written over; a text file
-/// without features beside it is something else.
-fn check_targets(features: &Path, names: &Path) -> Result<(), Failure> {
+/// Whether features and names can take their places. Earlier features are written over; anything else
+/// stays.
+fn check_targets(args: &EmbedArgs, names: &Path) -> Result<(), Failure> {
+    let features = &args.out;
+    outputs::check_file(features)?;
     if names == features {
         return Err(Failure::usage(
             "--out must not end in .txt: the images' names go to a file of that name",
         ));
     }
-    for path in [features, names] {
-        // A link is there even where what it leads to is not.
-        if path.symlink_metadata().is_ok() && !path.is_file() {
-            let what = if path.is_dir() { "a folder" } else { "no file" };
-            return Err(Failure::usage(format!(
-                "{} is {what}; name a file with --out",
-                path.display()
-            )));
-        }
+    outputs::check_file(names)?;
+    if features.exists() && !is_npy(features) {
+        return Err(Failure::usage(format!(
+            "{} is there already and is no .npy file; name another file with --out",
+            features.display()
+        )));
     }
     if names.exists() && !features.exists() {
         return Err(Failure::usage(format!(
@@ -306,32 +315,38 @@ fn check_targets(features: &Path, names: &Path) -> Result<(), Failure> {
             names.display()
         )));
     }
-    Ok(())
+    let data = Location::parse(&args.data).path;
+    outputs::check_apart(&[features, names], &[&args.checkpoint, &data])?;
+    outputs::check_parent(features)
+}
+
+fn is_npy(file: &Path) -> bool {
+    let mut magic = [0; 6];
+    let read = std::fs::File::open(file).and_then(|mut file| file.read_exact(&mut magic));
+    read.is_ok() && magic == *b"\x93NUMPY"
 }
 
 /// `protem embed`.
 pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
     let names = args.out.with_extension("txt");
-    // All of it before the work, so that it is not lost.
-    check_targets(&args.out, &names)?;
+    check_targets(&args, &names)?; // before the work, so that it is not lost
     let parent = args.out.parent().filter(|p| !p.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
-    RunFolder::probe(parent)
-        .map_err(|e| Failure::usage(format!("{}; name another file with --out", explain(&e))))?;
     let checkpoint = open_checkpoint(&args.checkpoint)?;
     let folder = open_images(&args.data)?;
     let found = features_of(&checkpoint, &args.data, folder.clone(), Output::Features)?;
     std::fs::create_dir_all(parent)
         .map_err(|e| Failure::running(format!("cannot create {}: {e}", parent.display())))?;
     let features = &found.features;
-    let name = |i: &u32| folder.name(*i as usize) + "\n";
+    // One line each, whatever a name has in it.
+    let name = |i: &u32| escape(&folder.name(*i as usize)) + "\n";
     let list: String = found.indices.iter().map(name).collect();
     let array = protem_report::npy(features.values(), features.dim());
     protem_em::write_together(&[(&args.out, &array), (&names, list.as_bytes())])
         .map_err(|e| Failure::running(explain(&e)))?;
     let skipped = match found.skipped {
         0 => String::new(),
-        n => format!(", {n} unreadable images left out"),
+        n => format!(", {} left out", counted(n, "unreadable image")),
     };
     say(format!(
         "{} × {} features in {}, names in {}{skipped}",

@@ -4,8 +4,8 @@ use crate::console::warn;
 use crate::failure::{Failure, explain};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{
-    ClassNames, DataError, Decoded, Generated, GeneratedSpec, Labelling, Location, Source, Split,
-    Subset, Unreadable, scan, split_held_out,
+    ClassNames, DataError, Decoded, Generated, GeneratedSpec, Kind, Labelling, Location, Source,
+    Split, Subset, Unreadable, scan, split_held_out,
 };
 use protem_em::{DataSettings, Event, Set, Settings};
 use protem_report::Listed;
@@ -175,7 +175,20 @@ pub fn check_apart(train: &Path, test: &Path) -> Result<(), Failure> {
         let location = Location::parse(name);
         // A link to a folder is that folder.
         let path = location.path.canonicalize().unwrap_or(location.path);
-        (path, location.options)
+        let mut options = location.options;
+        if location.kind == Some(Kind::Generated) {
+            // Fewer of them, or smaller ones, are the same images.
+            let given = |name: &str, or: &str| {
+                let option = options.iter().find(|(option, _)| option == name);
+                option.map_or(or.to_owned(), |(_, value)| value.clone())
+            };
+            options = vec![
+                ("seed".into(), given("seed", "0")),
+                ("split".into(), given("split", "train")),
+            ];
+        }
+        options.sort();
+        (path, options)
     };
     if place(train) != place(test) {
         return Ok(());

@@ -12,6 +12,7 @@ mod dry_run;
 mod failure;
 mod features;
 mod images;
+mod outputs;
 mod progress;
 mod room;
 mod system;
@@ -31,9 +32,10 @@ fn main() -> ExitCode {
     // Diagnostics only: what a run has to say is printed or in its folder.
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_default_env())
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_writer(std::io::stderr)
         .init();
+    system::fail_at_limits();
     match run(arguments.command) {
         Ok(()) => match console::lost() {
             None => ExitCode::SUCCESS,

@@ -19,8 +19,8 @@ pub struct Progress {
     epochs: usize,
     /// The phase under way, and when it began or was told of for the last time.
     phase: Option<(Phase, Instant)>,
-    /// Whether this process has made a step.
-    stepped: bool,
+    /// Steps that this process has made.
+    steps: u64,
     /// Whether there will be E-steps.
     prototypes: bool,
     pace: Pace,
@@ -78,7 +78,7 @@ impl Progress {
             steps_per_epoch: 0,
             epochs: 0,
             phase: None,
-            stepped: false,
+            steps: 0,
             prototypes: false,
             pace: Pace::default(),
         }
@@ -111,11 +111,12 @@ impl Progress {
                 epoch, step, loss, ..
             } => {
                 self.phase = None;
-                if !self.stepped {
-                    // Before it, there is nothing that a time left could be told from.
-                    self.stepped = true;
-                    self.bar.reset_eta();
-                    self.name_bar();
+                // Before the second, there is nothing that a time left could be told from.
+                self.steps += 1;
+                match self.steps {
+                    1 => self.bar.reset_eta(),
+                    2 => self.name_bar(),
+                    _ => {}
                 }
                 self.name_epoch(*epoch);
                 self.bar.set_position(*step);

@@ -96,6 +96,13 @@ pub fn time(seconds: f64) -> String {
     }
 }
 
+/// Makes a write beyond a limit on the size of files fail, as one to a full disk does; the system would
+/// end the program without a word.
+pub fn fail_at_limits() {
+    // Where it cannot be had, the program ends as it would have.
+    let _ = signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)));
+}
+
 /// What Ctrl-C and a polite kill set; a second one ends the program where it is.
 pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));

@@ -89,7 +89,7 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
                 file.display()
             )));
         }
-        for (name, ..) in config::in_environment() {
+        for (name, ..) in config::in_environment()? {
             warn(format!(
                 "{name} is not used: a run that goes on has its settings in {}",
                 file.display()
@@ -102,6 +102,11 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
         config::for_training(args.config.as_deref(), folder, &args.set)?
     };
     let absolute = |name: &Path| {
+        if name.as_os_str().is_empty() {
+            return Err(Failure::usage(
+                "a folder of images has an empty name; give it one, or leave it out",
+            ));
+        }
         let absolute = Location::parse(name).absolute();
         let absolute = absolute.map(|location| PathBuf::from(location.name()));
         absolute.map_err(|e| Failure::usage(format!("{}: {e}", name.display())))
@@ -264,7 +269,10 @@ fn resume_command(out: &Path) -> String {
 
 /// A path as a shell takes it.
 fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
+    let mut text = path.display().to_string();
+    if text.starts_with('-') {
+        text.insert_str(0, "./"); // it would be taken for an option
+    }
     let plain = |c: char| c.is_alphanumeric() || "/._-+:@,=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text;

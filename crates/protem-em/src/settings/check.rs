@@ -44,7 +44,8 @@ fn special(s: &Settings) -> Vec<Violation> {
         ("eval.knn_temperature", s.eval.knn_temperature, 0.07),
     ] {
         // It is divided by in single precision.
-        if !((value as f32).is_finite() && value as f32 > 0.0) {
+        let inverse = 1.0 / value as f32;
+        if !((value as f32).is_finite() && inverse.is_finite() && inverse > 0.0) {
             out.push(Violation::Temperature { key, value, works });
         }
     }
@@ -159,6 +160,7 @@ fn reals(s: &Settings) -> [Real; 6] {
         (key, x, holds, "above 0 and at most 1", works)
     };
     let (held_out, unreadable) = (s.data.held_out, s.data.max_unreadable);
+    let decay = s.optim.weight_decay;
     [
         (
             "data.held_out",
@@ -177,7 +179,13 @@ fn reals(s: &Settings) -> [Real; 6] {
         share("augment.min_scale", s.augment.min_scale, 0.2),
         share("optim.gamma", s.optim.gamma, 0.1),
         not_negative("e_step.smoothing", s.e_step.smoothing, 10.0),
-        not_negative("optim.weight_decay", s.optim.weight_decay, 1e-4),
+        (
+            "optim.weight_decay",
+            decay,
+            (0.0..=1e6).contains(&decay),
+            "from 0 to 1000000",
+            1e-4,
+        ),
     ]
 }
 

@@ -5,7 +5,7 @@ use super::plan::DEFAULT_QUEUE;
 use std::fmt;
 
 /// Something that works, but not as it was asked or not as one would expect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Note {
     /// The queue's length was not given.
     QueueChosen {
@@ -97,10 +97,10 @@ pub enum Note {
     NothingShuffled,
     /// The learning rate was scaled to the batch.
     LearningRateScaled {
-        /// As given, in millionths.
-        from_millionths: u64,
-        /// As used, in millionths.
-        to_millionths: u64,
+        /// As given.
+        from: f64,
+        /// As used.
+        to: f64,
         /// Images of a step.
         step_images: usize,
     },
@@ -184,14 +184,12 @@ impl fmt::Display for Note {
                 "encoder.shuffle_bn changes nothing while encoder.split_bn = 1: all of a batch shares its statistics",
             ),
             Self::LearningRateScaled {
-                from_millionths,
-                to_millionths,
+                from,
+                to,
                 step_images,
             } => write!(
                 f,
-                "the learning rate is {} · {step_images}/256 = {}",
-                *from_millionths as f64 / 1e6,
-                *to_millionths as f64 / 1e6
+                "the learning rate is {from} · {step_images}/256 = {to}"
             ),
         }
     }

@@ -370,10 +370,9 @@ fn learning_rate(s: &Settings, notes: &mut Vec<Note>) -> f64 {
         return s.optim.lr;
     }
     let lr = s.optim.lr * step_images as f64 / 256.0;
-    let millionths = |x: f64| (x * 1e6).round() as u64;
     notes.push(Note::LearningRateScaled {
-        from_millionths: millionths(s.optim.lr),
-        to_millionths: millionths(lr),
+        from: s.optim.lr,
+        to: lr,
         step_images,
     });
     lr

@@ -1,8 +1,8 @@
 //! `protem bench augment`: what views cost, from encoded files in memory to what an encoder takes.
 
-use super::in_range;
+use super::{ITERS, in_range};
 use crate::args::{AugmentArgs, Switch, ViewKind};
-use crate::console::say;
+use crate::console::{counted, say};
 use crate::failure::{Failure, explain};
 use crate::images::open_images;
 use crate::system::processor_seconds;
@@ -27,9 +27,8 @@ enum Maker {
 
 /// `protem bench augment`.
 pub fn augment(args: &AugmentArgs) -> Result<(), Failure> {
-    if [args.iters, args.images].contains(&0) {
-        return Err(Failure::usage("--iters and --images must be at least 1"));
-    }
+    in_range("--iters", args.iters, ITERS)?;
+    in_range("--images", args.images, 1..=usize::MAX)?;
     in_range("--size", args.size as usize, 1..=4096)?;
     in_range("--threads", args.threads, 1..=4096)?;
     if !(args.min_scale > 0.0 && args.min_scale <= 1.0) {
@@ -150,6 +149,8 @@ fn all(
 
 fn tell(args: &AugmentArgs, images: usize, views: usize, seconds: f64) {
     let clock = if args.threads == 1 { "cpu" } else { "wall" };
+    // Evaluation has none of the settings of random views.
+    let random = args.what == ViewKind::Random;
     let images_per_second = images as f64 / seconds;
     let views_per_second = images_per_second * views as f64;
     if args.json {
@@ -159,9 +160,9 @@ fn tell(args: &AugmentArgs, images: usize, views: usize, seconds: f64) {
             "median_seconds": seconds,
             "images": images,
             "what": args.what,
-            "recipe": args.recipe,
-            "blur": args.recipe == Recipe::V2 && args.blur == Switch::On,
-            "min_scale": args.min_scale,
+            "recipe": random.then_some(args.recipe),
+            "blur": random.then_some(args.recipe == Recipe::V2 && args.blur == Switch::On),
+            "min_scale": random.then_some(args.min_scale),
             "size": args.size,
             "views": views,
             "decoded": args.decoded,
@@ -172,7 +173,8 @@ fn tell(args: &AugmentArgs, images: usize, views: usize, seconds: f64) {
         return;
     }
     say(format!(
-        "{images_per_second:.0} images/s, {views_per_second:.0} views/s ({clock} time, {images} images, {} threads)",
-        args.threads
+        "{images_per_second:.0} images/s, {views_per_second:.0} views/s ({clock} time, {}, {})",
+        counted(images, "image"),
+        counted(args.threads, "thread")
     ));
 }

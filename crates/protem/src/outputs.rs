@@ -1,0 +1,53 @@
+//! Where a command writes: a place that a file can take, and none that it reads.
+
+use crate::failure::Failure;
+use protem_report::RunFolder;
+use std::path::Path;
+
+/// Whether a file can be written to this place of `--out`; what is no file there is in the way.
+pub fn check_file(out: &Path) -> Result<(), Failure> {
+    let bytes = out.as_os_str().as_encoded_bytes();
+    let folder = bytes.ends_with(b"/") || bytes.ends_with(b"/.");
+    if folder || out.file_name().is_none() {
+        return Err(Failure::usage(format!(
+            "--out {} is no name of a file; name one",
+            out.display()
+        )));
+    }
+    // A link is there even where what it leads to is not.
+    if out.symlink_metadata().is_ok() && !out.is_file() {
+        let what = if out.is_dir() { "a folder" } else { "no file" };
+        return Err(Failure::usage(format!(
+            "{} is {what}; name a file with --out",
+            out.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Whether files can be written to the folder that a file of `--out` is to lie in.
+pub fn check_parent(out: &Path) -> Result<(), Failure> {
+    let parent = out.parent().filter(|p| !p.as_os_str().is_empty());
+    RunFolder::probe(parent.unwrap_or(Path::new("."))).map_err(|e| {
+        let why = crate::failure::explain(&e);
+        Failure::usage(format!("{why}; name another file with --out"))
+    })
+}
+
+/// What is written must not be what was read.
+pub fn check_apart(written: &[&Path], read: &[&Path]) -> Result<(), Failure> {
+    let same = |one: &Path, other: &Path| {
+        let [one, other] = [one, other].map(std::fs::canonicalize);
+        one.is_ok_and(|one| other.is_ok_and(|other| one == other))
+    };
+    for read in read {
+        if let Some(file) = written.iter().find(|file| same(file, read)) {
+            return Err(Failure::usage(format!(
+                "{} would be replaced by what goes to {}; name another place with --out",
+                read.display(),
+                file.display()
+            )));
+        }
+    }
+    Ok(())
+}
