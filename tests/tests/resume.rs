@@ -208,7 +208,7 @@ fn a_bf16_run_goes_on_to_the_same_bits() {
     run(&mut tiny(&whole, &[], &set)).expect(0);
     let mut running = Running::start(&mut tiny(&parts, &[], &set));
     let saved = || fs::read_dir(parts.join("checkpoints")).is_ok_and(|files| files.count() > 2);
-    running.wait_until(saved);
+    assert!(running.wait_until(saved), "it ended");
     running.kill();
     drop(running);
     run(&mut next(&parts, &set)).expect(0);

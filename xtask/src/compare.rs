@@ -16,6 +16,7 @@ pub mod torchvision;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::target::target_folder;
 use section::{Document, Row, Table};
 
 /// What went wrong and what the user can do about it.
@@ -128,23 +129,6 @@ impl Book {
     fn print(&self) -> Outcome<()> {
         println!("{}", Document::read(&self.file, self.table)?.section());
         Ok(())
-    }
-}
-
-/// Where cargo builds, by whatever variable or setting.
-fn target_folder(root: &Path) -> Outcome<PathBuf> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--no-deps"])
-        .current_dir(root)
-        .output()
-        .map_err(|e| format!("cargo metadata does not run: {e}"))?;
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    match metadata["target_directory"].as_str() {
-        Some(folder) => Ok(folder.into()),
-        None => Err(format!(
-            "cargo metadata names no target folder; run it by hand: {}",
-            String::from_utf8_lossy(&output.stderr)
-        )),
     }
 }
 

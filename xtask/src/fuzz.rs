@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 
+use crate::target::target_folder;
+
 type Outcome<T> = Result<T, String>;
 
 #[derive(Args)]
@@ -61,10 +63,7 @@ pub fn run(options: &Options) -> Outcome<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let tests = root.join("tests/fuzz");
     let target = &options.target;
-    let work = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => PathBuf::from(folder),
-        None => root.join("target"),
-    };
+    let work = target_folder(&root)?;
     let engine = build(&work)?;
     let work = work.join("fuzz").join(target);
     // Inputs that descend from other people's files stay apart from those that may be kept.

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::kernels;
+use crate::target::target_folder;
 
 /// How to try a GPU.
 #[derive(clap::Args)]
 pub struct Options {
     /// Write a folder for a machine with a GPU instead, where its `run.sh` does the work
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["small", "python", "out"])]
     pack: Option<PathBuf>,
     /// Very little of everything, to see that it works
     #[arg(long)]
@@ -50,7 +51,7 @@ fn build(root: &Path) -> Result<PathBuf, String> {
     if !built.is_ok_and(|status| status.success()) {
         return Err("the example gpu does not build (cargo's words are above)".into());
     }
-    Ok(kernels::target(root).join("release/examples/gpu"))
+    Ok(target_folder(root)?.join("release/examples/gpu"))
 }
 
 /// For the report.
@@ -95,8 +96,9 @@ fn pack(root: &Path, program: &Path, folder: &Path) -> Result<(), String> {
             folder.display()
         ));
     }
-    let aside = folder.with_extension("unfinished");
-    kernels::remove(&aside)?;
+    let mut aside = folder.as_os_str().to_owned();
+    aside.push(format!(".{}.unfinished", std::process::id()));
+    let aside = PathBuf::from(aside);
     let filled = fill(root, program, &aside).and_then(|()| {
         std::fs::rename(&aside, folder).map_err(|e| format!("{}: {e}", folder.display()))
     });

@@ -12,6 +12,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::target::target_folder;
+
 /// NVIDIA's run-time compiler, as a Python package; of the CUDA that cudarc is bound for.
 const COMPILER: &str = "nvidia-cuda-nvrtc==13.0.88";
 const LIBRARIES: &str = "nvidia/cu13/lib";
@@ -28,7 +30,7 @@ const CAPABILITIES: [(&str, &[&str]); 2] = [
 /// Compiles, compares, and writes the table.
 pub fn run() -> Result<(), String> {
     let root = root()?;
-    let folder = target(&root).join("kernels");
+    let folder = target_folder(&root)?.join("kernels");
     let libraries = libraries(&root)?;
     let logs = folder.join("logs");
     remove(&logs)?;
@@ -51,15 +53,9 @@ pub fn root() -> Result<PathBuf, String> {
     root.canonicalize().map_err(|e| e.to_string())
 }
 
-/// Where cargo builds.
-pub fn target(root: &Path) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR");
-    target.map_or_else(|| root.join("target"), |target| root.join(target))
-}
-
 /// A search path that leads to the driver on the processor and to NVRTC.
 pub fn libraries(root: &Path) -> Result<OsString, String> {
-    let folder = target(root).join("kernels");
+    let folder = target_folder(root)?.join("kernels");
     let mut paths = vec![driver(root, &folder)?, compiler(&folder)?];
     let before = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     paths.extend(std::env::split_paths(&before));

@@ -5,6 +5,7 @@ mod compare;
 mod fuzz;
 mod gpu;
 mod kernels;
+mod target;
 mod tidy;
 
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// What is left of the time for a report.
@@ -24,8 +24,12 @@ impl Clock {
     }
 
     /// The last line of JSON that a program prints within what is left of its `most` and of all time,
-    /// and whether it succeeded; or why there is none.
-    pub fn ask(&self, command: &mut Command, most: Duration) -> Result<(Value, bool), String> {
+    /// and how it ended; or why there is none.
+    pub fn ask(
+        &self,
+        command: &mut Command,
+        most: Duration,
+    ) -> Result<(Value, ExitStatus), String> {
         let allowed = self.left().min(most);
         if allowed < Duration::from_secs(1) {
             return Err("no time was left for it".into());
@@ -68,7 +72,7 @@ impl Clock {
             .rev()
             .find_map(|line| serde_json::from_str(line).ok());
         let object = json.filter(Value::is_object);
-        object.map(|json| (json, status.success())).ok_or_else(|| {
+        object.map(|json| (json, status)).ok_or_else(|| {
             // The last line of a traceback, or of what a program that was killed had to say.
             let last = told.trim().lines().last().unwrap_or("it says nothing");
             format!("{last} ({status})")

@@ -112,7 +112,8 @@ impl<'a> Report<'a> {
         if let Some(pass) = pass {
             child.env("PROTEM_CUDA_PASS", pass);
         }
-        self.clock.ask(&mut child, OF_OURS)
+        let (answer, status) = self.clock.ask(&mut child, OF_OURS)?;
+        Ok((answer, status.success()))
     }
 
     /// Checks and times.
@@ -139,7 +140,10 @@ impl<'a> Report<'a> {
     fn sanitize(&mut self, pass: &str, tool: &str) -> Outcome<()> {
         let log = format!("{tool}-{pass}.log");
         let mut child = Command::new("compute-sanitizer");
-        child.args(["--tool", tool, "--error-exitcode", "9", "--log-file"]);
+        /// How it ends where the tool has found something, whatever the program would end with.
+        const FOUND: i32 = 9;
+        child.args(["--tool", tool, "--error-exitcode", &FOUND.to_string()]);
+        child.arg("--log-file");
         child
             .arg(self.request.out.join(&log))
             .arg(std::env::current_exe()?);
@@ -147,9 +151,10 @@ impl<'a> Report<'a> {
         child.env("PROTEM_CUDA_PASS", pass);
         let mut run = json!({ "pass": pass, "tool": tool, "log": log });
         match self.clock.ask(&mut child, OF_SANITIZER) {
-            Ok((_, success)) => {
-                run["found"] = json!(!success);
-                self.good &= success;
+            Ok((_, status)) => {
+                run["found"] = json!(status.code() == Some(FOUND));
+                run["checked"] = json!(status.success());
+                self.good &= status.success();
             }
             Err(why) => run["failed"] = json!(why),
         }
@@ -177,8 +182,8 @@ impl<'a> Report<'a> {
                     child.args(["--device", "cpu"]);
                 }
                 let answer = match self.clock.ask(&mut child, OF_PEER) {
-                    Ok((answer, true)) => answer,
-                    Ok((answer, false)) => json!({ "failed": answer.to_string() }),
+                    Ok((answer, status)) if status.success() => answer,
+                    Ok((answer, _)) => json!({ "failed": answer.to_string() }),
                     Err(why) => json!({ "failed": why }),
                 };
                 eprintln!("{name}, {n} × {d}, {k} clusters: {answer}");
@@ -219,6 +224,9 @@ fn page(report: &Value) -> Result<String, std::fmt::Error> {
         text(&device["capability"]),
         device["gibibytes"].as_f64().unwrap_or(f64::NAN),
     )?;
+    if report["small"] == json!(true) {
+        page += "**Very little of everything, and the others on the processor: nothing here is a comparison.**\n\n";
+    }
     if report["ended"] != json!(true) {
         page += "**This report was cut off: what follows is all of it.**\n\n";
     }
@@ -293,6 +301,9 @@ fn findings(report: &Value, page: &mut String) -> std::fmt::Result {
     for run in list(&report["sanitized"]) {
         let (pass, tool) = (text(&run["pass"]), text(&run["tool"]));
         let said = match run["found"].as_bool() {
+            Some(false) if run["checked"] == json!(false) => {
+                "finds nothing, but what it looked at **failed**".into()
+            }
             Some(false) => "finds nothing".into(),
             Some(true) => format!("**finds something**, see {}", text(&run["log"])),
             None => format!("not run, {}", text(&run["failed"])),
@@ -311,14 +322,18 @@ fn rows(report: &Value, pass: &str, row: &Value, page: &mut String) -> std::fmt:
     if others.is_empty() {
         writeln!(page, "| {shape} | {seconds:.4} s | – | – |")?;
     }
+    let small = report["small"] == json!(true);
     for other in others {
         let (name, answer) = (text(&other["peer"]), &other["answer"]);
         match answer["seconds"].as_f64() {
             Some(theirs) => writeln!(
                 page,
-                "| {shape} | {seconds:.4} s | {name} {}: {theirs:.4} s | {:.2} |",
+                "| {shape} | {seconds:.4} s | {name} {}: {theirs:.4} s | {} |",
                 text(&answer["version"]),
-                theirs / seconds,
+                match small {
+                    true => "–".into(),
+                    false => format!("{:.2}", theirs / seconds),
+                },
             )?,
             None => {
                 // A pipe would end the cell.
