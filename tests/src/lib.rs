@@ -47,14 +47,19 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// A file or folder of real images beside the workspace; says so and is none where it is absent.
-pub fn shared(path: &str) -> Option<PathBuf> {
-    let found = workspace().join("../shared/data").join(path);
-    if found.exists() {
-        return Some(found);
-    }
-    skipped(&format!("no {}", found.display()));
-    None
+/// Real images by their path below the folder that `PROTEM_TEST_IMAGES` names; without the variable,
+/// says so and is none.
+///
+/// # Panics
+/// If they are not there.
+pub fn real(path: &str) -> Option<PathBuf> {
+    let Some(root) = std::env::var_os("PROTEM_TEST_IMAGES") else {
+        skipped(&format!("{path}: PROTEM_TEST_IMAGES names no folder"));
+        return None;
+    };
+    let found = Path::new(&root).join(path);
+    assert!(found.exists(), "{} is not there", found.display());
+    Some(found)
 }
 
 /// Says that a test did not run. The harness would keep a `println!` to itself.

@@ -29,7 +29,7 @@ fn train(folder: &Path, out: &Path, args: &[&str]) -> Ended {
 
 #[test]
 fn real_images_from_training_to_features() {
-    let Some(images) = shared("cifar10-tiny/train") else {
+    let Some(images) = real("cifar10-tiny/train") else {
         return;
     };
     let test = images.with_file_name("test");
@@ -210,7 +210,7 @@ fn a_test_folder_is_measured_on() {
 
 #[test]
 fn a_run_on_odd_images_skips_the_damaged_ones() {
-    let Some(tar) = shared("odd-images/odd.tar") else {
+    let Some(tar) = real("odd-images/odd.tar") else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

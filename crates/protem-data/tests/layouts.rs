@@ -2,7 +2,7 @@
 
 mod made;
 
-use made::{names, photo, shared};
+use made::{names, photo, real};
 use protem_data::{DataError, Labelling, Source, open};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -79,7 +79,7 @@ fn voc_images_have_several_classes_and_difficult_ones_none() {
 /// The labels of the real devkit are those of its annotations, read here by their tags alone.
 #[test]
 fn the_real_devkit_agrees_with_its_annotations() {
-    let Some(archive) = shared("voc2007-lite-dev/VOCdevkit.tar") else {
+    let Some(archive) = real("voc2007-lite-dev/VOCdevkit.tar") else {
         return;
     };
     let root = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ mod made;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use image::RgbImage;
-use made::{fixture, names, picture, shared};
+use made::{fixture, names, picture, real};
 use protem_data::{DataError, Encoded, Folder, Labelling, Source, open};
 use std::fs;
 use std::io::Write;
@@ -153,7 +153,7 @@ fn what_is_missing_or_there_twice_is_named() {
 /// Pictures of the real CIFAR-10, written as its binary files are.
 #[test]
 fn real_pictures_come_back() {
-    let Some(folder) = shared("cifar10-tiny/test") else {
+    let Some(folder) = real("cifar10-tiny/test") else {
         return;
     };
     let real = Folder::open(&folder).unwrap();

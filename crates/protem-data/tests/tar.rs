@@ -2,7 +2,7 @@
 
 mod made;
 
-use made::{names, photo, shared, tar};
+use made::{names, photo, real, tar};
 use protem_data::{DataError, Encoded, Folder, Source, Storage, Tar, open, scan};
 use std::fs;
 use std::io::Write;
@@ -343,7 +343,7 @@ fn a_damaged_image_is_one_image_and_a_damaged_shard_is_named() {
 
 #[test]
 fn the_real_sets_are_their_folders() {
-    let Some(test) = shared("cifar10/test.tar.gz") else {
+    let Some(test) = real("cifar10/test.tar.gz") else {
         return;
     };
     let root = tempfile::tempdir().unwrap();
@@ -357,7 +357,7 @@ fn the_real_sets_are_their_folders() {
         assert_eq!(set.label(i), folder.label(i));
         assert!(set.encoded(i).unwrap() == folder.encoded(i).unwrap());
     }
-    let Some(val) = shared("imagenette224-dev/val.tar") else {
+    let Some(val) = real("imagenette224-dev/val.tar") else {
         return;
     };
     let set = open(val).unwrap();

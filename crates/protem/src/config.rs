@@ -20,8 +20,13 @@ const SHIPPED: [(&str, &str); 4] = [
 const QUICKSTART: &str = "quickstart";
 /// Environment variables that set a key: `PROTEM_OPTIM__LR` for `optim.lr`.
 const PREFIX: &str = "PROTEM_";
-/// Variables with the prefix that are no settings: they choose kernels.
-const NOT_SETTINGS: [&str; 2] = ["PROTEM_ISA", "PROTEM_CUDA_PASS"];
+/// Variables with the prefix that are no settings: they choose kernels, or are for tests.
+const NOT_SETTINGS: [&str; 4] = [
+    "PROTEM_ISA",
+    "PROTEM_CUDA_PASS",
+    "PROTEM_TEST_BINARY",
+    "PROTEM_TEST_IMAGES",
+];
 
 /// Settings from a file (or the defaults), the environment and `key=value` pairs.
 pub fn load(file: Option<&Path>, set: &[String]) -> Result<Settings, Failure> {

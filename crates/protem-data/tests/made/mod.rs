@@ -43,17 +43,18 @@ pub fn names(source: &dyn Source) -> Vec<String> {
     (0..source.len()).map(|i| source.name(i)).collect()
 }
 
-/// A file or folder of real images beside the workspace; says so and is none where it is absent.
-pub fn shared(path: &str) -> Option<PathBuf> {
-    let found = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/data")
-        .join(path);
-    if found.exists() {
-        return Some(found);
-    }
-    // The harness would keep a println! to itself.
-    let _ = writeln!(std::io::stderr(), "skipped: no {}", found.display());
-    None
+/// Real images by their path below the folder that `PROTEM_TEST_IMAGES` names; without the variable,
+/// says so and is none.
+pub fn real(path: &str) -> Option<PathBuf> {
+    let Some(root) = std::env::var_os("PROTEM_TEST_IMAGES") else {
+        // The harness would keep a println! to itself.
+        let mut out = std::io::stderr();
+        let _ = writeln!(out, "skipped: {path}: PROTEM_TEST_IMAGES names no folder");
+        return None;
+    };
+    let found = Path::new(&root).join(path);
+    assert!(found.exists(), "{} is not there", found.display());
+    Some(found)
 }
 
 /// The tiny sets that `fixtures/sources.py` writes.
