@@ -40,8 +40,9 @@ impl Labels {
         let most = of.iter().max().copied();
         if most.is_some_and(|most| most >= MOST_CLASSES) {
             return Err(format!(
-                "a label is {}, and there may be {MOST_CLASSES} classes",
-                most.unwrap_or_default()
+                "a label is {}, and numbers of classes go from 0 to {}: what names a class otherwise needs a letter in it, as in n{0}",
+                most.unwrap_or_default(),
+                MOST_CLASSES - 1
             ));
         }
         let classes = ClassNames::numbers(most.map_or(0, |m| m as usize + 1));
@@ -140,7 +141,9 @@ fn class(number: f64) -> Result<u32, String> {
     let fits = (0.0..=f64::from(u32::MAX)).contains(&number);
     let wrong = || {
         let most = MOST_CLASSES - 1;
-        format!("a label is {number}, and numbers of classes go from 0 to {most}")
+        format!(
+            "a label is {number}, and numbers of classes go from 0 to {most}: what names a class otherwise needs a letter in it, as in n{number}"
+        )
     };
     fits.then_some(number as u32).ok_or_else(wrong)
 }

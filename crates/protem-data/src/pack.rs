@@ -98,15 +98,16 @@ pub fn pack(
     let parent = if empty { Some(out) } else { parent };
     let parent = parent.unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(refused(parent))?;
-    let aside = tempfile::Builder::new()
-        .prefix(".packing-")
-        .tempdir_in(parent);
-    let aside = aside.map_err(refused(parent))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".packing-");
+    // A temporary folder is its maker's alone; a data set is as readable as any new folder.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    let aside = builder.tempdir_in(parent).map_err(refused(parent))?;
     let packed = write(source, aside.path(), config, progress)?;
     if empty {
         move_up(aside.path(), out).map_err(refused(out))?;
     } else {
-        open_to_all(aside.path());
         sync(aside.path()).map_err(refused(aside.path()))?;
         fs::rename(aside.path(), out).map_err(refused(out))?;
         let _ = aside.keep(); // it is no more under its old name
@@ -124,17 +125,6 @@ fn move_up(folder: &Path, to: &Path) -> io::Result<()> {
         fs::rename(folder.join(&name), to.join(&name))?;
     }
     Ok(())
-}
-
-/// A temporary folder is its maker's alone; a data set is as readable as any new folder.
-fn open_to_all(folder: &Path) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o755)); // then it stays private
-    }
-    #[cfg(not(unix))]
-    let _ = folder;
 }
 
 #[cfg(unix)]

@@ -11,6 +11,10 @@ use tar::{EntryType, PaxExtensions};
 
 /// Longest name of a member.
 const LONGEST_NAME: u64 = 1 << 16;
+/// Bytes of the names and labels of a shard: these, and so many more for each member. A small file
+/// in gzip could have gigabytes of them.
+const NAMES: u64 = 64 << 20;
+const OF_A_NAME: u64 = 256;
 /// Largest extended header.
 const LARGEST_HEADER: u64 = 1 << 20;
 /// Largest `.cls` or `.json` beside an image.
@@ -46,7 +50,21 @@ pub(crate) fn index(shard: &Storage) -> Result<Vec<Found>, DataError> {
     let mut links = VecDeque::new();
     // Of a key: the kind of member that says it, and what.
     let mut said: HashMap<Vec<u8>, (Vec<u8>, String)> = HashMap::new();
+    let (mut bytes, mut limit) = (0, NAMES);
+    let mut count = |name: usize, of: u64| {
+        (bytes, limit) = (bytes + name as u64, limit + of);
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(DataError::TooLarge {
+            path: shard.path().to_path_buf(),
+            what: "bytes of names and labels",
+            size: bytes,
+            limit,
+        })
+    };
     members(shard, |path, content| {
+        count(path.len(), OF_A_NAME)?;
         if is_image(&path_of(path)) {
             let (offset, len) = match content {
                 Content::At { offset, len } => (offset, len),
@@ -73,6 +91,7 @@ pub(crate) fn index(shard: &Storage) -> Result<Vec<Found>, DataError> {
             Content::As { header, path: to } => return Err(astray(shard, header, path, &to)),
         };
         if let Some(label) = label(shard, kind, offset, len)? {
+            count(label.len(), 0)?;
             match said.get(key) {
                 Some((before, other)) if before == kind && *other != label => {
                     let (key, kind) = (path_of(key), String::from_utf8_lossy(kind));
@@ -183,9 +202,7 @@ fn members(
     mut file: impl FnMut(&[u8], Content) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
     let mut archive = tar::Archive::new(shard.reader(0));
-    let mut at = 0;
-    // Of the member behind them.
-    let (mut long_name, mut long_link) = (None::<Vec<u8>>, None::<Vec<u8>>);
+    let (mut at, mut long) = (0, Long::default());
     // Archives may be joined end to end; those behind the first would be passed over.
     archive.set_ignore_zeros(true);
     let entries = archive.entries_with_seek();
@@ -221,32 +238,21 @@ fn members(
                 let mut name = content(LONGEST_NAME)?;
                 name.truncate(name.iter().position(|b| *b == 0).unwrap_or(name.len()));
                 if kind == EntryType::GNULongName {
-                    long_name = Some(name);
+                    long.name = Some(name);
                 } else {
-                    long_link = Some(name);
+                    long.link = Some(name);
                 }
             }
             EntryType::XHeader => {
-                let extended = content(LARGEST_HEADER)?;
-                for extension in PaxExtensions::new(&extended) {
-                    let extension = extension.map_err(|e| shard.damaged(header, e.to_string()))?;
-                    match extension.key_bytes() {
-                        b"path" => long_name = Some(extension.value_bytes().to_vec()),
-                        b"linkpath" => long_link = Some(extension.value_bytes().to_vec()),
-                        b"size" => {
-                            let reason = "a size in an extended header: a member above 8 GiB";
-                            return Err(shard.damaged(header, reason));
-                        }
-                        _ => {}
-                    }
-                }
+                let told = long.extend(&content(LARGEST_HEADER)?);
+                told.map_err(|reason| shard.damaged(header, reason))?;
             }
             EntryType::XGlobalHeader => {}
             EntryType::GNUSparse => {
                 return Err(shard.damaged(header, "a sparse member, which is not read"));
             }
             _ => {
-                let (name, link) = (long_name.take(), long_link.take());
+                let Long { name, link } = std::mem::take(&mut long);
                 let content = match kind {
                     EntryType::Regular | EntryType::Continuous => Content::At { offset, len },
                     // By pax with what it holds once more.
@@ -265,6 +271,32 @@ fn members(
         }
     }
     Ok(())
+}
+
+/// What members of their own tell of the one behind them.
+#[derive(Default)]
+struct Long {
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+}
+
+impl Long {
+    /// Takes what an extended header of pax tells.
+    fn extend(&mut self, header: &[u8]) -> Result<(), String> {
+        for extension in PaxExtensions::new(header) {
+            let extension = extension.map_err(|e| e.to_string())?;
+            let value = || Some(extension.value_bytes().to_vec());
+            match extension.key_bytes() {
+                b"path" => self.name = value(),
+                b"linkpath" => self.link = value(),
+                b"size" => {
+                    return Err("a size in an extended header: a member above 8 GiB".into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A path without its empty and `.` parts; none if a part is hidden.
