@@ -5,11 +5,14 @@
 //! each of 16 columns; a tile of the result is 16×16 f32. (Intel SDM, TDPBF16PS; products are
 //! exact in f32, sums round to nearest, denormals count as zero.)
 
+#[cfg_attr(feature = "emulated-tiles", path = "amx/emulated.rs")]
+mod instructions;
+
 use super::{Finish, Pair, end_of};
 use half::bf16;
-use std::arch::asm;
 use std::arch::x86_64::*;
-use std::sync::OnceLock;
+
+pub(crate) use instructions::usable;
 
 /// Rows and columns of one result block, and values along the contraction of one step: two tiles
 /// by two.
@@ -32,44 +35,6 @@ impl Accumulator {
     }
 }
 
-/// Whether this process may use AMX and the vector instructions of this file: the processor has
-/// them, and the system grants the tiles.
-pub(crate) fn usable() -> bool {
-    const AMX_BF16: u32 = 1 << 22;
-    const AMX_TILE: u32 = 1 << 24;
-    static USABLE: OnceLock<bool> = OnceLock::new();
-    *USABLE.get_or_init(|| {
-        is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512bf16")
-            // A processor with AVX-512 has this leaf.
-            && __cpuid_count(7, 0).edx & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE
-            && permitted()
-    })
-}
-
-/// Asks Linux for the tile state, which it gives once per process on request.
-fn permitted() -> bool {
-    const ARCH_PRCTL: i64 = 158;
-    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
-    const XFEATURE_XTILEDATA: u64 = 18;
-    let result: i64;
-    // SAFETY: a system call that reads its two register arguments and no memory; the kernel
-    // overwrites rcx and r11. Where it is unknown it answers an error.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") ARCH_PRCTL => result,
-            in("rdi") ARCH_REQ_XCOMP_PERM,
-            in("rsi") XFEATURE_XTILEDATA,
-            out("rcx") _,
-            out("r11") _,
-            options(nostack),
-        );
-    }
-    result == 0
-}
-
 /// A thread's tiles, configured; given back when dropped.
 pub(crate) struct Tiles(std::marker::PhantomData<*const ()>); // the configuration is the thread's
 
@@ -80,16 +45,8 @@ impl Tiles {
     /// Where AMX is not usable.
     pub fn new() -> Self {
         assert!(usable(), "AMX is not usable here");
-        #[repr(C, align(64))]
-        struct Config([u8; 64]);
-        let mut config = Config([0; 64]);
-        config.0[0] = 1; // palette
-        for tile in 0..8 {
-            config.0[16 + 2 * tile] = 64; // bytes of a row
-            config.0[48 + tile] = 16; // rows
-        }
-        // SAFETY: AMX is usable, and the operand is 64 readable bytes in the form of palette 1.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly)) };
+        // SAFETY: AMX is usable.
+        unsafe { instructions::configure() };
         Self(std::marker::PhantomData)
     }
 
@@ -120,78 +77,8 @@ impl Tiles {
             assert!(a_end <= a.len(), "left operand outside its slice");
             assert!(b_end <= b.len(), "right operand outside its slice");
         }
-        macro_rules! tiles {
-            ($($start:literal),*) => {
-                asm!(
-                    $($start,)*
-                    "2:",
-                    "mov {top}, [{pair}]",
-                    "mov {right}, [{pair} + 8]",
-                    "add {pair}, 16",
-                    "lea {top}, [{a} + {top}*2]",
-                    "lea {right}, [{b} + {right}*2]",
-                    "lea {bottom}, [{top} + {a_row}*8]",
-                    "lea {bottom}, [{bottom} + {a_row}*8]",
-                    "mov {left}, {steps}",
-                    "3:",
-                    "tileloadd tmm6, [{right} + {line}*1]",
-                    "tileloadd tmm4, [{top} + {a_row}*1]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{right} + {line}*1 + 1024]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{bottom} + {a_row}*1]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    "add {top}, 64",
-                    "add {bottom}, 64",
-                    "add {right}, 2048",
-                    "dec {left}",
-                    "jnz 3b",
-                    "cmp {pair}, {end}",
-                    "jb 2b",
-                    "tilestored [{out} + {line}*2], tmm0",
-                    "tilestored [{out} + {line}*2 + 64], tmm1",
-                    "tilestored [{out} + {line}*2 + 2048], tmm2",
-                    "tilestored [{out} + {line}*2 + 2112], tmm3",
-                    out = in(reg) out.0.as_mut_ptr(),
-                    pair = inout(reg) pairs.as_ptr() => _,
-                    end = in(reg) pairs.as_ptr_range().end,
-                    a = in(reg) a.as_ptr(),
-                    b = in(reg) b.as_ptr(),
-                    a_row = in(reg) 2 * a_row,
-                    line = in(reg) 64usize,
-                    steps = in(reg) steps,
-                    top = out(reg) _,
-                    bottom = out(reg) _,
-                    right = out(reg) _,
-                    left = out(reg) _,
-                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                    options(nostack),
-                )
-            };
-        }
-        // SAFETY: `self` says that the tiles are configured. There is a pair and a step, and the
-        // asserts bound every row that a tile load reads: 64 bytes of rows 0–31 of A, and the
-        // blocks of B. `out` is 32 rows of 128 bytes. `Pair` is `a` and `b` in this order. Tiles
-        // are loaded, used and stored within the one block.
-        unsafe {
-            if accumulate {
-                tiles!(
-                    "tileloadd tmm0, [{out} + {line}*2]",
-                    "tileloadd tmm1, [{out} + {line}*2 + 64]",
-                    "tileloadd tmm2, [{out} + {line}*2 + 2048]",
-                    "tileloadd tmm3, [{out} + {line}*2 + 2112]"
-                );
-            } else {
-                tiles!(
-                    "tilezero tmm0",
-                    "tilezero tmm1",
-                    "tilezero tmm2",
-                    "tilezero tmm3"
-                );
-            }
-        }
+        // SAFETY: `self` says that the tiles are configured, and the asserts keep the pairs inside.
+        unsafe { instructions::product(sum, a, b, out) }
     }
 
     /// Rounds the first `rows` × `columns` of a result, after `finish`, into `y`, whose rows are
@@ -269,7 +156,14 @@ pub(crate) struct Sum<'a> {
     pub accumulate: bool,
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[cfg_attr(
+    not(feature = "emulated-tiles"),
+    target_feature(enable = "avx512f,avx512bw,avx512bf16")
+)]
+#[cfg_attr(
+    feature = "emulated-tiles",
+    target_feature(enable = "avx512f,avx512bw")
+)]
 unsafe fn store(
     result: &Accumulator,
     (rows, columns): (usize, usize),
@@ -315,13 +209,8 @@ unsafe fn store(
                     *value = _mm512_max_ps(_mm512_setzero_ps(), *value);
                 }
             }
-            let narrow = _mm512_cvtne2ps_pbh(values[1], values[0]);
             let at = y.as_mut_ptr().add(row * y_row);
-            _mm512_mask_storeu_epi16(
-                at.cast(),
-                mask,
-                std::mem::transmute::<__m512bh, __m512i>(narrow),
-            );
+            _mm512_mask_storeu_epi16(at.cast(), mask, instructions::narrow(values));
         }
     }
 }
@@ -408,7 +297,7 @@ fn transpose_16(lines: &mut [__m512i; 16]) {
 impl Drop for Tiles {
     fn drop(&mut self) {
         // SAFETY: AMX is usable, as `new` found.
-        unsafe { asm!("tilerelease", options(nomem, nostack)) };
+        unsafe { instructions::release() };
     }
 }
 
