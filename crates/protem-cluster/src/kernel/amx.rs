@@ -9,18 +9,62 @@
 //! centroid is best. (Intel SDM, TDPBF16PS: products are exact, sums round to nearest,
 //! denormals count as zero. TDPBSSD: signed bytes, sums in i32, which wrap.)
 
+#[cfg_attr(feature = "emulated-tiles", path = "amx/emulated.rs")]
 mod tiles;
 
 pub(crate) use tiles::usable;
 
 use super::avx512::{load, store};
-use super::{Highest, Lanes, NUMBER, RESIDENT, Tiled, Values};
+use super::{Halves, Highest, Lanes, NUMBER, RESIDENT, Tiled, Values};
 use std::arch::x86_64::{
     __m512, _mm512_add_epi32, _mm512_add_ps, _mm512_and_epi32, _mm512_castps_si512,
     _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_max_epi32, _mm512_max_ps, _mm512_min_ps,
     _mm512_mul_ps, _mm512_or_epi32, _mm512_set1_epi32, _mm512_set1_ps,
 };
-use tiles::{Block, Maxima, ROWS, Results, Tiles, finish, multiply, prefetched};
+use tiles::{Tiles, finish, multiply, prefetched};
+
+/// Rows of a tile.
+const ROWS: usize = 16;
+
+/// What a block of 32 centroids by 32 points reads.
+struct Block {
+    /// Two groups of 16 centroids, `steps` tiles each.
+    centroids: *const Halves,
+    /// Two blocks of 16 points, `steps` tiles each.
+    points: *const Halves,
+    /// Where [`prefetched`] lines are soon to be read; only a hint.
+    next: *const Halves,
+}
+
+/// The sums of products of a block: centroids 0–15 against points 0–15 and 16–31, then centroids
+/// 16–31.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Results([Lanes; 4 * ROWS]);
+
+/// Over the 16 rows of each of four tiles.
+#[derive(Clone, Copy)]
+struct Maxima {
+    best: [__m512; 4],
+    /// What all rows but one hold at most; of bf16.
+    second: [__m512; 4],
+}
+
+impl Maxima {
+    /// Of no rows: what every result is at least, f32 or the bits of i32.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn nothing<const INT8: bool>() -> Self {
+        let least = match INT8 {
+            true => _mm512_castsi512_ps(_mm512_set1_epi32(i32::MIN)),
+            false => _mm512_set1_ps(f32::MIN),
+        };
+        Self {
+            best: [least; 4],
+            second: [least; 4],
+        }
+    }
+}
 
 /// As [`super::best_of_tiles`], which checks the sizes and that there is something to do.
 pub(super) fn best_of_tiles(tiled: &Tiled<'_>, best: &mut [Lanes], highest: &mut [Highest]) {

@@ -5,15 +5,11 @@
 //! filled anew before it is stored: so a block's results stay in tiles until each gives way to the
 //! next block's, and the maxima over the block before that are taken meanwhile, between products.
 
-use crate::kernel::{Halves, Lanes, NUMBER};
+use super::{Block, Maxima, ROWS, Results};
+use crate::kernel::{Lanes, NUMBER};
 use std::arch::asm;
-use std::arch::x86_64::{
-    __cpuid_count, __m512, _mm512_castsi512_ps, _mm512_set1_epi32, _mm512_set1_ps,
-};
+use std::arch::x86_64::{__cpuid_count, _mm512_set1_epi32};
 use std::sync::OnceLock;
-
-/// Rows of a tile.
-pub(super) const ROWS: usize = 16;
 
 /// Whether this process may use AMX and the vector instructions that go with it: the processor has
 /// them, and the system grants the tiles.
@@ -84,50 +80,11 @@ impl Drop for Tiles {
     }
 }
 
-/// What a block of 32 centroids by 32 points reads.
-pub(super) struct Block {
-    /// Two groups of 16 centroids, `steps` tiles each.
-    pub centroids: *const Halves,
-    /// Two blocks of 16 points, `steps` tiles each.
-    pub points: *const Halves,
-    /// Where [`prefetched`] lines are soon to be read; only a hint.
-    pub next: *const Halves,
-}
-
-/// The sums of products of a block: centroids 0–15 against points 0–15 and 16–31, then centroids
-/// 16–31.
-#[repr(C, align(64))]
-pub(super) struct Results(pub [Lanes; 4 * ROWS]);
-
 /// Lines that a block asks for.
 pub(super) fn prefetched(steps: usize) -> usize {
     match steps {
         1 | 2 => ROWS,
         _ => 4 * ROWS,
-    }
-}
-
-/// Over the 16 rows of each of four tiles.
-#[derive(Clone, Copy)]
-pub(super) struct Maxima {
-    pub best: [__m512; 4],
-    /// What all rows but one hold at most; of bf16.
-    pub second: [__m512; 4],
-}
-
-impl Maxima {
-    /// Of no rows: what every result is at least, f32 or the bits of i32.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    pub fn nothing<const INT8: bool>() -> Self {
-        let least = match INT8 {
-            true => _mm512_castsi512_ps(_mm512_set1_epi32(i32::MIN)),
-            false => _mm512_set1_ps(f32::MIN),
-        };
-        Self {
-            best: [least; 4],
-            second: [least; 4],
-        }
     }
 }
 
