@@ -53,11 +53,16 @@ pub fn workspace() -> PathBuf {
 /// # Panics
 /// If they are not there.
 pub fn real(path: &str) -> Option<PathBuf> {
-    let Some(root) = std::env::var_os("PROTEM_TEST_IMAGES") else {
+    let root = std::env::var_os("PROTEM_TEST_IMAGES").filter(|root| !root.is_empty());
+    let Some(root) = root else {
         skipped(&format!("{path}: PROTEM_TEST_IMAGES names no folder"));
         return None;
     };
     let found = Path::new(&root).join(path);
+    assert!(
+        found.is_absolute(),
+        "PROTEM_TEST_IMAGES is an absolute path"
+    );
     assert!(found.exists(), "{} is not there", found.display());
     Some(found)
 }

@@ -96,9 +96,12 @@ fn pack(root: &Path, program: &Path, folder: &Path) -> Result<(), String> {
             folder.display()
         ));
     }
-    let mut aside = folder.as_os_str().to_owned();
+    let Some(name) = folder.file_name() else {
+        return Err(format!("{} is no name of a folder", folder.display()));
+    };
+    let mut aside = name.to_owned();
     aside.push(format!(".{}.unfinished", std::process::id()));
-    let aside = PathBuf::from(aside);
+    let aside = folder.with_file_name(aside);
     let filled = fill(root, program, &aside).and_then(|()| {
         std::fs::rename(&aside, folder).map_err(|e| format!("{}: {e}", folder.display()))
     });

@@ -34,8 +34,10 @@ pub struct Sizes {
     pub queue_bytes: u64,
     /// Embeddings and prototypes of an E-step.
     pub e_step_bytes: u64,
-    /// Features that kNN compares, or the pixels it begins with.
+    /// Features that kNN compares.
     pub evaluation_bytes: u64,
+    /// Pixels that kNN begins with, before the first step.
+    pub pixels_bytes: u64,
     /// Decoded images, when all the room for them is filled.
     pub cache_bytes: u64,
     /// A checkpoint while it is written.
@@ -71,8 +73,8 @@ impl Sizes {
             } else {
                 floats(points + 3 * all_k * dim)
             },
-            // Twice where some of the images cannot be read.
-            evaluation_bytes: floats((2 * features).max(pixels.unwrap_or(0))),
+            evaluation_bytes: floats(features),
+            pixels_bytes: floats(pixels.unwrap_or(0)),
             // Generated images are made anew.
             cache_bytes: match plan.settings.data.folder {
                 Some(_) => plan.settings.data.cache_bytes(),
@@ -86,15 +88,24 @@ impl Sizes {
     /// At the highest, but for what a step works in: what is held all the time, and the largest of
     /// what E-step, evaluation and saving hold.
     pub fn total(&self) -> u64 {
-        let passing = [self.e_step_bytes, self.evaluation_bytes, self.saving_bytes];
-        let largest = passing.into_iter().max().unwrap_or(0);
-        self.weights_bytes + self.optimizer_bytes + self.queue_bytes + self.cache_bytes + largest
+        let passing = self.passing().max(self.pixels_bytes);
+        self.held() + self.cache_bytes + passing
+    }
+
+    fn held(&self) -> u64 {
+        self.weights_bytes + self.optimizer_bytes + self.queue_bytes
+    }
+
+    /// What comes and goes while steps are made.
+    fn passing(&self) -> u64 {
+        let e_step_or_evaluation = self.e_step_bytes.max(self.evaluation_bytes);
+        e_step_or_evaluation.max(self.saving_bytes)
     }
 
     /// What a run needs at least. What a step worked in stays with it between steps; room for decoded
     /// images need not be filled.
     pub fn least(&self) -> u64 {
-        self.total() - self.cache_bytes + self.maps_bytes
+        self.held() + self.passing() + self.maps_bytes
     }
 }
 
@@ -369,9 +380,16 @@ mod tests {
         let found = estimate(&plan, Arc::new(source), 10).unwrap();
         assert_eq!(found.sizes.queue_bytes, 64 * 16 * 4);
         let sizes = found.sizes;
-        assert!(sizes.maps_bytes > 0 && sizes.least() == sizes.total() + sizes.maps_bytes);
-        // kNN begins with 74 images' pixels, which are more than their features twice.
-        assert_eq!(found.sizes.evaluation_bytes, 74 * 16 * 16 * 3 * 4);
+        let held = sizes.weights_bytes + sizes.optimizer_bytes + sizes.queue_bytes;
+        assert_eq!(sizes.least(), held + sizes.saving_bytes + sizes.maps_bytes);
+        // kNN begins with 74 images' pixels.
+        assert_eq!(sizes.pixels_bytes, 74 * 16 * 16 * 3 * 4);
+        assert_eq!(
+            sizes.total(),
+            held + sizes.pixels_bytes.max(sizes.saving_bytes)
+        );
+        assert_eq!(sizes.evaluation_bytes, 74 * 32 * 4);
+        assert!(sizes.maps_bytes > 0);
         assert_eq!(found.sizes.saving_bytes, found.checkpoint_bytes);
         assert_eq!(
             found.sizes.e_step_bytes,

@@ -32,6 +32,8 @@ pub enum Event {
         parameters: usize,
         /// Epochs of the whole run.
         epochs: usize,
+        /// Epochs before the first E-step.
+        warmup_epochs: usize,
         /// Steps of an epoch.
         steps_per_epoch: usize,
         /// Images of a batch.

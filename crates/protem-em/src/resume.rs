@@ -21,8 +21,6 @@ const FIXED: [&str; 9] = [
     "optim.optimizer",
     "optim.accumulate",
 ];
-/// Settings that choose the images to train on.
-const OF_IMAGES: [&str; 3] = ["seed", "data.held_out", "data.generated_images"];
 /// Settings that results do not depend on.
 const FREE: [&str; 4] = ["threads", "data.workers", "data.folder", "checkpoint."];
 
@@ -67,23 +65,35 @@ fn of_images(from: &Origin, settings: &Settings, now: &ImageSet) -> Result<(), E
     }
     // Where a setting is to blame, other folders would not help.
     let (was, is) = (flat(&from.settings), flat(settings));
-    let mut differing = OF_IMAGES
-        .iter()
-        .filter(|key| was.get(**key) != is.get(**key));
-    let given = |settings: &Settings| settings.data.test_folder.is_some();
-    let test = given(&from.settings) != given(settings);
-    if let Some(key) = differing.next().or(test.then_some(&"data.test_folder")) {
+    for key in choosing(&from.settings, settings) {
         let of = |flat: &BTreeMap<String, String>| flat.get(*key).cloned().unwrap_or_default();
-        return Err(EmError::Mismatch {
-            what: (*key).to_owned(),
-            found: of(&was),
-            wanted: of(&is),
-        });
+        let (found, wanted) = (of(&was), of(&is));
+        // Folders may move; whether there is one counts.
+        let moved = *key == "data.test_folder" && found != NONE && wanted != NONE;
+        if found != wanted && !moved {
+            return Err(EmError::Mismatch {
+                what: (*key).to_owned(),
+                found,
+                wanted,
+            });
+        }
     }
     Err(EmError::OtherImages {
         found: from.images,
         wanted: *now,
     })
+}
+
+/// Settings that choose the images to train on.
+fn choosing(before: &Settings, now: &Settings) -> &'static [&'static str] {
+    let both = |given: fn(&Settings) -> bool| given(before) && given(now);
+    if both(|settings| settings.data.folder.is_none()) {
+        return &["seed", "data.generated_images"];
+    }
+    if both(|settings| settings.data.test_folder.is_some()) {
+        return &[]; // nothing is held out
+    }
+    &["data.test_folder", "seed", "data.held_out"]
 }
 
 impl Checkpoint {
@@ -114,8 +124,15 @@ impl Origin {
     }
 }
 
+/// What stands for a setting that is not given.
+const NONE: &str = "not set";
+
 /// Every setting by its dotted key, as JSON.
 fn flat(settings: &Settings) -> BTreeMap<String, String> {
+    let text = |value: &Value| match value {
+        Value::Null => NONE.to_owned(),
+        value => value.to_string(),
+    };
     let value = serde_json::to_value(settings).expect("settings are JSON");
     let mut out = BTreeMap::new();
     for (name, value) in value.as_object().into_iter().flatten() {
@@ -123,10 +140,10 @@ fn flat(settings: &Settings) -> BTreeMap<String, String> {
             Value::Object(section) => out.extend(
                 section
                     .iter()
-                    .map(|(key, value)| (format!("{name}.{key}"), value.to_string())),
+                    .map(|(key, value)| (format!("{name}.{key}"), text(value))),
             ),
             value => {
-                out.insert(name.clone(), value.to_string());
+                out.insert(name.clone(), text(value));
             }
         }
     }
@@ -177,22 +194,37 @@ mod tests {
             check(&other, &now),
             Err(EmError::OtherImages { .. })
         ));
-        // Unless a setting has chosen them.
-        let choosing: [&dyn Fn(&mut Settings); 4] = [
-            &|s| s.seed = 1,
-            &|s| s.data.held_out = 0.2,
-            &|s| s.data.generated_images = 9,
-            &|s| s.data.test_folder = Some("t".into()),
-        ];
-        let keys = OF_IMAGES.iter().chain([&"data.test_folder"]);
-        for (change, key) in choosing.into_iter().zip(keys) {
-            let mut other = origin(change);
+        // Unless a setting has chosen them: of a folder, and of generated images.
+        let folder = |s: &mut Settings| s.data.folder = Some("f".into());
+        let other = |change: &dyn Fn(&mut Settings), folder: &dyn Fn(&mut Settings)| {
+            let mut other = origin(&|s| {
+                folder(s);
+                change(s);
+            });
             other.images.names_crc32 = 8;
-            let found = check(&other, &now).unwrap_err();
-            assert!(
-                matches!(&found, EmError::Mismatch { what, .. } if what == key),
-                "{found}"
-            );
+            check(&other, &origin(&|s| folder(s))).unwrap_err()
+        };
+        let seed = |s: &mut Settings| s.seed = 1;
+        let held_out = |s: &mut Settings| s.data.held_out = 0.2;
+        let test = |s: &mut Settings| s.data.test_folder = Some("t".into());
+        let generated = |s: &mut Settings| s.data.generated_images = 9;
+        let blamed = |error: &EmError| match error {
+            EmError::Mismatch { what, .. } => what.clone(),
+            error => error.to_string(),
+        };
+        assert_eq!(blamed(&other(&seed, &folder)), "seed");
+        assert_eq!(blamed(&other(&held_out, &folder)), "data.held_out");
+        assert_eq!(blamed(&other(&generated, &|_| ())), "data.generated_images");
+        let of_test = other(&test, &folder);
+        assert_eq!(blamed(&of_test), "data.test_folder");
+        assert!(of_test.to_string().contains("not set"), "{of_test}");
+        // Not one that chooses nothing.
+        let both = |s: &mut Settings| {
+            folder(s);
+            test(s);
+        };
+        for error in [other(&held_out, &both), other(&generated, &folder)] {
+            assert!(matches!(error, EmError::OtherImages { .. }), "{error}");
         }
     }
 }

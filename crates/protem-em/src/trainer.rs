@@ -206,6 +206,7 @@ impl Trainer {
             classes: self.train.classes().len(),
             parameters: self.state.velocity.len(),
             epochs: plan.optim.epochs,
+            warmup_epochs: plan.warmup_epochs,
             steps_per_epoch: plan.steps_per_epoch(),
             batch: plan.optim.batch,
             queue: plan.queue,

@@ -133,8 +133,8 @@ fn name_of(set: Set) -> &'static str {
     }
 }
 
-/// A name without tabs and line ends, different for different names.
-/// A name in one line of text, without tabs: `\\` for a backslash, `\t`, `\n` and `\r`.
+/// A name without tabs and line ends, different for different names: `\\` stands for a backslash, and
+/// `\t`, `\n` and `\r` for what they mean elsewhere.
 pub fn escape(text: &str) -> String {
     let text = text.replace('\\', "\\\\");
     text.replace('\t', "\\t")

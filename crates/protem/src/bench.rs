@@ -23,8 +23,19 @@ const IMAGES: usize = 50_000;
 
 /// `protem bench step`.
 pub fn step(what: StepKind, args: &BenchArgs) -> Result<(), Failure> {
-    // One image may have no more than one value of a channel in the end.
-    in_range("--batch", args.batch, 2..=1 << 20)?;
+    in_range("--width", args.width, 1..=1024)?;
+    in_range("--image-size", image_size(args) as usize, 8..=4096)?;
+    in_range("--batch", args.batch, 1..=1 << 20)?;
+    let halvings = match args.stem {
+        Stem::Cifar => 3,
+        Stem::Imagenet => 5,
+    };
+    if args.batch == 1 && image_size(args) <= 1 << halvings {
+        return Err(Failure::usage(
+            "batch norm has no statistics of one pixel of one image: raise --batch or --image-size",
+        ));
+    }
+    check_memory(args)?;
     match what {
         StepKind::Encoder => encoder(args, |bench| bench.step().map(drop)),
         StepKind::Pcl => {
@@ -137,7 +148,6 @@ fn timed<W: FnMut() -> Result<(), EmError>>(
         .num_threads(threads)
         .build_global()
         .map_err(|e| Failure::running(format!("cannot start {threads} threads: {e}")))?;
-    check_memory(args)?;
     forget_peak();
     let before = own_memory();
     let failed = |e: EmError| Failure::running(explain(&e));

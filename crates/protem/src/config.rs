@@ -166,15 +166,27 @@ fn put(table: &mut Table, key: &str, value: &str, origin: &str) -> Result<(), Fa
         Err(_) if fits(&plain).is_ok() => plain, // a folder called 2024
         Err(_) if toml.is_none() && value.trim().parse::<f64>().is_ok() => {
             return Err(Failure::usage(format!(
-                "{origin}: {} is beyond the numbers that a setting can have, up to {} whole, and to {:e}",
-                value.trim(),
-                i64::MAX,
-                f64::MAX
+                "{origin}: {}",
+                no_number(value.trim())
             )));
         }
         Err(error) => return Err(Failure::usage(format!("{origin}: {error}"))),
     };
     insert(table, key, value, origin)
+}
+
+/// Why what looks like a number is none in TOML.
+fn no_number(text: &str) -> String {
+    let digits = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
+    let infinite = text.parse::<f64>().is_ok_and(f64::is_infinite);
+    if digits || (infinite && text.contains(|c: char| c.is_ascii_digit())) {
+        return format!(
+            "{text} is beyond the numbers that a setting can have, up to {} whole, and to {:e}",
+            i64::MAX,
+            f64::MAX
+        );
+    }
+    format!("{text} is no number as TOML writes them, such as 7, 0.5, 1e-3 or nan")
 }
 
 /// Puts a value at a dotted key; of a section, each of its values, and the others stay.
@@ -327,6 +339,8 @@ mod tests {
             ("data.image_size=4294967297", "from 0 to 4294967295"),
             ("seed=18446744073709551615", "beyond the numbers"),
             ("optim.lr=1e400", "beyond the numbers"),
+            ("optim.lr=.5", "such as 7, 0.5"),
+            ("seed=007", "such as 7, 0.5"),
             ("seed=1\noptim.lr=5", "expected a whole number"),
         ] {
             let error = load(None, &[set.to_owned()]).unwrap_err().to_string();

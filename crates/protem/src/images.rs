@@ -125,6 +125,11 @@ impl Sets {
                 unreadable,
             });
         }
+        if settings.eval.knn_every == 0 {
+            warn(
+                "eval.knn_every = 0: nothing is measured on the images that data.held_out keeps from training; data.held_out = 0 trains on them",
+            );
+        }
         let (keep, held_out) = split_held_out(&*all, data.held_out, settings.seed);
         let part = |keep| Arc::new(Subset::new(all.clone(), keep)) as Arc<dyn Source>;
         Ok(Images {
@@ -194,8 +199,8 @@ pub fn check_apart(train: &Path, test: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "{} is named to train and to test: each image would find itself among its neighbours, and \
-         kNN accuracy say nothing; name another test set",
+        "{} has images that are trained on too: each would find itself among its neighbours, and kNN \
+         accuracy say nothing; name another test set",
         test.display()
     )))
 }

@@ -41,11 +41,10 @@ pub fn check_apart(written: &[&Path], read: &[&Path]) -> Result<(), Failure> {
         one.is_ok_and(|one| other.is_ok_and(|other| one == other))
     };
     for read in read {
-        if let Some(file) = written.iter().find(|file| same(file, read)) {
+        if written.iter().any(|file| same(file, read)) {
             return Err(Failure::usage(format!(
-                "{} would be replaced by what goes to {}; name another place with --out",
-                read.display(),
-                file.display()
+                "{} would be replaced by what is written; name another place with --out",
+                read.display()
             )));
         }
     }

@@ -21,8 +21,8 @@ pub struct Progress {
     phase: Option<(Phase, Instant)>,
     /// Steps that this process has made.
     steps: u64,
-    /// Whether there will be E-steps.
-    prototypes: bool,
+    /// Whether there are E-steps to come, and none has been made.
+    to_come: bool,
     pace: Pace,
 }
 
@@ -79,7 +79,7 @@ impl Progress {
             epochs: 0,
             phase: None,
             steps: 0,
-            prototypes: false,
+            to_come: false,
             pace: Pace::default(),
         }
     }
@@ -98,9 +98,10 @@ impl Progress {
                 steps_per_epoch,
                 epochs,
                 clusters,
+                warmup_epochs,
                 ..
             } => {
-                self.prototypes = !clusters.is_empty();
+                self.to_come = !clusters.is_empty() && warmup_epochs < epochs;
                 self.steps_per_epoch = *steps_per_epoch as u64;
                 self.epochs = *epochs;
                 self.bar.set_length(self.steps_per_epoch * *epochs as u64);
@@ -131,6 +132,12 @@ impl Progress {
                 self.name_epoch(*epoch);
                 self.tell_phase(*epoch, *phase, *done, *of);
             }
+            Event::EStep { .. } if self.to_come => {
+                self.to_come = false;
+                if self.steps > 1 {
+                    self.name_bar();
+                }
+            }
             _ => {}
         }
         if let Some(line) = describe(event, self.epochs) {
@@ -151,7 +158,6 @@ impl Progress {
             return None;
         };
         self.pace.note(*seconds, *e_step_seconds);
-        self.name_bar();
         let left = self.epochs.checked_sub(*epoch).filter(|left| *left > 0)?;
         let but = self.without_e_steps();
         let told = || format!("  {} left{but}", time(self.pace.of(left)));
@@ -160,7 +166,7 @@ impl Progress {
 
     /// What a time left does not know of while no E-step has been made.
     fn without_e_steps(&self) -> &'static str {
-        match self.prototypes && self.pace.e_steps == 0 {
+        match self.to_come {
             true => " without E-steps",
             false => "",
         }

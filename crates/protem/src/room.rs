@@ -10,9 +10,10 @@ use protem_report::RunFolder;
 /// Whether memory holds what the plan alone takes.
 pub fn check_memory(plan: &Plan, images: &Images) -> Result<(), Failure> {
     let sizes = Sizes::of(plan, images.test.as_ref().map_or(0, |test| test.len()));
-    // Room for decoded images need not be filled.
+    // As little as it may come to.
     let needed = Sizes {
         cache_bytes: 0,
+        pixels_bytes: 0,
         ..sizes
     };
     match memory_bytes() {
@@ -34,7 +35,7 @@ pub fn parts(sizes: &Sizes, step: &str) -> String {
         size(sizes.optimizer_bytes),
         size(sizes.queue_bytes),
         size(sizes.e_step_bytes),
-        size(sizes.evaluation_bytes),
+        size(sizes.evaluation_bytes.max(sizes.pixels_bytes)),
         size(sizes.saving_bytes),
         size(sizes.cache_bytes)
     )

@@ -66,9 +66,10 @@ fn check_plan(settings: &Settings, images: usize) -> Result<Plan, Failure> {
 fn newest(out: &Path) -> Result<Checkpoint, Failure> {
     let found = Checkpoint::newest(&RunFolder::checkpoints(out));
     let (checkpoint, refused) = found.map_err(|error| match error {
-        EmError::Io { .. } => {
-            em(error).with("Mend that; or move the file away, to go on from the one before.")
-        }
+        EmError::Io { .. } => Failure::running(format!(
+            "{}. Mend that; or move the file away, to go on from the one before.",
+            explain_em(&error)
+        )),
         error => em(error),
     })?;
     for (_, reason) in refused {

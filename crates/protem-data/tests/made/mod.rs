@@ -46,13 +46,18 @@ pub fn names(source: &dyn Source) -> Vec<String> {
 /// Real images by their path below the folder that `PROTEM_TEST_IMAGES` names; without the variable,
 /// says so and is none.
 pub fn real(path: &str) -> Option<PathBuf> {
-    let Some(root) = std::env::var_os("PROTEM_TEST_IMAGES") else {
+    let root = std::env::var_os("PROTEM_TEST_IMAGES").filter(|root| !root.is_empty());
+    let Some(root) = root else {
         // The harness would keep a println! to itself.
         let mut out = std::io::stderr();
         let _ = writeln!(out, "skipped: {path}: PROTEM_TEST_IMAGES names no folder");
         return None;
     };
     let found = Path::new(&root).join(path);
+    assert!(
+        found.is_absolute(),
+        "PROTEM_TEST_IMAGES is an absolute path"
+    );
     assert!(found.exists(), "{} is not there", found.display());
     Some(found)
 }

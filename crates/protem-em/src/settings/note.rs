@@ -89,8 +89,6 @@ pub enum Note {
         /// Epochs of the run.
         epochs: usize,
     },
-    /// Labelled images to be held out for a measure that is not made.
-    HeldOutUnused,
     /// Images to test on for a measure that is not made.
     TestUnused,
     /// Keys to be shuffled among the parts of a batch that has one.
@@ -173,10 +171,6 @@ impl fmt::Display for Note {
                 f,
                 "the learning rate never falls: optim.milestones = {milestones:?} lie beyond the {epochs} epochs"
             ),
-            Self::HeldOutUnused => f.write_str(
-                "eval.knn_every = 0: nothing is measured on the part of labelled images that data.held_out keeps from \
-                 training; data.held_out = 0 trains on them",
-            ),
             Self::TestUnused => f.write_str(
                 "eval.knn_every = 0: nothing is measured on data.test_folder, though its images are checked",
             ),
@@ -189,7 +183,9 @@ impl fmt::Display for Note {
                 step_images,
             } => write!(
                 f,
-                "the learning rate is {from} · {step_images}/256 = {to}"
+                "the learning rate is {from} · {step_images}/256 = {}",
+                // In single precision: the last digits of the product are none of anybody's.
+                *to as f32
             ),
         }
     }

@@ -119,7 +119,9 @@ impl Plan {
         }
         let schedule = o.schedule.unwrap_or(s.mode.schedule());
         notes.extend(rate_note(o, schedule));
-        notes.extend(test_note(s));
+        if s.eval.knn_every == 0 && s.data.test_folder.is_some() {
+            notes.push(Note::TestUnused);
+        }
         if s.encoder.shuffle_bn && s.encoder.split_bn == 1 {
             notes.push(Note::NothingShuffled);
         }
@@ -324,17 +326,6 @@ fn rate_note(o: &OptimSettings, schedule: Schedule) -> Option<Note> {
             let falls = milestones.iter().any(|epoch| *epoch < epochs);
             (!falls).then_some(Note::RateNeverFalls { milestones, epochs })
         }
-    }
-}
-
-/// What is worth saying of images that kNN would be measured on.
-fn test_note(s: &Settings) -> Option<Note> {
-    if s.eval.knn_every > 0 || s.data.folder.is_none() {
-        return None;
-    }
-    match s.data.test_folder {
-        Some(_) => Some(Note::TestUnused),
-        None => (s.data.held_out > 0.0).then_some(Note::HeldOutUnused),
     }
 }
 

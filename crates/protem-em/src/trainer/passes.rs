@@ -45,7 +45,13 @@ impl Trainer {
         self.quarantine
             .add(Set::Training, extracted.unreadable.clone(), listener)?;
         let mut phase = |phase, done, of| tell_phase(listener, stop, epoch, phase, (done, of));
-        let (mut embeddings, readable) = extracted.readable(dim);
+        let unreadable = extracted.unreadable.len();
+        let largest = self.plan.clusters.iter().max().copied().unwrap_or(0);
+        let (mut embeddings, readable) = match images - unreadable < largest {
+            // Rather than end a run: those of black images are clusters that no batch meets.
+            true => (extracted.values, (0..images as u32).collect()),
+            false => extracted.readable(dim),
+        };
         self.all_finite("embedding", &embeddings)?;
         normalise_rows(&mut embeddings, dim);
         tracing::debug!(images, seconds = begun.elapsed().as_secs_f64(), "embedded");

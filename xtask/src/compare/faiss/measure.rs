@@ -38,8 +38,14 @@ impl Answer {
             return Ok(self);
         }
         Err(format!(
-            "{} iterations were made of {}, which is no comparison: --iters N asks for fewer",
-            self.iterations, task.iters
+            "{} iterations were made of {}: then nothing changed, and the times are of other work than \
+             the row says; {}",
+            self.iterations,
+            task.iters,
+            match task.iters {
+                WHOLE => "--only SUBSTRING chooses other rows",
+                _ => "--iters N asks for fewer",
+            }
         ))
     }
 
