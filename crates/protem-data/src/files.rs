@@ -4,7 +4,7 @@ use crate::class_names::ClassNames;
 use crate::decode::decode;
 use crate::error::{DataError, ReadError};
 use crate::labels::Labels;
-use crate::paths::Paths;
+use crate::paths::{Paths, text_of};
 use crate::source::{Encoded, Labelling, Source};
 use crate::storage::IMAGE_BYTES;
 use image::RgbImage;
@@ -96,7 +96,7 @@ impl Source for Files {
         self.paths.len()
     }
     fn name(&self, index: usize) -> String {
-        self.paths.get(index).display().to_string()
+        text_of(&self.paths.get(index))
     }
     fn label(&self, index: usize) -> Option<u32> {
         match &self.classes {

@@ -5,7 +5,7 @@ use crate::error::{DataError, ReadError};
 use crate::files::{Classes, EXTENSIONS, Files, is_image};
 use crate::labels::Labels;
 use crate::listing::{cached, keep};
-use crate::paths::Paths;
+use crate::paths::{Paths, text_of};
 use crate::source::{Encoded, Source};
 use crate::walk::Tree;
 use image::RgbImage;
@@ -105,7 +105,7 @@ pub(crate) fn by_top_folder(paths: &Paths) -> Labels {
         rank[*id as usize] = class as u32;
     }
     of.iter_mut().for_each(|id| *id = rank[*id as usize]);
-    let name = |bytes: &Vec<u8>| crate::paths::path_of(bytes).display().to_string();
+    let name = |bytes: &Vec<u8>| text_of(&crate::paths::path_of(bytes));
     Labels {
         of,
         classes: seen.keys().map(name).collect::<Vec<_>>().into(),

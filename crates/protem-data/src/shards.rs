@@ -3,6 +3,8 @@
 use crate::error::DataError;
 use crate::location::Location;
 use crate::sources::names;
+use crate::storage::Storage;
+use glob::{MatchOptions, Pattern, glob_with};
 use std::path::{Path, PathBuf};
 
 /// Files that a set may have.
@@ -38,7 +40,12 @@ pub(crate) fn expand(pattern: &Path) -> Result<Vec<PathBuf>, DataError> {
             files.push(path);
             continue;
         }
-        let found = glob::glob(&name).map_err(|e| wrong(e.to_string()))?;
+        // As in folders: what is hidden is somebody else's.
+        let shown = MatchOptions {
+            require_literal_leading_dot: true,
+            ..MatchOptions::new()
+        };
+        let found = glob_with(&literal(&name), shown).map_err(|e| wrong(e.to_string()))?;
         let before = files.len();
         for path in found {
             files.push(path.map_err(|e| DataError::List {
@@ -54,6 +61,22 @@ pub(crate) fn expand(pattern: &Path) -> Result<Vec<PathBuf>, DataError> {
         }
     }
     Ok(files)
+}
+
+/// The pattern with its first folders as they are called, where they are there: `set[1]` may be a name.
+fn literal(pattern: &str) -> String {
+    let (mut path, mut there) = (String::new(), true);
+    let mut parts = pattern.split_inclusive('/').peekable();
+    let mut out = String::new();
+    while let Some(part) = parts.next() {
+        path.push_str(part);
+        there &= parts.peek().is_some() && Path::new(&path).is_dir();
+        match there {
+            true => out.push_str(&Pattern::escape(part)),
+            false => out.push_str(part),
+        }
+    }
+    out
 }
 
 /// Shards of a folder, at most three levels below it, of the split that is named; in the order of
@@ -120,9 +143,17 @@ fn mixed(location: &Location, without: &Path, splits: &[String]) -> DataError {
     }
 }
 
-/// The split a shard's path tells: a word of its name, as in `train-00000-of-00002.parquet`, or of
-/// a folder, as in `default/test/0000.parquet`.
-fn split_of(path: &Path) -> Option<String> {
+/// Shards by their paths below the folder that all lie in.
+pub(crate) fn names_below(shards: &[Storage]) -> Vec<PathBuf> {
+    let parent = |s: &Storage| s.path().parent().unwrap_or(Path::new("")).to_path_buf();
+    let mut shared = shards.first().map(parent).unwrap_or_default();
+    while !shards.iter().all(|s| s.path().starts_with(&shared)) && shared.pop() {}
+    let name = |s: &Storage| s.path().strip_prefix(&shared).unwrap_or(s.path()).into();
+    shards.iter().map(name).collect()
+}
+
+/// Whether a word is what splits are called.
+pub(crate) fn is_split(word: &str) -> bool {
     const SPLITS: [&str; 8] = [
         "train",
         "training",
@@ -133,9 +164,15 @@ fn split_of(path: &Path) -> Option<String> {
         "unlabeled",
         "unsupervised",
     ];
+    SPLITS.contains(&word)
+}
+
+/// The split a shard's path tells: a word of its name, as in `train-00000-of-00002.parquet`, or of
+/// a folder, as in `default/test/0000.parquet`.
+fn split_of(path: &Path) -> Option<String> {
     let parts = path.iter().rev().filter_map(|part| part.to_str());
     let mut words = parts.flat_map(|part| part.split(['-', '.', '_']));
-    let split = words.find(|word| SPLITS.contains(word));
+    let split = words.find(|word| is_split(word));
     split.map(str::to_owned)
 }
 
@@ -238,7 +275,15 @@ mod tests {
             let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
             Ok::<_, DataError>(found.iter().map(name).collect::<Vec<_>>())
         };
+        std::fs::write(root.path().join(".s0.tar"), "").unwrap();
         assert_eq!(names("*.tar").unwrap(), ["s0.tar", "s1.tar"]);
+        for folder in ["set1", "set[1]"] {
+            std::fs::create_dir(root.path().join(folder)).unwrap();
+        }
+        std::fs::write(root.path().join("set1/wrong.tar"), "").unwrap();
+        std::fs::write(root.path().join("set[1]/right.tar"), "").unwrap();
+        assert_eq!(names("set[1]/*.tar").unwrap(), ["right.tar"]);
+        assert_eq!(names("set?/*.tar").unwrap(), ["wrong.tar"]);
         assert_eq!(names("s{0..1}.*").unwrap(), ["s0.tar", "s1.tar"]);
         assert!(
             matches!(names("s{0..2}.tar"), Err(DataError::Missing(p)) if p.ends_with("s2.tar"))

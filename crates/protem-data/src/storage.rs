@@ -41,17 +41,18 @@ impl Storage {
     /// # Errors
     /// One that cannot be opened.
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+        let opened = path.metadata().and_then(|metadata| {
+            // To open a pipe would wait for one who writes to it.
+            if !metadata.is_file() {
+                return Err(io::Error::other("it is no file"));
+            }
+            let file = File::open(path)?;
+            Ok((file.metadata()?, file))
+        });
         let (metadata, file) = opened.map_err(|source| DataError::Read {
             path: path.to_path_buf(),
             source,
         })?;
-        if !metadata.is_file() {
-            return Err(DataError::Read {
-                path: path.to_path_buf(),
-                source: io::Error::other("it is no file"),
-            });
-        }
         Ok(Self {
             place: Place::Open(Arc::new(file)),
             path: path.to_path_buf(),

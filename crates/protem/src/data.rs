@@ -94,8 +94,9 @@ fn lines(source: &dyn Source, found: &Inspection) -> Vec<String> {
         lines.push(format!("            {} without a class", found.unlabelled));
     }
     let copies: usize = found.duplicates.iter().map(|group| group.len() - 1).sum();
+    let are = if copies == 1 { "is" } else { "are" };
     lines.push(format!(
-        "duplicates  {}, byte for byte another",
+        "duplicates  {} {are} byte for byte another",
         counted(copies, "image")
     ));
     for group in found.duplicates.iter().take(SHOWN) {

@@ -1,5 +1,6 @@
 //! JPEG files.
 
+mod colours;
 mod mend;
 
 use super::{DecodeOptions, upright};
@@ -19,6 +20,8 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     if truncated(bytes) {
         return Err(ReadError::Truncated);
     }
+    let told = colours::told(bytes);
+    let bytes = told.as_deref().unwrap_or(bytes);
     decode_whole(bytes, options).or_else(|error| match (&error, bare(bytes)) {
         // What is said about an image may be damaged and the image whole.
         (ReadError::Decode(_), Some(bare)) => decode_whole(&bare, options).map_err(|_| error),
@@ -37,6 +40,10 @@ fn decode_whole(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ReadE
     if frame.precision != 8 {
         let reason = format!("samples of {} bits", frame.precision);
         return Err(damaged(&JpegError::Unsupported(reason)));
+    }
+    if black_apart(frame) {
+        let reason = "black that is sampled otherwise than the first ink";
+        return Err(damaged(&JpegError::Unsupported(reason.into())));
     }
     let (format, channels) = match frame.components.len() {
         4 => (PixelFormat::Cmyk, 4),
@@ -71,6 +78,16 @@ fn decode_whole(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ReadE
     let image = RgbImage::from_raw(width as u32, height as u32, rgb).expect("three bytes a pixel");
     let turned = orientation.and_then(Orientation::from_exif);
     Ok(upright(image, turned.unwrap_or(Orientation::NoTransforms)))
+}
+
+/// Whether the last of four components has another size than the first: the decoder would read it as if
+/// it had the same.
+fn black_apart(frame: &FrameHeader) -> bool {
+    let size = |at: usize| {
+        let component = &frame.components[at];
+        (component.horizontal_sampling, component.vertical_sampling)
+    };
+    frame.components.len() == 4 && size(3) != size(0)
 }
 
 /// By how much the sides are divided.

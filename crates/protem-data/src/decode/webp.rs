@@ -30,7 +30,9 @@ pub(super) fn first_frame(webp: &[u8]) -> Option<Still> {
     let (head, data) = frame.split_at_checked(16)?;
     let three = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], 0]);
     let mut chunks = b"WEBPVP8X\x0a\0\0\0".to_vec();
-    chunks.extend([ALPHA, 0, 0, 0]);
+    // Where it is said, data with loss must have transparency before them.
+    let transparent = data.starts_with(b"ALPH") || data.starts_with(b"VP8L");
+    chunks.extend([if transparent { ALPHA } else { 0 }, 0, 0, 0]);
     chunks.extend_from_slice(&head[6..12]); // width and height, each less one
     chunks.extend_from_slice(data);
     let mut file = b"RIFF".to_vec();

@@ -6,7 +6,8 @@ use crate::error::DataError;
 use crate::folder::Folder;
 use crate::generated::{Generated, GeneratedSpec, Split};
 use crate::location::{Kind, Location};
-use crate::shards::{expand, in_folder, is_pattern};
+use crate::paths::text_of;
+use crate::shards::{expand, in_folder, is_pattern, is_split};
 use crate::source::Source;
 use crate::storage::Storage;
 use std::ffi::OsStr;
@@ -180,13 +181,38 @@ fn folder(path: &Path) -> Result<Kind, DataError> {
         if below.is_dir()
             && let Some(kind @ (Kind::Parquet | Kind::Tar)) = by_entries(&below)?
         {
-            return Ok(kind);
+            return match classes_beside(path, &below)? {
+                Some(one) if kind == Kind::Tar => Err(DataError::TwoKinds {
+                    path: path.to_path_buf(),
+                    one,
+                    kind: Kind::Folder.word(),
+                    other: text_of(below.strip_prefix(path).unwrap_or(&below)),
+                    other_kind: kind.word(),
+                }),
+                _ => Ok(kind),
+            };
         }
     }
     if splits::is_imagenet(path) {
         return Ok(Kind::Imagenet);
     }
     Ok(Kind::Folder)
+}
+
+/// The first of two folders of images or more, none of them of a split, beside one of shards: they may be
+/// classes, and what is meant.
+fn classes_beside(path: &Path, shards: &Path) -> Result<Option<String>, DataError> {
+    let holds_images = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut names = entries.take(BEHIND).map(|entry| entry.file_name());
+        names.any(|name| crate::files::is_image(Path::new(&name)))
+    };
+    let others = names(path)?.into_iter().filter(|name| {
+        let other = path.join(name);
+        !name.starts_with('.') && other != shards && !is_split(name) && holds_images(&other)
+    });
+    let two: Vec<String> = others.take(2).collect();
+    Ok((two.len() == 2).then(|| two[0].clone()))
 }
 
 /// Entries behind the first image that are looked at for shards.

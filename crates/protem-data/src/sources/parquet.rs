@@ -12,6 +12,8 @@ use crate::class_names::ClassNames;
 use crate::error::{DataError, ReadError};
 use crate::files::check_count;
 use crate::labels::{Gathered, Labels};
+use crate::paths::text_of;
+use crate::shards::names_below;
 use crate::source::{Encoded, Source};
 use crate::storage::{IMAGE_BYTES, Storage};
 use image::RgbImage;
@@ -38,6 +40,8 @@ const LARGEST_FOOTER: u64 = 64 << 20;
 /// none.
 pub struct Parquet {
     shards: Vec<Shard>,
+    /// Of the shards, below the folder that all lie in.
+    names: Vec<PathBuf>,
     groups: Vec<Group>,
     labels: Labels,
     kept: Mutex<Kept>,
@@ -86,6 +90,7 @@ impl Parquet {
     }
 
     fn of_with(files: Vec<Storage>, columns: &Columns) -> Result<Self, DataError> {
+        let shard_names = names_below(&files);
         let read: Vec<(Shard, Vec<usize>, Told)> = files
             .into_par_iter()
             .map(|file| shard(file, columns))
@@ -139,6 +144,7 @@ impl Parquet {
         Ok(Self {
             labels: labels(&first, said, total, names)?,
             shards,
+            names: shard_names,
             groups,
             kept: Mutex::new(Kept::default()),
             what,
@@ -473,8 +479,8 @@ impl Source for Parquet {
     fn name(&self, index: usize) -> String {
         let (number, row) = self.place(index);
         let group = &self.groups[number];
-        let file = &self.shards[group.shard].file;
-        format!("{}:{}", file.file_name(), group.row + row)
+        let name = &self.names[group.shard];
+        format!("{}:{}", text_of(name), group.row + row)
     }
     fn label(&self, index: usize) -> Option<u32> {
         self.labels.get(index)

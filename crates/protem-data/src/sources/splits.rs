@@ -9,7 +9,7 @@ use crate::location::Location;
 use crate::source::Source;
 use crate::storage::Storage;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -153,7 +153,8 @@ fn flat(folder: Folder, root: &Path, list: &Path, told: &Told) -> Result<Files, 
     Ok(files)
 }
 
-/// The classes of the training folder, in its order: numbers count them, names name them.
+/// The classes of the training folder, in its order: numbers count them, unless they are called by
+/// numbers themselves; names name them.
 fn as_in_training(labels: Labels, train: &Path) -> Result<Labels, String> {
     let names = super::open::names(train).unwrap_or_default().into_iter();
     let classes: Vec<String> = names
@@ -162,12 +163,29 @@ fn as_in_training(labels: Labels, train: &Path) -> Result<Labels, String> {
     if classes.len() < 2 {
         return Ok(labels);
     }
+    let none = |name: &str| format!("{name} is no class folder of {}", train.display());
     if labels.classes.are_numbers() {
-        return labels.named(classes);
+        let called: Option<Vec<u32>> = classes.iter().map(|class| class.parse().ok()).collect();
+        let Some(called) = called else {
+            return labels.named(classes);
+        };
+        let place = |number: &u32| {
+            let place = called.iter().position(|called| called == number);
+            place.ok_or_else(|| none(&number.to_string()))
+        };
+        let told: BTreeSet<u32> = labels.of.iter().copied().collect();
+        let places = told
+            .iter()
+            .map(|number| Ok((*number, place(number)? as u32)));
+        let places: HashMap<u32, u32> = places.collect::<Result<_, String>>()?;
+        return Ok(Labels {
+            of: labels.of.iter().map(|number| places[number]).collect(),
+            classes: classes.into(),
+        });
     }
-    let place = |name: Cow<str>| match classes.binary_search_by(|class| class.as_str().cmp(&name)) {
-        Ok(place) => Ok(place as u32),
-        Err(_) => Err(format!("{name} is no class folder of {}", train.display())),
+    let place = |name: Cow<str>| {
+        let place = classes.binary_search_by(|class| class.as_str().cmp(&name));
+        place.map(|place| place as u32).map_err(|_| none(&name))
     };
     let places: Vec<u32> = labels.classes.iter().map(place).collect::<Result<_, _>>()?;
     Ok(Labels {

@@ -12,7 +12,8 @@ use crate::files::{EXTENSIONS, check_count};
 use crate::folder::by_top_folder;
 use crate::labels::{Gathered, Labels, names_of};
 use crate::listing::cache_folder;
-use crate::paths::{Paths, path_of};
+use crate::paths::{Paths, path_of, text_of};
+use crate::shards::names_below;
 use crate::source::{Encoded, Source};
 use crate::storage::{GZIP_EXPANSION, Storage};
 use flate2::read::MultiGzDecoder;
@@ -78,7 +79,7 @@ impl Tar {
                 extensions: EXTENSIONS.to_vec(),
             });
         }
-        let names = shard_names(&shards);
+        let names = names_below(&shards);
         let labels = labels(&shards, &found)?;
         let (mut members, mut paths) = (Vec::with_capacity(all), Paths::default());
         for (shard, images) in found.into_iter().enumerate() {
@@ -132,15 +133,6 @@ pub(crate) fn is_tar(file: &Storage) -> bool {
         && header
             .cksum()
             .is_ok_and(|expected| expected == sum + 8 * 32)
-}
-
-/// Shards by their paths below the folder that all lie in.
-fn shard_names(shards: &[Storage]) -> Vec<PathBuf> {
-    let parent = |s: &Storage| s.path().parent().unwrap_or(Path::new("")).to_path_buf();
-    let mut shared = shards.first().map(parent).unwrap_or_default();
-    while !shards.iter().all(|s| s.path().starts_with(&shared)) && shared.pop() {}
-    let name = |s: &Storage| s.path().strip_prefix(&shared).unwrap_or(s.path()).into();
-    shards.iter().map(name).collect()
 }
 
 fn labels(shards: &[Storage], found: &[Vec<Found>]) -> Result<Labels, DataError> {
@@ -257,7 +249,7 @@ impl Source for Tar {
         self.members.len()
     }
     fn name(&self, index: usize) -> String {
-        self.names.get(index).display().to_string()
+        text_of(&self.names.get(index))
     }
     fn label(&self, index: usize) -> Option<u32> {
         self.labels.get(index)

@@ -33,8 +33,14 @@ pub(crate) fn voc(location: &Location) -> Result<Files, DataError> {
     let ids = lines(&lists.join(format!("{split}.txt")))?;
     let mut paths = Paths::default();
     let mut numbers = HashMap::new();
-    for (line, _) in &ids {
-        numbers.insert(line.clone(), paths.len());
+    for (number, (line, _)) in ids.iter().enumerate() {
+        if numbers.insert(line.clone(), paths.len()).is_some() {
+            return Err(DataError::Line {
+                path: lists.join(format!("{split}.txt")),
+                line: number + 1,
+                reason: format!("{line} is there twice"),
+            });
+        }
         paths.push(&Path::new("JPEGImages").join(format!("{line}.jpg")));
     }
     if ids.is_empty() {
