@@ -2,6 +2,7 @@
 
 use crate::error::ClusterError;
 use crate::isa::Isa;
+use crate::threads::Threads;
 
 /// Where centroids begin.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -214,7 +215,7 @@ impl KMeansBuilder {
         self
     }
 
-    /// Threads of its own; `None` takes the rayon pool of the caller. Results have the same bits
+    /// Threads of its own, 4,096 at most; `None` takes the rayon pool of the caller. Results have the same bits
     /// either way.
     pub fn threads(mut self, threads: Option<usize>) -> Self {
         self.kmeans.threads = threads;
@@ -232,7 +233,7 @@ impl KMeansBuilder {
     ///
     /// # Errors
     /// [`ClusterError::Setting`] for zero clusters, iterations, restarts, points per centroid or
-    /// threads; for a tolerance that is not finite or is negative, frozen centroids that are not
+    /// threads; for more threads than 4,096, a tolerance that is not finite or is negative, frozen centroids that are not
     /// given, or weights that are not finite, negative, or all zero. [`ClusterError::Isa`] for a level this machine has not.
     pub fn build(self) -> Result<KMeans, ClusterError> {
         let kmeans = self.kmeans;
@@ -242,12 +243,12 @@ impl KMeansBuilder {
             ("iterations", kmeans.iterations),
             ("restarts", kmeans.restarts),
             ("max_points_per_centroid", kmeans.max_points_per_centroid),
-            ("threads", kmeans.threads.unwrap_or(1)),
         ] {
             if value == 0 {
                 return refuse(name, "0".into(), "at least 1");
             }
         }
+        Threads::check(kmeans.threads)?;
         if !(kmeans.tolerance >= 0.0 && kmeans.tolerance.is_finite()) {
             let value = kmeans.tolerance.to_string();
             return refuse("tolerance", value, "finite and not negative");

@@ -7,15 +7,21 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 pub(crate) struct Threads(Option<ThreadPool>);
 
 impl Threads {
-    pub(crate) fn new(threads: Option<usize>) -> Result<Self, ClusterError> {
-        if threads == Some(0) {
-            // rayon would read 0 as "all".
-            return Err(ClusterError::Setting {
+    /// Whether there can be so many: rayon would read 0 as "all", and start as many as it is told, which
+    /// may take longer than the work.
+    pub(crate) fn check(threads: Option<usize>) -> Result<(), ClusterError> {
+        match threads {
+            Some(threads) if !(1..=4096).contains(&threads) => Err(ClusterError::Setting {
                 name: "threads",
-                value: "0".into(),
-                rule: "at least 1",
-            });
+                value: threads.to_string(),
+                rule: "from 1 to 4096",
+            }),
+            _ => Ok(()),
         }
+    }
+
+    pub(crate) fn new(threads: Option<usize>) -> Result<Self, ClusterError> {
+        Self::check(threads)?;
         threads
             .map(|threads| {
                 let built = ThreadPoolBuilder::new().num_threads(threads).build();

@@ -252,6 +252,7 @@ fn bad_settings_are_errors() {
         KMeans::builder(1).restarts(0),
         KMeans::builder(1).max_points_per_centroid(0),
         KMeans::builder(1).threads(Some(0)),
+        KMeans::builder(1).threads(Some(1 << 20)),
     ];
     for builder in zero {
         let error = builder.build().unwrap_err();

@@ -18,6 +18,31 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     out.finish().unwrap()
 }
 
+/// A small file in gzip could have gigabytes of names.
+#[test]
+fn names_of_a_shard_have_a_bound() {
+    let name = |i: usize| format!("{i}{}.png", "a".repeat(65_000));
+    let mut archive = ::tar::Builder::new(Vec::new());
+    for i in 0..1100 {
+        let mut header = ::tar::Header::new_gnu();
+        header.set_size(0);
+        archive.append_data(&mut header, name(i), &[][..]).unwrap();
+    }
+    let Err(found) = of(archive.into_inner().unwrap()) else {
+        panic!("71 MB of names");
+    };
+    assert!(
+        matches!(
+            found,
+            DataError::TooLarge {
+                what: "bytes of names and labels",
+                ..
+            }
+        ),
+        "{found}"
+    );
+}
+
 #[test]
 fn classes_are_the_folders_below_those_that_all_share() {
     let image = photo(0);

@@ -20,9 +20,6 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
             args.input.display()
         )));
     }
-    if args.threads.is_some_and(|n| !(1..=4096).contains(&n)) {
-        return Err(Failure::usage("--threads must lie between 1 and 4096"));
-    }
     if let Some(k) = args.k.iter().find(|k| **k == 0 || **k > points.rows()) {
         return Err(Failure::usage(format!(
             "--k {k}: {} has {} rows; ask for 1 to {} clusters",
