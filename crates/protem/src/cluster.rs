@@ -123,7 +123,7 @@ fn check_out(args: &ClusterArgs) -> Result<(), Failure> {
     let written: Vec<&Path> = written.iter().map(PathBuf::as_path).collect();
     let read = [Some(&args.input), args.init.as_ref()];
     let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
-    outputs::check_apart(&written, &read)
+    outputs::inputs_stay(&written, &read)
 }
 
 const FILES: [&str; 3] = ["centroids.npy", "labels.npy", "distances.npy"];

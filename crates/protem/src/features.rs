@@ -316,7 +316,7 @@ fn check_targets(args: &EmbedArgs, names: &Path) -> Result<(), Failure> {
         )));
     }
     let data = Location::parse(&args.data).path;
-    outputs::check_apart(&[features, names], &[&args.checkpoint, &data])?;
+    outputs::inputs_stay(&[features, names], &[&args.checkpoint, &data])?;
     outputs::check_parent(features)
 }
 

@@ -35,7 +35,7 @@ pub fn check_parent(out: &Path) -> Result<(), Failure> {
 }
 
 /// What is written must not be what was read.
-pub fn check_apart(written: &[&Path], read: &[&Path]) -> Result<(), Failure> {
+pub fn inputs_stay(written: &[&Path], read: &[&Path]) -> Result<(), Failure> {
     let same = |one: &Path, other: &Path| {
         let [one, other] = [one, other].map(std::fs::canonicalize);
         one.is_ok_and(|one| other.is_ok_and(|other| one == other))

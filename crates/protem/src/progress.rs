@@ -158,6 +158,7 @@ impl Progress {
             return None;
         };
         self.pace.note(*seconds, *e_step_seconds);
+        self.to_come &= *e_step_seconds == 0.0; // it may have been made before a resume
         let left = self.epochs.checked_sub(*epoch).filter(|left| *left > 0)?;
         let but = self.without_e_steps();
         let told = || format!("  {} left{but}", time(self.pace.of(left)));
