@@ -95,7 +95,8 @@ impl Fit {
 
     /// The nearest centroid of each of `points`, which need not be those of the fit, into `labels`
     /// and the squared distance to it into `distances`; see [`assign`](crate::assign()). A point's
-    /// result does not depend on the others.
+    /// result does not depend on the others. Each call packs all centroids, and with `Some` starts
+    /// threads: many points at once cost a hundredth of one by one.
     ///
     /// # Errors
     /// As [`assign`](crate::assign()), and [`ClusterError::Places`] for slices that have not one

@@ -10,6 +10,33 @@
 //! same order whatever the workers.
 //!
 //! The crate knows nothing of tensors or encoders.
+//!
+//! ```
+//! use protem_data::{
+//!     Augment, AugmentConfig, Generated, GeneratedSpec, Recipe, Share, Split, ViewLoader, ViewPlan,
+//! };
+//!
+//! let spec = GeneratedSpec { seed: 0, images: 10, size: 32, split: Split::Train };
+//! let recipe = AugmentConfig { recipe: Recipe::V2, size: 32, min_scale: 0.2, blur: false };
+//! let views = ViewLoader::new(ViewPlan {
+//!     source: std::sync::Arc::new(Generated::new(spec)), // or protem_data::open("folder")?
+//!     augment: Augment::new(recipe),
+//!     seed: 0,
+//!     epoch: 0,
+//!     batch: 4,
+//!     share: Share::ALL,
+//!     start: 0,
+//!     workers: 2,
+//! })?;
+//! let mut batches = 0;
+//! for batch in views {
+//!     let [query, key] = batch?.views; // 4 × 32 × 32 × 3 bytes each
+//!     assert_eq!((query.len(), key.len()), (12_288, 12_288));
+//!     batches += 1;
+//! }
+//! assert_eq!(batches, 2); // whole ones
+//! # Ok::<(), protem_data::DataError>(())
+//! ```
 
 mod augment;
 mod class_names;

@@ -1,10 +1,11 @@
 //! Batches from worker threads, in a fixed order.
 
 use crate::augment::{Augment, Stream};
-use crate::error::DataError;
+use crate::error::{DataError, ReadError};
 use crate::evaluation::Evaluation;
 use crate::order::epoch_order;
 use crate::source::{Source, Unreadable, unreadable};
+use image::RgbImage;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
@@ -156,7 +157,7 @@ fn view_row(
     let mut skipped = Vec::new();
     for step in 0..order.len().min(TRIES) {
         let index = order[(slot + step) % order.len()];
-        match plan.source.read(index as usize) {
+        match seen(&*plan.source, index as usize) {
             Ok(image) => {
                 for (view, out) in (0..).zip(views) {
                     let stream = Stream {
@@ -175,6 +176,18 @@ fn view_row(
     Err(DataError::UnreadableInARow {
         unreadable: skipped,
     })
+}
+
+/// An image that has pixels: a source of somebody's own may give one without.
+fn seen(source: &dyn Source, index: usize) -> Result<RgbImage, ReadError> {
+    let image = source.read(index)?;
+    match image.dimensions() {
+        (0, _) | (_, 0) => Err(ReadError::Empty {
+            width: image.width(),
+            height: image.height(),
+        }),
+        _ => Ok(image),
+    }
 }
 
 /// Centre crops of consecutive images.
@@ -199,7 +212,7 @@ impl StillLoader {
     /// Starts loading batches of `batch` with this many threads.
     ///
     /// # Panics
-    /// If `batch` is zero.
+    /// If `batch` is zero. `next`, if the crop is zero or larger than what images are resized to.
     pub fn new(
         source: Arc<dyn Source>,
         evaluation: Evaluation,
@@ -222,7 +235,7 @@ fn still_batch(source: &dyn Source, evaluation: Evaluation, rows: Range<usize>) 
         .par_chunks_exact_mut(bytes)
         .zip(rows.clone())
         .with_max_len(AT_ONCE)
-        .map(|(out, i)| match source.read(i) {
+        .map(|(out, i)| match seen(source, i) {
             Ok(image) => {
                 evaluation.view_into(&image, out);
                 None

@@ -6,7 +6,7 @@ use crate::features::normalise_rows;
 use crate::settings::Plan;
 use candle_core::{Device, Tensor};
 use protem_cluster::{ConcentrationParams, Init, KMeans, Matrix, concentration};
-use protem_loss::Prototypes;
+use protem_loss::{LossError, Prototypes};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -72,8 +72,15 @@ impl Clustering {
         dim: usize,
     ) -> Result<Self, EmError> {
         let k = concentration.len();
+        if let Some(id) = labels.iter().find(|label| **label as usize >= k) {
+            return Err(EmError::Loss(LossError::UnknownPrototype {
+                what: "labels",
+                id: *id,
+                count: k,
+            }));
+        }
         let mut vectors = centroids.clone();
-        normalise_rows(&mut vectors, dim);
+        normalise_rows(&mut vectors, dim.max(1));
         let vectors = Tensor::from_vec(vectors, (k, dim), &Device::Cpu)?;
         let temperatures = Tensor::from_slice(&concentration, k, &Device::Cpu)?;
         Ok(Self {

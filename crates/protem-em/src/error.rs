@@ -81,8 +81,16 @@ pub enum EmError {
         /// This run's.
         wanted: ImageSet,
     },
+    /// A plan made for another number of images.
+    #[error("the plan is for {planned} images, and there are {images}")]
+    ImagesOfPlan {
+        /// The plan's.
+        planned: usize,
+        /// Those there are.
+        images: usize,
+    },
     /// The file system refused.
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,

@@ -71,10 +71,14 @@ pub(crate) fn taken(images: &[u8], order: &[u32]) -> Vec<u8> {
 }
 
 /// Losses of a batch and, over `gradient`, `∂L/∂parameters` of the query encoder. Keys enter the
-/// queue after the logits are computed. `stream` names the draw of negatives: seed and batch.
+/// queue after the logits are computed. `stream` names the draw of negatives: seed and batch. The key
+/// encoder's step before it ([`MomentumPair::follow`]) and the optimizer's behind it are the caller's.
 ///
 /// # Errors
 /// Whatever candle or the losses refuse.
+///
+/// # Panics
+/// If a clustering has no label for an image of the batch.
 pub fn m_step(
     pair: &mut MomentumPair,
     queue: &mut Queue,

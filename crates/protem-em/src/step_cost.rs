@@ -188,14 +188,28 @@ mod tests {
         }))
     }
 
+    #[test]
+    fn a_plan_for_other_images_is_refused() {
+        let mut plan = small(crate::settings::Mode::PclV2);
+        plan.images = 63;
+        let refused = Trainer::new(plan, images(), None, PathBuf::new()).err();
+        assert!(matches!(
+            refused,
+            Some(EmError::ImagesOfPlan {
+                planned: 63,
+                images: 64
+            })
+        ));
+    }
+
     /// The timed step fed with a run's images and clusterings has the run's losses, to the bit.
     #[test]
     fn its_losses_are_those_of_a_run() {
         for mode in [crate::settings::Mode::PclV2, crate::settings::Mode::MocoV1] {
             let plan = small(mode);
             let folder = tempfile::tempdir().expect("a folder");
-            let mut run =
-                Trainer::new(plan.clone(), images(), None, folder.path().into()).expect("a run");
+            let mut run = Trainer::new(plan.clone(), images(), None, folder.path().join("of/it"))
+                .expect("a run");
             let mut losses = Vec::new();
             run.run(
                 &mut |event| {

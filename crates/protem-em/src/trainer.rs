@@ -54,17 +54,19 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A new run that will save to the folder `checkpoints`. With labelled `train` and `test`
+    /// A new run that will save to the folder `checkpoints`, which is made when it begins. With labelled `train` and `test`
     /// sources, kNN accuracy is measured.
     ///
     /// # Errors
-    /// A queue the batch does not divide; [`Plan::check`] rules it out.
+    /// A plan for another number of images than `train` has; a queue the batch does not divide, which
+    /// [`Plan::check`] rules out.
     pub fn new(
         plan: Plan,
         train: Arc<dyn Source>,
         test: Option<Arc<dyn Source>>,
         checkpoints: PathBuf,
     ) -> Result<Self, EmError> {
+        of_plan(&plan, &*train)?;
         let seed = plan.seed;
         let pair = MomentumPair::new(plan.encoder, plan.precision, seed, plan.momentum as f32);
         let state = State {
@@ -89,7 +91,8 @@ impl Trainer {
     /// A run that goes on from a checkpoint, to the same bits as if it had never stopped.
     ///
     /// # Errors
-    /// A checkpoint of other images, or of settings that may not change within a run.
+    /// A checkpoint of other images, or of settings that may not change within a run; a plan for another
+    /// number of images than `train` has.
     pub fn resume(
         mut plan: Plan,
         train: Arc<dyn Source>,
@@ -97,6 +100,7 @@ impl Trainer {
         checkpoints: PathBuf,
         from: Checkpoint,
     ) -> Result<Self, EmError> {
+        of_plan(&plan, &*train)?;
         let origin = Origin::new(&plan, ImageSet::of(&*train));
         plan.notes.extend(resume::check(from.origin(), &origin)?);
         let path = from.path().to_path_buf();
@@ -157,6 +161,12 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<Outcome, EmError> {
         self.clocked = Instant::now();
+        // Not after an epoch, which may be hours.
+        std::fs::create_dir_all(&self.checkpoints).map_err(|source| EmError::Io {
+            action: "create",
+            path: self.checkpoints.clone(),
+            source,
+        })?;
         listener(&self.begun());
         for note in &self.plan.notes {
             listener(&Event::Note {
@@ -354,6 +364,17 @@ impl Trainer {
         if let Err(error) = self.save() {
             tracing::warn!(%error, step, "what was trained since the last checkpoint is lost");
         }
+    }
+}
+
+/// Whether a plan is for the images there are.
+fn of_plan(plan: &Plan, train: &dyn Source) -> Result<(), EmError> {
+    match train.len() {
+        images if images == plan.images => Ok(()),
+        images => Err(EmError::ImagesOfPlan {
+            planned: plan.images,
+            images,
+        }),
     }
 }
 

@@ -55,7 +55,8 @@ impl Encoder {
         }
     }
 
-    /// The same weights, computing in `precision`. A new encoder computes in f32.
+    /// The same weights, computing in `precision`, in which its images are to be (as of
+    /// [`Self::images`]). A new encoder computes in f32.
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
         self

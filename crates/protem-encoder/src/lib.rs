@@ -14,6 +14,9 @@ mod layers;
 mod parameters;
 mod resnet;
 
+/// What images, feature maps and optimizer steps are made of.
+pub use protem_ops::{Activation, Pool, Precision, Shape, optim};
+
 pub use config::{Arch, EncoderConfig, Head, Stem};
 pub use encoder::{Encoder, MomentumPair};
 pub use error::EncoderError;

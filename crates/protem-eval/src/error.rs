@@ -30,6 +30,12 @@ pub enum EvalError {
     /// A clustering that cannot be.
     #[error(transparent)]
     Cluster(#[from] protem_cluster::ClusterError),
+    /// A temperature that weighs nothing.
+    #[error("the temperature is {value}, it must be finite and above 0")]
+    Temperature {
+        /// What it is.
+        value: f64,
+    },
     /// A decomposition that did not converge.
     #[error("the eigenvalues of the features' covariance did not converge")]
     Eigenvalues,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// Settings of [`knn`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct KnnConfig {
-    /// Neighbours that vote; no more than there are.
+    /// Neighbours that vote: one at least, and no more than there are.
     pub k: usize,
     /// A neighbour of cosine `s` has the weight `exp(s/temperature)`.
     pub temperature: f64,
@@ -46,7 +46,7 @@ const TILE: usize = 2048;
 /// told the number of test images done and answers whether to go on; nothing if it does not.
 ///
 /// # Errors
-/// Labels or dimensions that do not fit the features.
+/// Labels or dimensions that do not fit the features; a temperature that is not finite and above 0.
 pub fn knn(
     train: Features,
     train_labels: &[u32],
@@ -62,6 +62,11 @@ pub fn knn(
             Err(EvalError::Count { what, left, right })
         }
     };
+    if !(config.temperature.is_finite() && config.temperature > 0.0) {
+        return Err(EvalError::Temperature {
+            value: config.temperature,
+        });
+    }
     count("training labels", train_labels.len(), train.rows())?;
     count("test labels", test_labels.len(), test.rows())?;
     count("test dimensions", test.dim(), train.dim())?;

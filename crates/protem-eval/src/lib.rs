@@ -1,6 +1,18 @@
 //! What learned features are worth: kNN accuracy, effective rank, agreement of labellings.
 //!
 //! Pure functions of features and labels; the crate knows nothing of how they were made.
+//!
+//! ```
+//! use protem_eval::{Features, KnnConfig, knn};
+//!
+//! // Four training images of two classes, one test image; features of two values.
+//! let train = Features::new(vec![1.0, 0.1, 0.9, 0.0, 0.0, 1.0, 0.1, 1.2], 2)?;
+//! let test = Features::new(vec![0.2, 0.8], 2)?;
+//! let config = KnnConfig { k: 3, temperature: 0.07 };
+//! let found = knn(train, &[0, 0, 1, 1], test, &[1], &config, &mut |_| true)?;
+//! assert_eq!(found.expect("never asked to stop").predictions, [1]);
+//! # Ok::<(), protem_eval::EvalError>(())
+//! ```
 
 mod agreement;
 mod clusters;

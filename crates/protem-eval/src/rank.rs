@@ -11,12 +11,18 @@ pub fn effective_rank(features: &Features) -> Result<f64, EvalError> {
     let (rows, dim) = (features.rows(), features.dim());
     let x = faer::MatRef::from_row_major_slice(features.values(), rows, dim);
     let x = faer::Mat::from_fn(rows, dim, |i, j| x[(i, j)] as f64);
-    let mut gram = faer::Mat::<f64>::zeros(dim, dim);
+    // Both products have the squares of the singular values; the smaller one has no others.
+    let (left, right) = match rows < dim {
+        true => (x.as_ref(), x.transpose()),
+        false => (x.transpose(), x.as_ref()),
+    };
+    let least = rows.min(dim);
+    let mut gram = faer::Mat::<f64>::zeros(least, least);
     faer::linalg::matmul::matmul(
         gram.as_mut(),
         faer::Accum::Replace,
-        x.transpose(),
-        &x,
+        left,
+        right,
         1.0,
         faer::Par::Seq,
     );

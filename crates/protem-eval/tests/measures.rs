@@ -138,6 +138,19 @@ fn a_temperature_near_zero_is_the_nearest_neighbour() {
 }
 
 #[test]
+fn a_temperature_that_weighs_nothing_is_refused() {
+    let (train, labels) = (waves(13, 7, 1), [3; 13]);
+    for temperature in [0.0, -0.07, f64::NAN, f64::INFINITY] {
+        let config = KnnConfig { k: 3, temperature };
+        let found = classify(&train, &labels, &train, &labels, &config);
+        assert!(
+            matches!(found, Err(EvalError::Temperature { .. })),
+            "{temperature}"
+        );
+    }
+}
+
+#[test]
 fn knn_stops_when_it_is_told_to() {
     let (train, labels) = (waves(131, 7, 1), [3; 131]);
     let test = waves(5000, 7, 5000);
@@ -178,6 +191,12 @@ fn effective_rank_of_known_spectra() {
     assert!((effective_rank(&Features::new(identity, 6).unwrap()).unwrap() - 6.0).abs() < 1e-9);
     let collapsed = Features::new([1.0, 2.0, 3.0].repeat(20), 3).unwrap();
     assert!((effective_rank(&collapsed).unwrap() - 1.0).abs() < 1e-5);
+    // x = np.sin((np.arange(200) * 7919 % 10007).astype(np.float64)).astype(np.float32)
+    // s = np.linalg.svd(x.astype(np.float64).reshape(5, 40), compute_uv=False); p = s / s.sum()
+    // print(np.exp(-(p * np.log(p)).sum()))
+    let values = (0..200).map(|i| f64::from(i * 7919 % 10_007).sin() as f32);
+    let wide = Features::new(values.collect(), 40).unwrap();
+    assert!((effective_rank(&wide).unwrap() - 4.632221579447785).abs() < 1e-9);
 }
 
 #[test]

@@ -26,7 +26,9 @@ pub fn info_nce(
     same_size("rows of the keys", batch, key_rows)?;
     same_size("columns of the keys", dim, key_dim)?;
     same_size("columns of the queue", dim, queue_dim)?;
-    if !(temperature.is_finite() && temperature > 0.0) {
+    // It is divided by in single precision.
+    let inverse = 1.0 / temperature as f32;
+    if !(temperature.is_finite() && inverse.is_finite() && inverse > 0.0) {
         return Err(LossError::Temperature { value: temperature });
     }
 

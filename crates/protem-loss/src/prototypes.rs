@@ -29,7 +29,7 @@ impl Prototypes {
         matrix("concentration", &concentration.unsqueeze(D::Minus1)?)?;
         same_size("concentrations", count, concentration.dim(0)?)?;
         for (index, value) in concentration.to_vec1::<f32>()?.into_iter().enumerate() {
-            if !(value.is_finite() && value > 0.0) {
+            if !(value.is_finite() && value > 0.0 && (1.0 / value).is_finite()) {
                 return Err(LossError::Concentration { index, value });
             }
         }

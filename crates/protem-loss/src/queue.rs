@@ -8,7 +8,7 @@ use crate::contrast::{matrix, same_size};
 use crate::{LossError, Result};
 
 /// A ring of `r` normalised keys.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Queue {
     rows: Tensor,
     pointer: usize,
