@@ -368,7 +368,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         drop(RunFolder::create(root, "", false).unwrap());
-        let (mine, step) = ("best.pth", "step-00000007.safetensors");
+        let (mine, step) = ("best.pth", "step-0000000007.safetensors");
         for name in [mine, step] {
             fs::write(RunFolder::checkpoints(root).join(name), name).unwrap();
         }
