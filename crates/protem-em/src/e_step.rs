@@ -162,7 +162,8 @@ impl Embeddings<'_> {
     }
 }
 
-/// Clustering `i` of an E-step, by k-means; nothing if it was stopped. Its seed is `i`, as in the reference, moved by the run's own `seed`.
+/// Clustering `i` of an E-step, by k-means; nothing if it was stopped. Its seed is `i`, as in the
+/// reference, moved by the run's own `seed`.
 ///
 /// # Errors
 /// Embeddings that are not finite, or fewer than the clusters asked for.

@@ -54,8 +54,8 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A new run that will save to the folder `checkpoints`, which is made when it begins. With labelled `train` and `test`
-    /// sources, kNN accuracy is measured.
+    /// A new run that will save to the folder `checkpoints`, which is made when it begins. With
+    /// labelled `train` and `test` sources, kNN accuracy is measured.
     ///
     /// # Errors
     /// A plan for another number of images than `train` has; a queue the batch does not divide, which
