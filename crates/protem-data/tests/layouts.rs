@@ -76,6 +76,47 @@ fn voc_images_have_several_classes_and_difficult_ones_none() {
     ));
 }
 
+/// By their places in the alphabet, "10" would be class 2.
+#[test]
+fn class_folders_called_by_numbers_are_what_numbers_tell() {
+    let root = root(&[
+        ("train/1/a.png", ""),
+        ("train/2/a.png", ""),
+        ("train/10/a.png", ""),
+        ("val/x.png", ""),
+        ("val/y.png", ""),
+        ("val.txt", "x.png 2\ny.png 10\n"),
+    ]);
+    let val = open(at(&root, "?split=val")).unwrap();
+    assert_eq!(val.classes(), ["1", "10", "2"]);
+    assert_eq!(labels(&*val), [Some(2), Some(1)]);
+    fs::write(root.path().join("val.txt"), "x.png 2\ny.png 3\n").unwrap();
+    let error = open(at(&root, "?split=val")).err().map(|e| e.to_string());
+    assert!(error.is_some_and(|e| e.contains("3 is no class folder")));
+}
+
+#[test]
+fn class_folders_beside_one_of_shards_are_not_passed_over() {
+    let images = [("bus/a.png", ""), ("car/a.png", "")];
+    let shard = root(&images);
+    fs::create_dir(shard.path().join("train")).unwrap();
+    fs::write(
+        shard.path().join("train/s.tar"),
+        made::tar(&[("a.png", &photo(0))]),
+    )
+    .unwrap();
+    assert!(matches!(
+        open(shard.path()),
+        Err(DataError::TwoKinds { .. })
+    ));
+    fs::remove_dir_all(shard.path().join("car")).unwrap();
+    assert_eq!(
+        open(shard.path()).unwrap().len(),
+        1,
+        "one folder is no classes"
+    );
+}
+
 /// The labels of the real devkit are those of its annotations, read here by their tags alone.
 #[test]
 fn the_real_devkit_agrees_with_its_annotations() {

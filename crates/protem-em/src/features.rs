@@ -41,8 +41,9 @@ impl Extracted {
     }
 }
 
-/// Values of every image under the centre crop in evaluation mode; unreadable images are passed over. `progress` is told the number of images done, and
-/// answers whether to go on; nothing comes back if not.
+/// Values of every image under the centre crop in evaluation mode; unreadable images are passed over.
+/// `progress` is told the number of images done, and answers whether to go on; nothing comes back if
+/// not.
 ///
 /// # Errors
 /// A loader that fails.

@@ -42,8 +42,8 @@ const TILE: usize = 2048;
 
 /// Classifies test images by their nearest training images under cosine similarity (Wu et al.
 /// 2018). Of equally near images the first counts, of equal votes the lowest class. The features are
-/// normalised where they lie. `progress` is
-/// told the number of test images done and answers whether to go on; nothing if it does not.
+/// normalised where they lie. `progress` is told the number of test images done and answers whether to
+/// go on; nothing if it does not.
 ///
 /// # Errors
 /// Labels or dimensions that do not fit the features; a temperature that is not finite and above 0.

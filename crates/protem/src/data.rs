@@ -14,7 +14,6 @@ use protem_data::{
 };
 use protem_em::Plan;
 use protem_report::RunFolder;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 
 fn bar(what: &str, images: usize) -> ProgressBar {
@@ -165,26 +164,24 @@ pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
 /// Whether the sheet can be written where `--out` says. Among the images it would be one of them.
 fn check_sheet(args: &ShowArgs) -> Result<(), Failure> {
     outputs::check_file(&args.out)?;
-    let parent = args.out.parent().filter(|p| !p.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    if !parent.is_dir() {
+    let folder = outputs::folder_of(&args.out);
+    if !folder.is_dir() {
         return Err(Failure::usage(format!(
             "there is no folder {}; name a file in one that is there with --out",
-            parent.display()
+            folder.display()
         )));
     }
     let images = Location::parse(&args.data).path.canonicalize();
-    let parent_of_all = parent.canonicalize();
-    if let (Ok(images), Ok(parent)) = (images, parent_of_all)
+    if let (Ok(images), Ok(folder)) = (images, folder.canonicalize())
         && images.is_dir()
-        && parent.starts_with(&images)
+        && folder.starts_with(&images)
     {
         return Err(Failure::usage(format!(
             "{} would lie among the images; name a file elsewhere with --out",
             args.out.display()
         )));
     }
-    outputs::check_parent(&args.out)
+    outputs::check_folder(&args.out)
 }
 
 /// `protem data show`.

@@ -6,11 +6,11 @@ use crate::failure::{Failure, explain, explain_em};
 use crate::images::{beside_folders, check_apart, class_name, open_images};
 use crate::outputs;
 use indicatif::{ProgressBar, ProgressStyle};
+use protem_cluster::Npy;
 use protem_data::{Decoded, Labelling, Location, Source};
 use protem_em::{Checkpoint, Origin, Output, extract};
 use protem_eval::{ClusterConfig, Features, KnnConfig};
 use protem_report::escape;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -303,9 +303,9 @@ fn check_targets(args: &EmbedArgs, names: &Path) -> Result<(), Failure> {
         ));
     }
     outputs::check_file(names)?;
-    if features.exists() && !is_npy(features) {
+    if features.exists() && Npy::open(features).is_err() {
         return Err(Failure::usage(format!(
-            "{} is there already and is no .npy file; name another file with --out",
+            "{} is there already and is no .npy file of features; name another file with --out",
             features.display()
         )));
     }
@@ -317,24 +317,17 @@ fn check_targets(args: &EmbedArgs, names: &Path) -> Result<(), Failure> {
     }
     let data = Location::parse(&args.data).path;
     outputs::inputs_stay(&[features, names], &[&args.checkpoint, &data])?;
-    outputs::check_parent(features)
-}
-
-fn is_npy(file: &Path) -> bool {
-    let mut magic = [0; 6];
-    let read = std::fs::File::open(file).and_then(|mut file| file.read_exact(&mut magic));
-    read.is_ok() && magic == *b"\x93NUMPY"
+    outputs::check_folder(features)
 }
 
 /// `protem embed`.
 pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
     let names = args.out.with_extension("txt");
     check_targets(&args, &names)?; // before the work, so that it is not lost
-    let parent = args.out.parent().filter(|p| !p.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
     let checkpoint = open_checkpoint(&args.checkpoint)?;
     let folder = open_images(&args.data)?;
     let found = features_of(&checkpoint, &args.data, folder.clone(), Output::Features)?;
+    let parent = outputs::folder_of(&args.out);
     std::fs::create_dir_all(parent)
         .map_err(|e| Failure::running(format!("cannot create {}: {e}", parent.display())))?;
     let features = &found.features;

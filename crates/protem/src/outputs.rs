@@ -1,6 +1,6 @@
 //! Where a command writes: a place that a file can take, and none that it reads.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, explain};
 use protem_report::RunFolder;
 use std::path::Path;
 
@@ -25,13 +25,16 @@ pub fn check_file(out: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether files can be written to the folder that a file of `--out` is to lie in.
-pub fn check_parent(out: &Path) -> Result<(), Failure> {
+/// The folder that a file of `--out` is to lie in.
+pub fn folder_of(out: &Path) -> &Path {
     let parent = out.parent().filter(|p| !p.as_os_str().is_empty());
-    RunFolder::probe(parent.unwrap_or(Path::new("."))).map_err(|e| {
-        let why = crate::failure::explain(&e);
-        Failure::usage(format!("{why}; name another file with --out"))
-    })
+    parent.unwrap_or(Path::new("."))
+}
+
+/// Whether files can be written there.
+pub fn check_folder(out: &Path) -> Result<(), Failure> {
+    RunFolder::probe(folder_of(out))
+        .map_err(|e| Failure::usage(format!("{}; name another file with --out", explain(&e))))
 }
 
 /// What is written must not be what was read.

@@ -9,7 +9,7 @@ use crate::location::Location;
 use crate::source::Source;
 use crate::storage::Storage;
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -169,17 +169,13 @@ fn as_in_training(labels: Labels, train: &Path) -> Result<Labels, String> {
         let Some(called) = called else {
             return labels.named(classes);
         };
+        let places: HashMap<u32, u32> = called.into_iter().zip(0..).collect();
         let place = |number: &u32| {
-            let place = called.iter().position(|called| called == number);
+            let place = places.get(number).copied();
             place.ok_or_else(|| none(&number.to_string()))
         };
-        let told: BTreeSet<u32> = labels.of.iter().copied().collect();
-        let places = told
-            .iter()
-            .map(|number| Ok((*number, place(number)? as u32)));
-        let places: HashMap<u32, u32> = places.collect::<Result<_, String>>()?;
         return Ok(Labels {
-            of: labels.of.iter().map(|number| places[number]).collect(),
+            of: labels.of.iter().map(place).collect::<Result<_, _>>()?,
             classes: classes.into(),
         });
     }
