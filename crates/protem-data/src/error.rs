@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 /// Why one image cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// The file system refused.
     #[error("cannot be read: {0}")]
@@ -62,6 +63,7 @@ pub enum ReadError {
 
 /// Why a set of images cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DataError {
     /// Nothing is there.
     #[error("there is no folder {}", .0.display())]
@@ -150,12 +152,14 @@ pub enum DataError {
         reason: String,
     },
     /// An image without a class where others have one.
-    #[error("{}: {image} has no class, and others have", path.display())]
+    #[error("{}: {image} has no class, and others have{otherwise}", path.display())]
     NoClass {
         /// The set.
         path: PathBuf,
         /// The image.
         image: String,
+        /// What can be done about it, behind a semicolon; or nothing.
+        otherwise: &'static str,
     },
     /// Classes that cannot be.
     #[error("classes of {}: {reason}", path.display())]

@@ -5,6 +5,7 @@ use crate::location::Location;
 use crate::sources::names;
 use crate::storage::Storage;
 use glob::{MatchOptions, Pattern, glob_with};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// Files that a set may have.
@@ -109,6 +110,18 @@ pub(crate) fn in_folder(location: &Location, endings: &[&str]) -> Result<Vec<Pat
     files.sort();
     let split = |file: &PathBuf| split_of(file.strip_prefix(&location.path).unwrap_or(file));
     let mut splits: Vec<String> = files.iter().filter_map(split).collect();
+    let one_set = |files: Vec<PathBuf>| match two_sets(&files) {
+        Some([one, other]) => Err(DataError::Unrecognised {
+            path: location.path.clone(),
+            looked_for: "the shards of one set",
+            found: format!(
+                "those of {} and of {}: name one of these folders",
+                one.display(),
+                other.display()
+            ),
+        }),
+        None => Ok(files),
+    };
     splits.sort();
     splits.dedup();
     if files.is_empty() {
@@ -119,14 +132,14 @@ pub(crate) fn in_folder(location: &Location, endings: &[&str]) -> Result<Vec<Pat
     if location.option("split").is_none() {
         let without = files.iter().find(|file| split(file).is_none());
         match without {
-            Some(_) if splits.is_empty() => return Ok(files),
+            Some(_) if splits.is_empty() => return one_set(files),
             Some(without) => return Err(mixed(location, without, &splits)),
             None => {}
         }
     }
     let wanted = location.split(&splits)?;
     files.retain(|file| split(file).as_ref() == Some(&wanted));
-    Ok(files)
+    one_set(files)
 }
 
 /// Some shards tell a split, and one does not.
@@ -152,15 +165,17 @@ pub(crate) fn names_below(shards: &[Storage]) -> Vec<PathBuf> {
     shards.iter().map(name).collect()
 }
 
-/// Whether a word is what splits are called.
+/// Whether a word, in small letters, is what splits are called.
 pub(crate) fn is_split(word: &str) -> bool {
-    const SPLITS: [&str; 8] = [
+    const SPLITS: [&str; 10] = [
         "train",
         "training",
         "validation",
         "valid",
         "val",
+        "dev",
         "test",
+        "eval",
         "unlabeled",
         "unsupervised",
     ];
@@ -171,9 +186,31 @@ pub(crate) fn is_split(word: &str) -> bool {
 /// a folder, as in `default/test/0000.parquet`.
 fn split_of(path: &Path) -> Option<String> {
     let parts = path.iter().rev().filter_map(|part| part.to_str());
-    let mut words = parts.flat_map(|part| part.split(['-', '.', '_']));
-    let split = words.find(|word| is_split(word));
-    split.map(str::to_owned)
+    let words = parts.flat_map(|part| part.split(['-', '.', '_']));
+    let mut words = words.map(str::to_ascii_lowercase);
+    words.find(|word| is_split(word))
+}
+
+/// Whether a name tells which of how many shards it is, as `train-00000-of-00002.parquet` does.
+fn is_counted(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name);
+    let numbers = stem.rsplit_once("-of-").map(|(before, of)| {
+        let number = before.rsplit('-').next().unwrap_or(before);
+        [number, of]
+    });
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    numbers.is_some_and(|numbers| numbers.into_iter().all(digits))
+}
+
+/// Two folders with counted shards, if there are two: each is a set of its own, as configurations of one
+/// set are.
+fn two_sets(files: &[PathBuf]) -> Option<[&Path; 2]> {
+    let name = |file: &Path| file.file_name().and_then(OsStr::to_str).map(is_counted);
+    let counted = files.iter().filter(|file| name(file) == Some(true));
+    let mut folders = counted.filter_map(|file| file.parent());
+    let first = folders.next()?;
+    let other = folders.find(|folder| *folder != first)?;
+    Some([first, other])
 }
 
 /// `a{1..3}b` is `a1b a2b a3b`; a range whose ends begin with a zero has numbers of that width.
@@ -258,6 +295,7 @@ mod tests {
             ("data/train-00000-of-00002.parquet", Some("train")),
             ("default/test/0000.parquet", Some("test")),
             ("imagenet-val-000.tar", Some("val")),
+            ("Data/Test-0.parquet", Some("test")),
             ("trains/0.tar", None),
         ] {
             assert_eq!(split_of(Path::new(path)).as_deref(), split, "{path}");

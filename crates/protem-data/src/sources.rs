@@ -6,6 +6,7 @@ mod list;
 mod open;
 pub(crate) mod parquet;
 mod parquet_column;
+mod parquet_labels;
 mod parquet_pages;
 mod parquet_schema;
 mod parquet_thrift;

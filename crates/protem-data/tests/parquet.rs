@@ -105,22 +105,111 @@ fn images_are_read_beside_columns_of_every_type() {
 }
 
 #[test]
-fn the_first_column_of_images_or_classes_is_the_first_in_the_file() {
-    let set = open(fixture("two-of-each.parquet")).unwrap();
+fn of_several_columns_of_images_one_is_called_so() {
+    let at = |file: &str, options: &str| open(format!("{}{options}", fixture(file).display()));
+    // Before it in the file lies another.
+    let set = at("labels.parquet", "").unwrap();
+    assert_eq!(set.read(3).unwrap(), picture(3, 6, 5));
+    assert!(
+        set.describe().ends_with("column image"),
+        "{}",
+        set.describe()
+    );
+    let set = at("labels.parquet", "?image=mask").unwrap();
+    assert_eq!(set.read(3).unwrap(), picture(0, 6, 5));
+    // Of those, none is.
+    let error = at("two-of-each.parquet", "").err().unwrap().to_string();
+    assert!(error.contains("picture, mask: ?image=picture"), "{error}");
+    // Bytes, beside a column called image that holds paths.
+    let set = at("jpg.parquet", "").unwrap();
+    assert_eq!(set.read(3).unwrap(), picture(3, 6, 5));
+}
+
+#[test]
+fn the_first_column_of_classes_is_the_first_in_the_file() {
+    let at = |options: &str| {
+        open(format!(
+            "{}{options}",
+            fixture("two-of-each.parquet").display()
+        ))
+    };
+    let set = at("?image=picture").unwrap();
     assert_eq!(set.classes(), ["even", "odd"]);
     assert_eq!(labels(&*set), [0, 1, 0, 1, 0, 1, 0].map(Some));
-    assert_eq!(set.read(3).unwrap(), picture(3, 6, 5));
-    let set = open(format!(
-        "{}?image=mask&label=coarse",
-        fixture("two-of-each.parquet").display()
-    ))
-    .unwrap();
+    let set = at("?image=mask&label=coarse").unwrap();
     assert_eq!(
         (set.classes().len(), set.read(3).unwrap()),
         (1, picture(0, 6, 5))
     );
     let set = open(fixture("booleans.parquet")).unwrap();
     assert_eq!(labels(&*set), [0, 0, 0, 1, 0, 0, 0].map(Some));
+}
+
+#[test]
+fn labels_are_whole_numbers_or_words_and_may_be_left_out() {
+    let at = |label: &str| open(format!("{}{label}", fixture("labels.parquet").display()));
+    assert_eq!(
+        labels(&*at("").unwrap()),
+        [0, 1, 2, 0, 1, 2, 0].map(Some),
+        "floats"
+    );
+    for label in ["?label=none", "?label="] {
+        assert_eq!(at(label).unwrap().labelling(), Labelling::None, "{label}");
+    }
+    for (label, reason) in [
+        ("missing", "row 2 has no class"),
+        ("half", "a label is 0.5"),
+        ("scaled", "of decimal numbers"),
+        ("day", "of dates or times"),
+        ("several", "of lists"),
+        ("unsigned", "a label is 300000000"),
+        ("absent", "no column called absent"),
+    ] {
+        let error = at(&format!("?label={label}")).err().unwrap().to_string();
+        assert!(error.contains(reason), "{error}");
+        assert!(error.contains("?label= reads"), "{error}");
+    }
+    // Of files that lie together, the one that is wrong is named.
+    let root = tempfile::tempdir().unwrap();
+    let put = |from: &str, to: &str| fs::copy(fixture(from), root.path().join(to)).unwrap();
+    put("booleans.parquet", "0.parquet");
+    put("words.parquet", "1.parquet");
+    let error = open(root.path()).err().unwrap().to_string();
+    assert!(error.contains("1.parquet: they are words"), "{error}");
+    put("jpg.parquet", "1.parquet");
+    let error = open(root.path()).err().unwrap().to_string();
+    assert!(error.contains("1.parquet: row 0 has no class"), "{error}");
+}
+
+#[test]
+fn labels_that_stand_for_gigabytes_are_refused() {
+    let error = open(fixture("long-labels.parquet")).err().unwrap();
+    let error = error.to_string();
+    assert!(
+        error.contains("1000001 bytes, the limit is 4096"),
+        "{error}"
+    );
+}
+
+#[test]
+fn sets_that_lie_in_folders_of_one_are_told_apart() {
+    let root = tempfile::tempdir().unwrap();
+    let put = |to: &str| {
+        let to = root.path().join(to);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(fixture("booleans.parquet"), to).unwrap();
+    };
+    // Further down than the folder's own entries.
+    put("default/train/0000.parquet");
+    put("default/test/0000.parquet");
+    let at = |options: &str| open(format!("{}{options}", root.path().display()));
+    assert_eq!(at("?split=train").unwrap().len(), 7);
+    assert!(matches!(at(""), Err(DataError::WhichSplit { .. })));
+    // Two of the same pictures.
+    put("large/train-00000-of-00001.parquet");
+    put("small/train-00000-of-00001.parquet");
+    let error = at("?split=train").err().unwrap().to_string();
+    assert!(error.contains("large and of"), "{error}");
 }
 
 #[test]

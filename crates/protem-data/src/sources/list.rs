@@ -102,7 +102,8 @@ pub(crate) fn taken_apart(line: &[u8]) -> Option<(PathBuf, Option<&[u8]>)> {
     let split = |at: usize| (line[..at].trim_ascii(), line[at + 1..].trim_ascii());
     if let Some(tab) = line.iter().position(|b| *b == b'\t') {
         let (path, label) = split(tab);
-        return Some((image(path)?, Some(label)));
+        // A table of more columns: which of them is meant?
+        return Some((image(path)?, Some(label))).filter(|_| !label.contains(&b'\t'));
     }
     if let Some(path) = image(line) {
         return Some((path, None));

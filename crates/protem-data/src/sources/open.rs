@@ -18,7 +18,7 @@ use std::sync::Arc;
 const FILES: &str = "a tar archive (plain or gzip), a list of images (a path a line, with a label or without), an IDX file of images, a Parquet file";
 
 /// What a folder is looked at for.
-const FOLDERS: &str = "images in it or below it (jpg, jpeg, jpe, jfif, png, bmp, gif, webp, tif, tiff, ppm, pgm, pbm, pnm), shards (.tar, .tar.gz, .tgz, .parquet), binary files of CIFAR-10, CIFAR-100, STL-10 or MNIST, a VOC devkit, lists of Places";
+const FOLDERS: &str = "images in it or below it (jpg, jpeg, jpe, jfif, png, bmp, gif, webp, tif, tiff, ppm, pgm, pbm, pnm), shards (.tar, .tar.gz, .tgz, .parquet; to three folders down), binary files of CIFAR-10, CIFAR-100, STL-10 or MNIST, a VOC devkit, lists of Places";
 
 /// Opens images by a name: `[KIND:]PATH[?OPTION=VALUE]`. Without a kind it is recognised by what it
 /// holds; see [`Kind`] for the kinds.
@@ -28,16 +28,42 @@ const FOLDERS: &str = "images in it or below it (jpg, jpeg, jpe, jfif, png, bmp,
 /// set of several splits without one named; what the kind refuses.
 pub fn open(name: impl AsRef<OsStr>) -> Result<Arc<dyn Source>, DataError> {
     let location = Location::parse(name);
-    let kind = match location.kind {
-        Some(kind) => kind,
-        None => recognise(&location.path)?,
-    };
+    if let Some(kind) = location.kind {
+        return open_as(kind, &location);
+    }
+    let kind = recognise(&location.path)?;
+    if kind != Kind::Folder {
+        return open_as(kind, &location);
+    }
+    // One of images has no options: what has may hold shards further down.
+    let options = !location.options.is_empty();
+    if options && let Some(kind) = shards_below(&location.path) {
+        return open_as(kind, &location);
+    }
     match open_as(kind, &location) {
-        Err(DataError::NoImages { folder, .. }) if location.kind.is_none() && folder.is_dir() => {
-            Err(nothing(&folder))
-        }
+        Err(DataError::NoImages { folder, .. }) => match shards_below(&folder) {
+            Some(kind) => open_as(kind, &location),
+            None => Err(nothing(&folder)),
+        },
         opened => opened,
     }
+}
+
+/// The kind of the shards that lie in folders of a folder, or beside them; of two kinds Parquet.
+fn shards_below(folder: &Path) -> Option<Kind> {
+    let location = Location {
+        kind: None,
+        path: folder.to_path_buf(),
+        options: Vec::new(),
+    };
+    let kinds = [(Kind::Parquet, PARQUET), (Kind::Tar, TAR)];
+    let there = |endings: &[&str]| match in_folder(&location, endings) {
+        Ok(_) | Err(DataError::WhichSplit { .. } | DataError::Unrecognised { .. }) => true,
+        Err(_) => false,
+    };
+    kinds
+        .into_iter()
+        .find_map(|(kind, endings)| there(endings).then_some(kind))
 }
 
 /// Opens one file that lies in memory as a kind: tar, Parquet, a list (paths relative to the current
@@ -90,6 +116,8 @@ fn open_as(kind: Kind, location: &Location) -> Result<Arc<dyn Source>, DataError
     })
 }
 
+/// Endings of Parquet shards.
+const PARQUET: &[&str] = &[".parquet"];
 /// Endings of tar shards.
 const TAR: &[&str] = &[".tar", ".tar.gz", ".tgz"];
 
@@ -347,7 +375,7 @@ fn shards(
 }
 
 fn parquet_of(location: &Location) -> Result<parquet::Parquet, DataError> {
-    let files = shards(location, &[".parquet"], &["image", "label"])?;
+    let files = shards(location, PARQUET, &["image", "label"])?;
     let asked = |option: &str| location.option(option).map(str::to_owned);
     let columns = Columns {
         image: asked("image"),

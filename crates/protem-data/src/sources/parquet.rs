@@ -5,13 +5,14 @@
 //! that a pass in order decompresses each once. Pages without compression, with Snappy, gzip, LZ4 and zstd are read.
 
 use super::parquet_column::{Block, Column, ColumnError, guarded};
+use super::parquet_labels::{Said, WITHOUT, labels};
 use super::parquet_pages::Pages;
 use super::parquet_schema::{self, Columns};
 use super::parquet_thrift;
 use crate::class_names::ClassNames;
 use crate::error::{DataError, ReadError};
 use crate::files::check_count;
-use crate::labels::{Gathered, Labels};
+use crate::labels::Labels;
 use crate::paths::text_of;
 use crate::shards::names_below;
 use crate::source::{Encoded, Source};
@@ -21,7 +22,7 @@ use parquet::basic::Compression;
 use parquet::file::metadata::ParquetMetaData;
 use rayon::prelude::*;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of pages that are kept.
@@ -31,13 +32,14 @@ const LARGEST_FOOTER: u64 = 64 << 20;
 
 /// The images of Parquet files: the rows, in the files' order.
 ///
-/// The images' column is the one that the `huggingface` metadata calls an `Image`, or the first
-/// that is a struct with `bytes`, or a column of bytes called `image` or `img`; the option `image`
-/// names another. Labels come from the first `ClassLabel` of the metadata, whose names are the
-/// classes in the order of their numbers; without metadata, from a column of integers, booleans or words
-/// called `label`, `labels`, `fine_label`, `cls`, `class` or `target`, where numbers are names too; the
-/// option `label` names another. Where every label is negative, as in tests without answers, there are
-/// none.
+/// The images' column is the one that the `huggingface` metadata calls an `Image`; without metadata, the
+/// one that is a struct with `bytes`, or bytes called `image`, `img`, `jpg`, `jpeg`, `png`, `webp`,
+/// `image_bytes` or `bytes`. Of several it is the one called `image` or `img`, or the option `image` must
+/// name one. Labels come from the first `ClassLabel` of the metadata, whose names are the classes in the
+/// order of their numbers; without metadata, from a column of whole numbers, booleans or words called
+/// `label`, `labels`, `fine_label`, `cls`, `class` or `target`, where numbers are names too; the option
+/// `label` names another, or with nothing behind `=` none. Where every label is negative or missing, as in
+/// tests without answers, there are none.
 pub struct Parquet {
     shards: Vec<Shard>,
     /// Of the shards, below the folder that all lie in.
@@ -95,15 +97,21 @@ impl Parquet {
             .into_par_iter()
             .map(|file| shard(file, columns))
             .collect::<Result<_, _>>()?;
-        let first = read
-            .first()
-            .map(|(shard, ..)| shard.file.path().to_path_buf());
-        let first = first.unwrap_or_default();
-        let what = match read.len() {
-            1 => format!("images of {}", first.display()),
-            n => format!("images of {n} shards from {} on", first.display()),
+        let (first, column) = match read.first() {
+            Some((shard, ..)) => (
+                shard.file.path().to_path_buf(),
+                shard.images.name().to_owned(),
+            ),
+            None => Default::default(),
         };
-        let (mut shards, mut groups, mut said) = (Vec::new(), Vec::new(), Said::default());
+        let what = match read.len() {
+            1 => format!("images of {}, column {column}", first.display()),
+            n => format!(
+                "images of {n} shards from {} on, column {column}",
+                first.display()
+            ),
+        };
+        let (mut shards, mut groups, mut said) = (Vec::new(), Vec::new(), Vec::new());
         let (mut total, mut names) = (0, None);
         for (shard, rows, told) in read {
             let begin = total;
@@ -118,7 +126,7 @@ impl Parquet {
                 });
                 total += rows;
             }
-            said.extend(told.said);
+            said.push((total - begin, told.said));
             match (&names, told.names) {
                 (Some(before), Some(now)) if *before != now => {
                     return Err(DataError::Classes {
@@ -141,8 +149,10 @@ impl Parquet {
                 extensions: vec!["rows of a Parquet file"],
             });
         }
+        let said = shards.iter().zip(said);
+        let said = said.map(|(shard, (rows, said))| (shard.file.path(), rows, said));
         Ok(Self {
-            labels: labels(&first, said, total, names)?,
+            labels: labels(&said.collect::<Vec<_>>(), names)?,
             shards,
             names: shard_names,
             groups,
@@ -199,21 +209,6 @@ struct Told {
     names: Option<Vec<String>>,
 }
 
-/// Labels: numbers, −1 where there is none, or words. These lie where they were read: one that a page
-/// has once may be that of millions of rows.
-#[derive(Default)]
-struct Said {
-    numbers: Vec<i64>,
-    words: Vec<Block>,
-}
-
-impl Said {
-    fn extend(&mut self, other: Self) {
-        self.numbers.extend(other.numbers);
-        self.words.extend(other.words);
-    }
-}
-
 fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), DataError> {
     let (metadata, offset) = footer(&file)?;
     let refused = |reason: String| file.damaged(offset, reason);
@@ -234,11 +229,12 @@ fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), 
             file.len()
         )));
     }
-    let found = parquet_schema::find(&metadata, columns).map_err(|reason| DataError::Unrecognised {
-        path: file.path().to_path_buf(),
-        looked_for: "a column of images: a struct with bytes, as Hugging Face writes them, or bytes called image or img; ?image=COLUMN names another, and folder:PATH images in folders beside the file",
-        found: reason,
-    })?;
+    let found =
+        parquet_schema::find(&metadata, columns).map_err(|refused| DataError::Unrecognised {
+            path: file.path().to_path_buf(),
+            looked_for: refused.looked_for,
+            found: refused.found,
+        })?;
     let leaves = [Some(found.image), found.label];
     if let Some(codec) = unread_codec(&metadata, leaves.into_iter().flatten()) {
         return Err(DataError::Unrecognised {
@@ -269,16 +265,13 @@ fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), 
     if let Some(column) = found.label {
         let column = Column::new(metadata, column);
         alone(&column)?;
-        for (group, rows) in rows.iter().enumerate() {
-            let read = guarded(|| {
-                if column.of_bytes() {
-                    said.words.push(column.words(&file, group, *rows)?);
-                    return Ok(());
-                }
-                column.integers(&file, group, *rows, &mut said.numbers)
-            });
-            read.map_err(|e| refused(format!("labels of row group {group}: {e}")))?;
-        }
+        said = Said::read(&column, &file, &rows).map_err(|(group, e)| match e {
+            ColumnError::Label(reason) => DataError::Classes {
+                path: file.path().to_path_buf(),
+                reason: reason + WITHOUT,
+            },
+            e => refused(format!("labels of row group {group}: {e}")),
+        })?;
     }
     let told = Told {
         said,
@@ -341,51 +334,6 @@ fn footer(file: &Storage) -> Result<(ParquetMetaData, u64), DataError> {
 /// Whether a file begins as Parquet.
 pub(crate) fn is_parquet(file: &Storage) -> bool {
     file.read(0, 4).is_ok_and(|magic| magic == b"PAR1")
-}
-
-fn labels(
-    path: &Path,
-    said: Said,
-    images: usize,
-    names: Option<Vec<String>>,
-) -> Result<Labels, DataError> {
-    let Said { numbers: of, words } = said;
-    let no_class = |row: usize| DataError::NoClass {
-        path: path.to_path_buf(),
-        image: format!("row {row}"),
-    };
-    let wrong = |reason: String| DataError::Classes {
-        path: path.to_path_buf(),
-        reason,
-    };
-    let words = || words.iter().flat_map(Block::rows);
-    if of.iter().all(|label| *label < 0) && words().all(|word| word.is_none()) {
-        return Ok(Labels::default());
-    }
-    let spoken = words().count();
-    if of.len().max(spoken) != images {
-        let count = of.len().max(spoken);
-        return Err(wrong(format!("{count} labels for {images} rows")));
-    }
-    if spoken > 0 {
-        let mut gathered = Gathered::default();
-        for (row, word) in words().enumerate() {
-            let word = word.ok_or_else(|| no_class(row))?;
-            gathered.push(word).map_err(wrong)?;
-        }
-        return gathered.finish().map_err(wrong);
-    }
-    if let Some(row) = of.iter().position(|label| *label < 0) {
-        return Err(no_class(row));
-    }
-    let number =
-        |label: i64| u32::try_from(label).map_err(|_| wrong(format!("a label is {label}")));
-    let numbers = of.into_iter().map(number).collect::<Result<_, _>>()?;
-    let labels = Labels::numbers(numbers).map_err(wrong)?;
-    match names {
-        Some(names) => labels.named(names).map_err(wrong),
-        None => Ok(labels),
-    }
 }
 
 /// Pages read last.
@@ -455,15 +403,19 @@ impl Kept {
             self.bytes = self.bytes - page.bytes + bytes;
             page.bytes = bytes;
         }
-        while self.bytes > KEPT && self.pages.len() > 1 {
-            let oldest = self
-                .pages
-                .iter()
-                .filter(|(k, page)| **k != key && page.bytes > 0);
-            let Some(oldest) = oldest.min_by_key(|(_, page)| page.used).map(|(k, _)| *k) else {
-                return;
-            };
-            self.bytes -= self.pages.remove(&oldest).map_or(0, |page| page.bytes);
+        if self.bytes <= KEPT {
+            return;
+        }
+        // An eighth at a time: to look at all of them for each page would take long where pages are small.
+        let there = self.pages.iter();
+        let there = there.filter(|(k, page)| **k != key && page.bytes > 0);
+        let mut oldest: Vec<_> = there.map(|(k, page)| (page.used, *k)).collect();
+        oldest.sort_unstable();
+        for (_, old) in oldest {
+            if self.bytes <= KEPT / 8 * 7 {
+                break;
+            }
+            self.bytes -= self.pages.remove(&old).map_or(0, |page| page.bytes);
         }
     }
 }

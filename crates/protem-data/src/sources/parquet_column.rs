@@ -3,9 +3,9 @@
 use super::parquet_pages::{Apart, PageOfRow, Pages};
 use super::parquet_thrift;
 use super::parquet_zstd::{self, Zstd, as_it_is};
-use crate::storage::{IMAGE_BYTES, Storage, StorageReader};
+use crate::storage::{Storage, StorageReader};
 use bytes::Bytes;
-use parquet::basic::Type;
+use parquet::basic::{ConvertedType, LogicalType, Type};
 use parquet::column::page::PageReader;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{ByteArray, DataType};
@@ -31,6 +31,9 @@ pub(crate) enum ColumnError {
     Parquet(#[from] ParquetError),
     #[error("{0}")]
     Rows(String),
+    /// What a row says of its class is no label.
+    #[error("{0}")]
+    Label(String),
     #[error("the reader panicked")]
     Panic,
 }
@@ -70,18 +73,15 @@ struct Held {
 }
 
 impl Held {
-    fn add(&mut self, values: &[ByteArray]) -> Result<(), ColumnError> {
+    fn add(&mut self, value: &[u8]) -> Result<(), ColumnError> {
         /// Bytes up to which a value is no more than its place.
         const SMALL: usize = 64;
-        let large = values.iter().map(ByteArray::data);
-        for value in large.filter(|value| value.len() > SMALL) {
-            if self.places.insert(value.as_ptr()) {
-                self.bytes += value.len() as u64;
-            }
+        if value.len() > SMALL && self.places.insert(value.as_ptr()) {
+            self.bytes += value.len() as u64;
         }
-        if self.bytes > IMAGE_BYTES {
+        if self.bytes > LARGEST_PAGE {
             return Err(ColumnError::Rows(format!(
-                "a page becomes more than {IMAGE_BYTES} bytes"
+                "a page becomes more than {LARGEST_PAGE} bytes"
             )));
         }
         Ok(())
@@ -91,10 +91,6 @@ impl Held {
 impl Block {
     pub(crate) fn get(&self, row: usize) -> Option<&[u8]> {
         Some(self.0.get(row)?.as_ref()?.data())
-    }
-
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Option<&[u8]>> {
-        self.0.iter().map(|row| row.as_ref().map(ByteArray::data))
     }
 
     /// Bytes in memory, one at least.
@@ -206,25 +202,45 @@ impl Column {
         self.block(Box::new(pages), page.rows.len())
     }
 
-    /// All rows of a column of bytes.
+    /// Tells all rows of a column of bytes, one after the other.
     pub(crate) fn words(
         &self,
         file: &Storage,
         group: usize,
         rows: usize,
-    ) -> Result<Block, ColumnError> {
-        self.block(self.page_reader(file, group, None)?.0, rows)
+        mut tell: impl FnMut(Option<&[u8]>) -> Result<(), ColumnError>,
+    ) -> Result<(), ColumnError> {
+        let pages = self.page_reader(file, group, None)?.0;
+        self.each(pages, rows, |value| {
+            tell(value.as_ref().map(ByteArray::data))
+        })
     }
 
     fn block(&self, pages: Box<dyn PageReader>, rows: usize) -> Result<Block, ColumnError> {
+        let (mut block, mut held) = (Vec::new(), Held::default());
+        self.each(pages, rows, |value| {
+            value.iter().try_for_each(|value| held.add(value.data()))?;
+            block.push(value);
+            Ok(())
+        })?;
+        Ok(Block(block))
+    }
+
+    fn each(
+        &self,
+        pages: Box<dyn PageReader>,
+        rows: usize,
+        mut take: impl FnMut(Option<ByteArray>) -> Result<(), ColumnError>,
+    ) -> Result<(), ColumnError> {
         let ColumnReader::ByteArrayColumnReader(mut reader) = self.reader(pages) else {
             return Err(ColumnError::Rows("it is no column of bytes".into()));
         };
         let present = self.present();
         let (mut levels, mut values) = (Vec::new(), Vec::new());
-        let (mut read, mut held) = (0, Held::default());
+        let mut read = 0;
         while read < rows {
-            let (most, before) = (AT_ONCE.min(rows - read), values.len());
+            levels.clear();
+            let most = AT_ONCE.min(rows - read);
             let (more, ..) = reader.read_records(most, Some(&mut levels), None, &mut values)?;
             if more == 0 {
                 return Err(ColumnError::Rows(format!(
@@ -232,20 +248,23 @@ impl Column {
                 )));
             }
             read += more;
-            held.add(&values[before..])?;
-        }
-        let mut values = values.into_iter();
-        if present == 0 {
-            return Ok(Block(values.map(Some).collect()));
-        }
-        let value = |level: &i16| {
-            if *level == present {
-                values.next()
-            } else {
-                None
+            let mut values = values.drain(..);
+            if present == 0 {
+                values.try_for_each(|value| take(Some(value)))?;
+                continue;
             }
-        };
-        Ok(Block(levels.iter().map(value).collect()))
+            for level in &levels {
+                take((*level == present).then(|| values.next()).flatten())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Its name, or that of the struct it is a part of.
+    pub(crate) fn name(&self) -> &str {
+        let described = self.metadata.file_metadata().schema_descr();
+        let root = described.get_column_root(self.leaf);
+        root.name()
     }
 
     /// The definition level of a value that is there.
@@ -260,7 +279,7 @@ impl Column {
         described.column(self.leaf).physical_type() == Type::BYTE_ARRAY
     }
 
-    /// All rows of a column of integers or booleans; −1 where there is none.
+    /// All rows of a column of integers, booleans or floats; −1 where there is none.
     pub(crate) fn integers(
         &self,
         file: &Storage,
@@ -273,18 +292,7 @@ impl Column {
         while out.len() < end {
             let most = CHUNK.min(end - out.len());
             let mut levels = Vec::new();
-            let (read, values): (usize, Vec<i64>) = match &mut reader {
-                ColumnReader::Int32ColumnReader(reader) => {
-                    let (read, values) = records(reader, most, &mut levels)?;
-                    (read, values.into_iter().map(i64::from).collect())
-                }
-                ColumnReader::BoolColumnReader(reader) => {
-                    let (read, values) = records(reader, most, &mut levels)?;
-                    (read, values.into_iter().map(i64::from).collect())
-                }
-                ColumnReader::Int64ColumnReader(reader) => records(reader, most, &mut levels)?,
-                _ => return Err(ColumnError::Rows("it is no column of numbers".into())),
-            };
+            let (read, values) = self.whole_numbers(&mut reader, most, &mut levels)?;
             if read == 0 {
                 let missing = end - out.len();
                 return Err(ColumnError::Rows(format!(
@@ -301,6 +309,81 @@ impl Column {
         }
         Ok(())
     }
+
+    fn whole_numbers(
+        &self,
+        reader: &mut ColumnReader,
+        most: usize,
+        levels: &mut Vec<i16>,
+    ) -> Result<(usize, Vec<i64>), ColumnError> {
+        let unsigned = self.unsigned();
+        let (read, values) = match reader {
+            ColumnReader::Int32ColumnReader(reader) => {
+                let (read, values) = records(reader, most, levels)?;
+                let of = |x: i32| match unsigned {
+                    true => i64::from(x as u32),
+                    false => i64::from(x),
+                };
+                (read, values.into_iter().map(of).collect())
+            }
+            ColumnReader::Int64ColumnReader(reader) => {
+                let (read, values) = records(reader, most, levels)?;
+                // No class has so large a number.
+                let of = |x: i64| if unsigned && x < 0 { i64::MAX } else { x };
+                (read, values.into_iter().map(of).collect())
+            }
+            ColumnReader::BoolColumnReader(reader) => {
+                let (read, values) = records(reader, most, levels)?;
+                (read, values.into_iter().map(i64::from).collect())
+            }
+            ColumnReader::FloatColumnReader(reader) => {
+                let (read, values) = records(reader, most, levels)?;
+                let values = values.into_iter().map(f64::from).map(of_float);
+                (read, values.collect::<Result<_, _>>()?)
+            }
+            ColumnReader::DoubleColumnReader(reader) => {
+                let (read, values) = records(reader, most, levels)?;
+                let values = values.into_iter().map(of_float);
+                (read, values.collect::<Result<_, _>>()?)
+            }
+            _ => return Err(ColumnError::Rows("it is no column of numbers".into())),
+        };
+        Ok((read, values))
+    }
+
+    /// Whether its integers have no sign.
+    fn unsigned(&self) -> bool {
+        let column = self
+            .metadata
+            .file_metadata()
+            .schema_descr()
+            .column(self.leaf);
+        let logical = matches!(
+            column.logical_type_ref(),
+            Some(LogicalType::Integer(of)) if !of.is_signed
+        );
+        let converted = [
+            ConvertedType::UINT_8,
+            ConvertedType::UINT_16,
+            ConvertedType::UINT_32,
+            ConvertedType::UINT_64,
+        ];
+        logical || converted.contains(&column.converted_type())
+    }
+}
+
+/// A class as a float: where some are missing, many writers make floats of integers, and of what is
+/// missing no number.
+fn of_float(x: f64) -> Result<i64, ColumnError> {
+    if x.is_nan() {
+        return Ok(-1);
+    }
+    if x.fract() != 0.0 || x.abs() > 1e15 {
+        return Err(ColumnError::Label(format!(
+            "a label is {x}, and numbers of classes are whole"
+        )));
+    }
+    Ok(x as i64)
 }
 
 /// As many rows as there are, up to `most`: their number and the values of those that have one.
@@ -350,19 +433,22 @@ impl ChunkReader for Chunks {
     }
 }
 
+/// Bytes of a page, as its header can tell them.
+const LARGEST_PAGE: u64 = i32::MAX as u64;
+
 /// What a byte can become: a little more than deflate's 1032, the most of what the reader decompresses.
 const EXPANSION: u64 = 1100;
 
 /// What a page of so many bytes may become.
 pub(super) fn most_of(held: u64) -> u64 {
-    held.saturating_mul(EXPANSION).min(IMAGE_BYTES)
+    held.saturating_mul(EXPANSION).min(LARGEST_PAGE)
 }
 
 /// Whether a page can become as large as its header says, and may: the page reader takes the memory
 /// before it decompresses.
 fn check_sizes(whole: u64, held: u64, most_of: fn(u64) -> u64) -> Result<(), String> {
     // Sizes below zero are told as ones that no page has.
-    if whole > most_of(held) || held > i32::MAX as u64 {
+    if whole > most_of(held) || held > LARGEST_PAGE {
         return Err(format!("a page of {held} bytes is to become {whole}"));
     }
     Ok(())

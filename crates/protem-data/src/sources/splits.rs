@@ -143,6 +143,7 @@ fn flat(folder: Folder, root: &Path, list: &Path, told: &Told) -> Result<Files, 
                 return Err(DataError::NoClass {
                     path: list.to_path_buf(),
                     image: path.display().to_string(),
+                    otherwise: "",
                 });
             }
         }

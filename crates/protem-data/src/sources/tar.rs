@@ -153,6 +153,7 @@ fn labels(shards: &[Storage], found: &[Vec<Found>]) -> Result<Labels, DataError>
                 return Err(DataError::NoClass {
                     path: path.to_path_buf(),
                     image: String::from_utf8_lossy(&image.path).into_owned(),
+                    otherwise: "",
                 });
             }
         }
