@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 /// Why training, a checkpoint or a resume failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EmError {
     /// Images could not be had.
     #[error(transparent)]

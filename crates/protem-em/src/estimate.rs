@@ -160,7 +160,7 @@ pub fn estimate(
     let before = resident_bytes();
     let batch_seconds = load_seconds + batch_seconds(plan, &mut state, &mut gradient)?;
     let grown = before.zip(resident_bytes());
-    let embed = still_seconds(plan, train) + embed_seconds(plan, &state.pair.key);
+    let embed = still_seconds(plan, train) + embed_seconds(plan, &state.pair.key)?;
     let [first, later] = cluster_seconds(plan)?;
     let of_clustering = |seconds| match plan.clusters.is_empty() {
         true => 0.0,
@@ -232,11 +232,32 @@ pub(crate) fn random_clusterings(plan: &Plan) -> Result<Vec<Clustering>, EmError
     clusterings.collect()
 }
 
+/// How often what takes little time is timed, at most, and the seconds within which it is.
+const TIMES: usize = 5;
+const WITHIN: f64 = 1.0;
+
+/// Seconds of one `go` of something: the median of several after a first, which fills stores and
+/// caches and wakes threads. What takes long is timed once.
+fn seconds_of(mut go: impl FnMut() -> Result<(), EmError>) -> Result<f64, EmError> {
+    let mut timed = || {
+        let begun = Instant::now();
+        go()?;
+        Ok::<_, EmError>(begun.elapsed().as_secs_f64())
+    };
+    timed()?;
+    let mut times = vec![timed()?];
+    while times.len() < TIMES && times.iter().sum::<f64>() < WITHIN {
+        times.push(timed()?);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+
 /// Seconds to load the views of a batch. Loading and computing share the processor, so their
 /// times add up.
 fn load_seconds(plan: &Plan, source: Arc<dyn Source>) -> Result<f64, EmError> {
     let begun = Instant::now();
-    let mut loader = ViewLoader::new(ViewPlan {
+    let loader = ViewLoader::new(ViewPlan {
         source,
         augment: plan.augment.clone(),
         seed: plan.seed,
@@ -246,19 +267,26 @@ fn load_seconds(plan: &Plan, source: Arc<dyn Source>) -> Result<f64, EmError> {
         start: 0,
         workers: plan.workers(),
     })?;
-    loader.next().transpose()?;
-    Ok(begun.elapsed().as_secs_f64())
+    let mut loaded = 0;
+    for batch in loader {
+        batch?;
+        loaded += 1;
+        if begun.elapsed().as_secs_f64() > WITHIN {
+            break;
+        }
+    }
+    Ok(begun.elapsed().as_secs_f64() / f64::from(loaded.max(1)))
 }
 
-/// Seconds of an M-step of random pixels, after one that fills the stores.
+/// Seconds of an M-step of random pixels.
 fn batch_seconds(plan: &Plan, state: &mut State, gradient: &mut [f32]) -> Result<f64, EmError> {
     let indices: Vec<u32> = (0..plan.optim.batch as u32).collect();
     let config = LossConfig {
         temperature: plan.temperature,
         negatives: plan.negatives,
     };
-    let mut once = |step| {
-        let begun = Instant::now();
+    let mut step = 0;
+    seconds_of(|| {
         let batch = Batch {
             indices: &indices,
             queries: random_images(plan, &state.pair.query, indices.len()),
@@ -274,31 +302,38 @@ fn batch_seconds(plan: &Plan, state: &mut State, gradient: &mut [f32]) -> Result
             batch,
             gradient,
         )?;
-        Ok::<_, EmError>(begun.elapsed().as_secs_f64())
-    };
-    once(0)?;
-    once(1)
+        step += 1;
+        Ok(())
+    })
 }
 
-/// Seconds to load an image as E-step and evaluation take it, of a few.
+/// Seconds to load an image as E-step and evaluation take it, of some that are spread over the set.
 fn still_seconds(plan: &Plan, source: Arc<dyn Source>) -> f64 {
-    const AT_ONCE: usize = 8;
-    let images = source.len().min(AT_ONCE * plan.workers());
+    const AT_ONCE: usize = 32;
+    let images = source.len().min(128 * AT_ONCE);
     let every = source.len() / images;
     let spread = (0..images).map(|i| (i * every) as u32).collect();
     let crop = Evaluation::for_size(plan.image_size);
     let begun = Instant::now();
     let some = Arc::new(Subset::new(source, spread));
-    StillLoader::new(some, crop, AT_ONCE, plan.workers()).for_each(drop);
-    begun.elapsed().as_secs_f64() / images as f64
+    let mut loaded = 0;
+    for batch in StillLoader::new(some, crop, AT_ONCE, plan.workers()) {
+        loaded += batch.indices.len();
+        if begun.elapsed().as_secs_f64() > WITHIN {
+            break;
+        }
+    }
+    begun.elapsed().as_secs_f64() / loaded.max(1) as f64
 }
 
 /// Seconds to embed an image.
-fn embed_seconds(plan: &Plan, key: &Encoder) -> f64 {
+fn embed_seconds(plan: &Plan, key: &Encoder) -> Result<f64, EmError> {
     let rows = plan.images.min(PASS);
-    let begun = Instant::now();
-    key.embed(random_images(plan, key, rows));
-    begun.elapsed().as_secs_f64() / rows as f64
+    let seconds = seconds_of(|| {
+        key.embed(random_images(plan, key, rows));
+        Ok(())
+    })?;
+    Ok(seconds / rows as f64)
 }
 
 /// Seconds to cluster the whole set at every granularity: in the first E-step, and in a later one.

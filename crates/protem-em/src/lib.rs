@@ -7,6 +7,29 @@
 //! all that a run carries, and a [`Checkpoint`] is that on disk.
 //!
 //! The crate knows nothing of the command line or of reports.
+//!
+//! ```no_run
+//! use protem_data::{Generated, GeneratedSpec, Split};
+//! use protem_em::{Event, Plan, Settings, Trainer};
+//! use std::sync::{Arc, atomic::AtomicBool};
+//!
+//! let mut settings = Settings::default();
+//! settings.method.clusters = Some(vec![50, 100]);
+//! settings.method.warmup_epochs = 5;
+//! settings.optim.epochs = 20;
+//! let spec = GeneratedSpec { seed: 0, images: 1000, size: settings.data.image_size, split: Split::Train };
+//! let images = Arc::new(Generated::new(spec));
+//! // What cannot work is told here, all of it at once, before anything is made.
+//! let plan = Plan::check(&settings, 1000).map_err(|violations| {
+//!     violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+//! })?;
+//! let mut trainer = Trainer::new(plan, images, None, "runs/mine/checkpoints".into())?;
+//! // Set from a signal handler, say, it ends the run behind a checkpoint.
+//! let stop = AtomicBool::new(false);
+//! let outcome = trainer.run(&mut |event: &Event| println!("{event:?}"), &stop)?;
+//! println!("{outcome:?}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod accumulate;
 mod checkpoint;

@@ -2,6 +2,7 @@
 
 /// Why there is no such encoder, or weights do not fit it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EncoderError {
     /// A structure that no encoder can have.
     #[error("an encoder's {key} = {value} must lie between {least} and {most}")]

@@ -2,6 +2,7 @@
 
 /// What is wrong with an input.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EvalError {
     /// Values that do not make rows.
     #[error("{values} values do not make rows of {dim}")]

@@ -7,6 +7,7 @@ pub type Result<T> = std::result::Result<T, LossError>;
 
 /// Why a loss, a queue or a set of prototypes could not be built.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LossError {
     /// A tensor has another rank than its role asks for.
     #[error("{what} must be a matrix (rows × dim), got shape {shape:?}")]

@@ -17,6 +17,7 @@ const LOCK: &str = ".lock";
 
 /// Why a run's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReportError {
     /// It already holds a run.
     #[error("{} already holds a run", .0.display())]
