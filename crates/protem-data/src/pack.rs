@@ -36,7 +36,6 @@ pub struct Packed {
 
 /// Why a source cannot be packed.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum PackError {
     /// Something is there already.
     #[error("{} is there already", .0.display())]

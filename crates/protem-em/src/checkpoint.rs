@@ -261,6 +261,11 @@ impl Checkpoint {
         &self.header.position
     }
 
+    /// What its encoders are made of.
+    pub fn encoder(&self) -> &EncoderConfig {
+        &self.header.encoder
+    }
+
     /// The trained (query) encoder.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 use crate::checkpoint;
 use crate::e_step::{Clustering, EStepConfig, Embeddings, cluster};
 use crate::error::EmError;
-use crate::features::{PASS, normalise_rows};
+use crate::features::{normalise_rows, pass};
 use crate::m_step::{Batch, LossConfig, m_step};
 use crate::measure::{RANK_ROWS, raw_values};
 use crate::settings::Plan;
@@ -328,7 +328,7 @@ fn still_seconds(plan: &Plan, source: Arc<dyn Source>) -> f64 {
 
 /// Seconds to embed an image.
 fn embed_seconds(plan: &Plan, key: &Encoder) -> Result<f64, EmError> {
-    let rows = plan.images.min(PASS);
+    let rows = plan.images.min(pass(plan.image_size));
     let seconds = seconds_of(|| {
         key.embed(random_images(plan, key, rows));
         Ok(())

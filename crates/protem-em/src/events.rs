@@ -1,6 +1,8 @@
 //! What happens in a run, as data.
 
 use crate::state::Position;
+use protem_encoder::EncoderConfig;
+use protem_ops::Precision;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -26,8 +28,20 @@ pub enum Event {
         mode: String,
         /// Training images.
         images: usize,
+        /// Images that kNN is measured on; 0 where it is not.
+        #[serde(default)]
+        test_images: usize,
         /// Classes of the labels; 0 without labels.
         classes: usize,
+        /// The encoder.
+        #[serde(default)]
+        encoder: Option<EncoderConfig>,
+        /// What it computes in.
+        #[serde(default)]
+        precision: Precision,
+        /// Side of a view in pixels.
+        #[serde(default)]
+        image_size: u32,
         /// Trained values of the query encoder.
         parameters: usize,
         /// Epochs of the whole run.

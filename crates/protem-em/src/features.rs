@@ -5,8 +5,13 @@ use protem_data::{Evaluation, IMAGENET_MEAN, IMAGENET_STD, Source, StillLoader, 
 use protem_encoder::Encoder;
 use std::sync::Arc;
 
-/// Images of a pass: enough rows for full tiles, small enough for the cache.
-pub(crate) const PASS: usize = 128;
+/// Images of a pass over images of so many pixels a side: enough for full tiles, and few enough that
+/// large ones take no more memory than small ones.
+pub(crate) fn pass(image_size: u32) -> usize {
+    const PIXELS: usize = 128 * 64 * 64;
+    let side = image_size as usize;
+    (PIXELS / (side * side).max(1)).clamp(16, 128)
+}
 
 /// Which output of the encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +64,7 @@ pub fn extract(
     let images = source.len();
     let (mut values, mut done, mut unreadable) = (Vec::new(), 0, Vec::new());
     let evaluation = Evaluation::for_size(image_size);
-    for batch in StillLoader::new(source, evaluation, PASS, workers) {
+    for batch in StillLoader::new(source, evaluation, pass(image_size), workers) {
         let shape = (batch.indices.len(), size, size);
         let pixels = encoder.images(&batch.images, shape, IMAGENET_MEAN, IMAGENET_STD);
         let rows = match output {
@@ -100,6 +105,36 @@ pub fn normalise_rows(rows: &mut [f32], dim: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protem_encoder::{Arch, EncoderConfig, Head, Stem};
+    use protem_ops::Precision;
+
+    /// How many images go together is a matter of memory alone.
+    #[test]
+    fn features_do_not_depend_on_the_pass() {
+        assert_eq!([32, 64, 96, 224].map(pass), [128, 128, 56, 16]);
+        let config = EncoderConfig {
+            arch: Arch::Resnet18,
+            stem: Stem::Cifar,
+            width: 8,
+            head: Head::V2,
+            dim: 8,
+            split_bn: 1,
+        };
+        let (rows, side) = (37, 16);
+        let of_image = side * side * 3;
+        let bytes: Vec<u8> = (0..rows * of_image)
+            .map(|i| (i * 7919 % 251) as u8)
+            .collect();
+        for precision in [Precision::F32, Precision::Bf16] {
+            let encoder = Encoder::new(config, 3).with_precision(precision);
+            let embed = |bytes: &[u8]| {
+                let shape = (bytes.len() / of_image, side, side);
+                encoder.embed(encoder.images(bytes, shape, IMAGENET_MEAN, IMAGENET_STD))
+            };
+            let parts = bytes.chunks(16 * of_image).flat_map(embed);
+            assert_eq!(embed(&bytes), parts.collect::<Vec<_>>(), "{precision:?}");
+        }
+    }
 
     #[test]
     fn rows_of_unreadable_images_are_left_out() {

@@ -242,6 +242,19 @@ impl RunFolder {
         Ok(QuarantineList::open(root.join(QUARANTINE))?.left_out())
     }
 
+    /// What `metrics.jsonl` holds, but for lines of other versions.
+    ///
+    /// # Errors
+    /// What the file system refuses.
+    pub fn metrics(&self) -> Result<Vec<Event>, ReportError> {
+        let path = self.root.join(METRICS);
+        let lines = fs::read(&path).map_err(io("read", &path))?;
+        let lines = lines.split(|byte| *byte == b'\n');
+        Ok(lines
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .collect())
+    }
+
     /// Appends a metric to `metrics.jsonl` as one whole line, and an unreadable image to
     /// `quarantine.tsv`, once; those found before the run begins are on the disk when it does. Notes
     /// and phases are not kept.

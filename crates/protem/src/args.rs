@@ -159,6 +159,9 @@ pub struct KnnArgs {
     /// Temperature of the votes.
     #[arg(long, default_value_t = 0.07)]
     pub temperature: f64,
+    /// Threads; as many as the machine has when not given.
+    #[arg(long)]
+    pub threads: Option<usize>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -179,6 +182,9 @@ pub struct AmiArgs {
     /// Seed of k-means.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Threads; as many as the machine has when not given.
+    #[arg(long)]
+    pub threads: Option<usize>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -196,6 +202,9 @@ pub struct EmbedArgs {
     /// File to write: images in their order by features, 32-bit floats; names go beside it.
     #[arg(long)]
     pub out: PathBuf,
+    /// Threads; as many as the machine has when not given.
+    #[arg(long)]
+    pub threads: Option<usize>,
 }
 
 /// Arguments of `cluster`.

@@ -5,7 +5,7 @@ mod augment;
 pub use augment::augment;
 
 use crate::args::{BenchArgs, StepKind};
-use crate::console::{counted, say};
+use crate::console::{counted, say, word};
 use crate::failure::{Failure, explain};
 use crate::system::{
     forget_peak, memory_bytes, own_memory, page_faults, processor_seconds, size, time,
@@ -37,7 +37,7 @@ pub fn step(what: StepKind, args: &BenchArgs) -> Result<(), Failure> {
     }
     check_memory(args)?;
     match what {
-        StepKind::Encoder => encoder(args, |bench| bench.step().map(drop)),
+        StepKind::Encoder => encoder(args, "encoder step", |bench| bench.step().map(drop)),
         StepKind::Pcl => {
             let plan = plan(args)?;
             timed(args, "pcl step", || {
@@ -50,7 +50,7 @@ pub fn step(what: StepKind, args: &BenchArgs) -> Result<(), Failure> {
 
 /// `protem bench features`.
 pub fn features(args: &BenchArgs) -> Result<(), Failure> {
-    encoder(args, |bench| {
+    encoder(args, "features", |bench| {
         std::hint::black_box(bench.features());
         Ok(())
     })
@@ -58,10 +58,11 @@ pub fn features(args: &BenchArgs) -> Result<(), Failure> {
 
 fn encoder(
     args: &BenchArgs,
+    what: &str,
     work: impl Fn(&mut EncoderStep) -> Result<(), EmError>,
 ) -> Result<(), Failure> {
     let config = encoder_config(args);
-    timed(args, "encoder", || {
+    timed(args, what, || {
         let side = image_size(args) as usize;
         let mut bench = EncoderStep::new(config, args.precision, args.batch, side)?;
         Ok(move || work(&mut bench))
@@ -196,7 +197,13 @@ fn timed<W: FnMut() -> Result<(), EmError>>(
     }
     let unknown = || "unknown".to_owned();
     say(format!(
-        "{}: {:.1} images/s ({clock} time, {}, {isa}), {} above the loaded program, {} page faults a step",
+        "{what} of {} (stem {}, width {}, {}), {} images of {} pixels: {}, {:.1} images/s ({clock} time, {}, {isa}), {} above the loaded program, {} page faults a step",
+        word(args.encoder),
+        word(args.stem),
+        args.width,
+        word(args.precision),
+        args.batch,
+        image_size(args),
         time(median),
         args.batch as f64 / median,
         counted(threads, "thread"),

@@ -238,18 +238,50 @@ fn check_keys(table: &Table, origin: &str) -> Result<(), Failure> {
                     "{origin}: {key} is a section; name a setting in it, such as {inner} (`protem config schema` lists them)"
                 )));
             }
-            let near = known.iter().max_by(|a, b| {
-                strsim::jaro_winkler(a, &key).total_cmp(&strsim::jaro_winkler(b, &key))
-            });
-            let hint = near
-                .map(|near| format!(": did you mean {near}?"))
-                .unwrap_or_default();
+            let near = nearest(&known, &key);
+            let hint = match near.is_empty() {
+                true => String::new(),
+                false => format!(": did you mean {}?", near.join(" or ")),
+            };
             return Err(Failure::usage(format!(
                 "{origin}: there is no setting {key}{hint} (`protem config schema` lists them)"
             )));
         }
     }
     Ok(())
+}
+
+/// The settings whose last word is a key's, or else the one most like it, if any is.
+fn nearest<'a>(known: &'a [String], key: &str) -> Vec<&'a str> {
+    const ALIKE: f64 = 0.8;
+    fn last(key: &str) -> &str {
+        key.rsplit('.').next().unwrap_or(key)
+    }
+    let same = known.iter().filter(|known| last(known) == last(key));
+    let same: Vec<&str> = same.map(String::as_str).collect();
+    if !same.is_empty() {
+        return same;
+    }
+    let alike = |known: &str| {
+        let whole = strsim::jaro_winkler(known, key);
+        whole.max(strsim::jaro_winkler(last(known), last(key)))
+    };
+    let known = known.iter().map(|known| (alike(known), known.as_str()));
+    let best = known.max_by(|a, b| a.0.total_cmp(&b.0));
+    let best = best.filter(|(alike, _)| *alike > ALIKE);
+    best.into_iter().map(|(_, known)| known).collect()
+}
+
+/// What to write for an option that `train` does not have, where a setting is called so.
+pub fn as_setting(option: &str) -> Option<String> {
+    let name = option.strip_prefix("--")?.replace('-', "_");
+    let name = name.split('=').next()?;
+    let known = known_keys();
+    let same = known
+        .iter()
+        .filter(|known| known.rsplit('.').next() == Some(name));
+    let same: Vec<String> = same.map(|known| format!("--set {known}=…")).collect();
+    (!same.is_empty()).then(|| same.join(" or "))
 }
 
 fn keys_of(table: &Table, prefix: &str) -> Vec<String> {
@@ -360,6 +392,14 @@ mod tests {
             error.to_string().contains("did you mean optim.lr?"),
             "{error}"
         );
+        let says = |set: &str| load(None, &[set.into()]).unwrap_err().to_string();
+        assert!(says("epochs=3").contains("did you mean optim.epochs?"));
+        let both = "did you mean method.momentum or optim.momentum?";
+        assert!(says("momentum=3").contains(both), "{}", says("momentum=3"));
+        assert!(!says("q=3").contains("did you mean"), "{}", says("q=3"));
+        let option = as_setting("--weight-decay");
+        assert_eq!(option.as_deref(), Some("--set optim.weight_decay=…"));
+        assert_eq!(as_setting("--colour"), None);
         assert_eq!(
             load(None, &["mode=moco-v2".into()]).unwrap().mode,
             protem_em::Mode::MocoV2

@@ -30,6 +30,12 @@ pub fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{plural}")
 }
 
+/// What a setting's value is called in a config.
+pub fn word(value: impl serde::Serialize) -> String {
+    let value = serde_json::to_value(value).expect("plain data");
+    value.as_str().unwrap_or_default().to_owned()
+}
+
 /// A line for standard error.
 pub fn warn(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "protem: {line}");

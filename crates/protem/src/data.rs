@@ -124,7 +124,7 @@ pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
         .map_err(|e| Failure::usage(format!("{}; name another folder with --out", explain(&e))))?;
     let source = open_images(&args.data)?;
     let bar = bar("packing", source.len());
-    let stop = stop_flag()?;
+    let stop = stop_flag("stopping, and writing nothing")?;
     let packed = pack(&*source, &args.out, config, &|done| {
         bar.set_position(done as u64);
         !stop.load(Ordering::Relaxed)

@@ -8,12 +8,17 @@ use crate::images::Images;
 use crate::room::{check_disk, parts};
 use crate::system::{free_bytes, memory_bytes, size, time};
 use crate::train::report;
-use protem_em::{Estimate, Plan, estimate};
+use protem_em::{Checkpoint, Estimate, Plan, estimate};
 use protem_report::RunFolder;
 
 /// Prints the resolved settings, as a config file, and the estimates below them as comments; or
 /// all of it as a JSON object.
-pub fn print(args: &TrainArgs, plan: &Plan, images: &Images) -> Result<(), Failure> {
+pub fn print(
+    args: &TrainArgs,
+    plan: &Plan,
+    images: &Images,
+    from: Option<&Checkpoint>,
+) -> Result<(), Failure> {
     let test = images.test.as_ref().map_or(0, |t| t.len());
     let found = estimate(plan, images.train.clone(), test);
     let found = found.map_err(|e| Failure::running(explain(&e)))?;
@@ -21,7 +26,6 @@ pub fn print(args: &TrainArgs, plan: &Plan, images: &Images) -> Result<(), Failu
         true => None,
         false => RunFolder::free(&args.out).err().map(report),
     };
-    let occupied = occupied.map(|refused| refused.to_string());
     let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
     if args.log_format == LogFormat::Json {
         say(serde_json::json!({
@@ -33,16 +37,29 @@ pub fn print(args: &TrainArgs, plan: &Plan, images: &Images) -> Result<(), Failu
             "disk_bytes": found.disk_bytes(),
             "estimate": found,
             "notes": notes,
-            "refused": occupied,
+            "refused": occupied.as_ref().map(ToString::to_string),
+            "resumed_from": from.map(|from| from.path()),
+            "epochs_done": from.map_or(0, |from| from.position().epoch),
         }));
     } else {
         say_plan(args, plan, images, &found, &notes);
-        occupied
-            .iter()
-            .for_each(|refused| say(format!("# {refused}")));
+        if let Some(from) = from {
+            say(format!("# {}", still_to_do(plan, &found, from)));
+        }
     }
     // What the run itself would end with.
-    check_disk(args, plan)
+    check_disk(args, plan)?;
+    occupied.map_or(Ok(()), Err)
+}
+
+fn still_to_do(plan: &Plan, found: &Estimate, from: &Checkpoint) -> String {
+    let (done, of) = (from.position().epoch, plan.optim.epochs);
+    let left = of.saturating_sub(done);
+    format!(
+        "goes on from {}: {done} of {of} epochs are done, and the rest takes about {}",
+        from.path().display(),
+        time(found.seconds * left as f64 / of.max(1) as f64)
+    )
 }
 
 fn say_plan(args: &TrainArgs, plan: &Plan, images: &Images, found: &Estimate, notes: &[String]) {

@@ -5,6 +5,7 @@ use crate::console::{counted, say, warn};
 use crate::failure::{Failure, explain, explain_em};
 use crate::images::{beside_folders, check_apart, class_name, open_images};
 use crate::outputs;
+use crate::system::{free_bytes, size};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_cluster::Npy;
 use protem_data::{Decoded, Labelling, Location, Source};
@@ -14,9 +15,19 @@ use protem_report::escape;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Loader threads of a pass over a folder.
-fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get())
+/// Starts this many threads, or as many as the machine has.
+fn start(threads: Option<usize>) -> Result<(), Failure> {
+    let Some(threads) = threads else {
+        return Ok(());
+    };
+    if !(1..=4096).contains(&threads) {
+        return Err(Failure::usage(format!(
+            "--threads {threads} must lie between 1 and 4096"
+        )));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build_global()
+        .map_err(|e| Failure::running(format!("cannot start {threads} threads: {e}")))
 }
 
 fn open_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
@@ -76,7 +87,7 @@ fn features_of(
         &encoder,
         folder,
         checkpoint.image_size(),
-        workers(),
+        rayon::current_num_threads(),
         output,
         &mut |done| {
             bar.set_position(done as u64);
@@ -160,6 +171,7 @@ impl Labelled {
 
 /// `protem eval knn`.
 pub fn knn(args: KnnArgs) -> Result<(), Failure> {
+    start(args.threads)?;
     let positive = args.temperature.is_finite() && args.temperature > 0.0;
     if args.k == 0 || !positive {
         return Err(Failure::usage(
@@ -227,6 +239,7 @@ pub fn knn(args: KnnArgs) -> Result<(), Failure> {
 
 /// `protem eval ami`.
 pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
+    start(args.threads)?;
     let checkpoint = open_checkpoint(&args.checkpoint)?;
     let data = Labelled::open(&args.data)?;
     let images = data.folder.len();
@@ -249,8 +262,10 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
         .map_err(|e| Failure::running(explain(&e)))?;
     if !args.json {
         say(format!(
-            "AMI {ami:.4} of {} clusters with {} classes ({} images)",
+            "AMI {ami:.4} of {} clusters (k-means of normalised embeddings, {}, seed {}) with {} classes ({} images)",
             args.k,
+            counted(config.restarts, "restart"),
+            args.seed,
             data.folder.classes().len(),
             labels.len()
         ));
@@ -320,14 +335,31 @@ fn check_targets(args: &EmbedArgs, names: &Path) -> Result<(), Failure> {
     outputs::check_folder(features)
 }
 
+/// Whether the disk holds the features of so many images.
+fn check_room(parent: &Path, images: usize, checkpoint: &Checkpoint) -> Result<(), Failure> {
+    let dim = checkpoint.encoder().feature_dim();
+    let need = (images * dim * 4) as u64;
+    match free_bytes(parent) {
+        Some(free) if free < need => Err(Failure::running(format!(
+            "{} has {} free, and the features take {}: make room, or name another file with --out",
+            parent.display(),
+            size(free),
+            size(need)
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// `protem embed`.
 pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
+    start(args.threads)?;
     let names = args.out.with_extension("txt");
     check_targets(&args, &names)?; // before the work, so that it is not lost
     let checkpoint = open_checkpoint(&args.checkpoint)?;
     let folder = open_images(&args.data)?;
-    let found = features_of(&checkpoint, &args.data, folder.clone(), Output::Features)?;
     let parent = outputs::folder_of(&args.out);
+    check_room(parent, folder.len(), &checkpoint)?;
+    let found = features_of(&checkpoint, &args.data, folder.clone(), Output::Features)?;
     std::fs::create_dir_all(parent)
         .map_err(|e| Failure::running(format!("cannot create {}: {e}", parent.display())))?;
     let features = &found.features;

@@ -20,6 +20,7 @@ mod train;
 
 use args::{Bench, Cli, Command, Config, Data, Eval};
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use console::{say, warn};
 use failure::Failure;
 use std::io::IsTerminal;
@@ -28,7 +29,7 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     allocator::keep_pages();
-    let arguments = Cli::parse();
+    let arguments = Cli::try_parse().unwrap_or_else(|error| refused(&error));
     // Diagnostics only: what a run has to say is printed or in its folder.
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_default_env())
@@ -49,6 +50,29 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Ends as clap does; and where `train` is given a setting as an option, says how it is given.
+fn refused(error: &clap::Error) -> ! {
+    let training = std::env::args_os()
+        .nth(1)
+        .is_some_and(|command| command == "train");
+    let option = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(option)) if training => config::as_setting(option),
+        _ => None,
+    };
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(setting) = option
+    {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        warn(format!(
+            "{}: write {setting}",
+            first.trim_start_matches("error: ")
+        ));
+        std::process::exit(2);
+    }
+    error.exit()
 }
 
 fn run(command: Command) -> Result<(), Failure> {

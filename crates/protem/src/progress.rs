@@ -1,7 +1,7 @@
 //! What a person sees while a run goes.
 
 use crate::args::LogFormat;
-use crate::console::say;
+use crate::console::{say, word};
 use crate::system::time;
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_em::{Evaluated, Event, Phase};
@@ -21,6 +21,11 @@ pub struct Progress {
     phase: Option<(Phase, Instant)>,
     /// Steps that this process has made.
     steps: u64,
+    /// When the last of them was made, if nothing else has happened since.
+    stepped: Option<Instant>,
+    /// Images of the steps of an epoch, and keys in the queue.
+    epoch_images: usize,
+    queue: usize,
     /// Whether there are E-steps to come, and none has been made.
     to_come: bool,
     pace: Pace,
@@ -29,6 +34,9 @@ pub struct Progress {
 /// What epochs have taken so far.
 #[derive(Default)]
 struct Pace {
+    /// Of steps that followed one another.
+    steps: usize,
+    step_seconds: f64,
     epochs: usize,
     /// Of all of them, without their E-steps.
     seconds: f64,
@@ -48,10 +56,24 @@ impl Pace {
 
     /// Seconds of so many more epochs: each has an E-step if one has had any.
     fn of(&self, epochs: usize) -> f64 {
-        let mean = |seconds: f64, of: usize| seconds / of.max(1) as f64;
         let epoch = mean(self.seconds, self.epochs) + mean(self.e_step_seconds, self.e_steps);
         epochs as f64 * epoch
     }
+
+    /// Seconds of so many more steps, of which each epoch has so many.
+    fn of_steps(&self, steps: u64, of_epoch: u64) -> f64 {
+        let (epochs, rest) = (steps / of_epoch.max(1), steps % of_epoch.max(1));
+        let step = mean(self.step_seconds, self.steps);
+        match self.epochs {
+            // What else an epoch takes is not known yet.
+            0 => steps as f64 * step,
+            _ => self.of(epochs as usize) + rest as f64 * step,
+        }
+    }
+}
+
+fn mean(seconds: f64, of: usize) -> f64 {
+    seconds / of.max(1) as f64
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -79,6 +101,9 @@ impl Progress {
             epochs: 0,
             phase: None,
             steps: 0,
+            stepped: None,
+            epoch_images: 0,
+            queue: 0,
             to_come: false,
             pace: Pace::default(),
         }
@@ -99,29 +124,40 @@ impl Progress {
                 epochs,
                 clusters,
                 warmup_epochs,
+                images,
+                queue,
                 ..
             } => {
                 self.to_come = !clusters.is_empty() && warmup_epochs < epochs;
                 self.steps_per_epoch = *steps_per_epoch as u64;
-                self.epochs = *epochs;
+                (self.epochs, self.epoch_images, self.queue) = (*epochs, *images, *queue);
                 self.bar.set_length(self.steps_per_epoch * *epochs as u64);
                 self.bar.set_position(*step);
-                self.bar.reset_eta();
             }
             Event::Step {
                 epoch, step, loss, ..
             } => {
                 self.phase = None;
-                // Before the second, there is nothing that a time left could be told from.
                 self.steps += 1;
-                match self.steps {
-                    1 => self.bar.reset_eta(),
-                    2 => self.name_bar(),
-                    _ => {}
+                if let Some(before) = self.stepped.replace(Instant::now()) {
+                    self.pace.steps += 1;
+                    self.pace.step_seconds += before.elapsed().as_secs_f64();
                 }
                 self.name_epoch(*epoch);
                 self.bar.set_position(*step);
-                self.bar.set_message(format!("loss {loss:.3}"));
+                if self.pace.steps == 0 {
+                    return; // nothing yet that a time left could be told from
+                }
+                if self.pace.steps == 1 {
+                    self.bar.set_style(style(
+                        "{spinner} {prefix} [{bar:30}] {pos}/{len} steps, {msg}",
+                    ));
+                }
+                let left = (self.epochs as u64 * self.steps_per_epoch).saturating_sub(*step);
+                let left = time(self.pace.of_steps(left, self.steps_per_epoch));
+                let but = self.without_e_steps();
+                self.bar
+                    .set_message(format!("{left} left{but}, loss {loss:.3}"));
             }
             Event::Phase {
                 epoch,
@@ -129,18 +165,19 @@ impl Progress {
                 done,
                 of,
             } => {
+                self.stepped = None;
                 self.name_epoch(*epoch);
                 self.tell_phase(*epoch, *phase, *done, *of);
             }
-            Event::EStep { .. } if self.to_come => {
-                self.to_come = false;
-                if self.steps > 1 {
-                    self.name_bar();
-                }
-            }
+            Event::Epoch { .. } => self.stepped = None,
             _ => {}
         }
         if let Some(line) = describe(event, self.epochs) {
+            let filling = match self.fills_queue(event) {
+                true => "  (the queue held random keys at first)",
+                false => "",
+            };
+            let line = line + filling;
             let left = self.left(event).unwrap_or_default();
             self.bar.suspend(|| say(format!("{line}{left}")));
         }
@@ -173,11 +210,11 @@ impl Progress {
         }
     }
 
-    fn name_bar(&self) {
-        let but = self.without_e_steps();
-        self.bar.set_style(style(&format!(
-            "{{spinner}} {{prefix}} [{{bar:30}}] {{pos}}/{{len}} steps, {{eta}} left{but} {{msg}}",
-        )));
+    /// Whether an epoch began before the queue was full of images' keys: random ones are told apart
+    /// easily, and InfoNCE is low.
+    fn fills_queue(&self, event: &Event) -> bool {
+        let before = |epoch: usize| epoch.saturating_sub(1).saturating_mul(self.epoch_images);
+        matches!(event, Event::Epoch { epoch, .. } if before(*epoch) < self.queue)
     }
 
     fn name_epoch(&self, epoch: usize) {
@@ -226,6 +263,10 @@ fn describe(event: &Event, epochs: usize) -> Option<String> {
             resumed_from,
             source,
             step,
+            test_images,
+            encoder,
+            precision,
+            image_size,
             ..
         } => {
             let of = match source {
@@ -236,8 +277,21 @@ fn describe(event: &Event, epochs: usize) -> Option<String> {
                 Some(path) => format!("Going on from {} (step {step}).\n", path.display()),
                 None => String::new(),
             };
+            let kept = match test_images {
+                0 => String::new(),
+                images => format!(", kNN on {images} others"),
+            };
+            let encoder = encoder.map_or(String::new(), |e| {
+                format!(
+                    "{} (stem {}, width {}, {}), views of {image_size} pixels, ",
+                    word(e.arch),
+                    word(e.stem),
+                    e.width,
+                    word(precision)
+                )
+            });
             format!(
-                "{begun}{mode} on {images} {of}: {:.2} M parameters, batch {batch}, queue {queue}, K {clusters:?}, {negatives} negative prototypes; InfoNCE at chance is {chance:.3}",
+                "{begun}{mode} on {images} {of}{kept}: {encoder}{:.2} M parameters, batch {batch}, queue {queue}, K {clusters:?}, {negatives} negative prototypes; InfoNCE at chance is {chance:.3}",
                 *parameters as f64 / 1e6
             )
         }

@@ -1,9 +1,13 @@
 //! What the machine has left, and what the system tells.
 
+use crate::console::warn;
 use crate::failure::Failure;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Bytes that can be written below a folder, which need not exist yet; none where the system
 /// does not tell.
@@ -103,16 +107,47 @@ pub fn fail_at_limits() {
     let _ = signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }
 
-/// What Ctrl-C and a polite kill set; a second one ends the program where it is.
-pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // In this order: the second one finds it set.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())
-            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-            .map_err(|e| Failure::running(format!("cannot listen for signals: {e}")))?;
+/// Requests to stop that come within this are one: `timeout` tells a program and then its group.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
+
+/// What Ctrl-C, a polite kill and a terminal that closes set; what is `said` of it is printed at once.
+/// Another one later ends the program where it is.
+pub fn stop_flag(said: &'static str) -> Result<Arc<AtomicBool>, Failure> {
+    let cannot = |e| Failure::running(format!("cannot listen for signals: {e}"));
+    let mut kinds = vec![SIGINT, SIGTERM];
+    if !hang_up_is_ignored() {
+        kinds.push(SIGHUP);
     }
+    let mut signals = Signals::new(kinds).map_err(cannot)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    let listen = move || {
+        let mut asked: Option<Instant> = None;
+        for _ in signals.forever() {
+            match asked {
+                None => {
+                    asked = Some(Instant::now());
+                    flag.store(true, Ordering::Relaxed);
+                    warn(said);
+                }
+                Some(at) if at.elapsed() > ONE_REQUEST => signal_hook::low_level::exit(130),
+                Some(_) => {}
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(listen)
+        .map_err(cannot)?;
     Ok(stop)
+}
+
+/// Whether the program was begun to outlive its terminal, as by `nohup`; or it cannot be told.
+fn hang_up_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_none_or(|mask| mask >> (SIGHUP - 1) & 1 == 1)
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@ use crate::progress::Progress;
 use crate::room::{check_disk, check_memory};
 use crate::system::stop_flag;
 use crate::{config, dry_run};
-use protem_data::{DataError, Location};
-use protem_em::{Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Settings, Trainer};
+use protem_data::{DataError, Location, Source};
+use protem_em::{
+    Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Precision, Settings, Trainer,
+};
 use protem_report::{ReportError, RunFolder};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -29,7 +31,7 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     let goes_on = args.resume && RunFolder::has_checkpoints(&args.out);
     let left_out = goes_on.then(|| RunFolder::left_out(&args.out)).transpose();
     let left_out = left_out.map_err(report)?;
-    let sets = Sets::list(&settings)?;
+    let sets = Sets::list(&settings).map_err(|failure| of_config(&args, failure))?;
     if !goes_on {
         // Before all images are decoded: with fewer of them, what is wrong stays wrong.
         check_plan(&settings, sets.most(&settings))?;
@@ -42,12 +44,17 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     }
     let mut plan = check_plan(&settings, images.train.len())?;
     check_memory(&plan, &images)?;
+    warn_of_speed(&plan);
+    match &from {
+        Some(from) => say_what_is_new(&args, &mut plan, from),
+        None => warn_of_size(&plan, &*images.train),
+    }
     if args.dry_run {
         if let Some(from) = &from {
             plan.notes
                 .extend(from.check_plan(&plan, &*images.train).map_err(em)?);
         }
-        return dry_run::print(&args, &plan, &images);
+        return dry_run::print(&args, &plan, &images, from.as_ref());
     }
     check_disk(&args, &plan)?;
     let (run, trainer) = begin(&args, plan, &images, from)?;
@@ -60,6 +67,68 @@ fn check_plan(settings: &Settings, images: usize) -> Result<Plan, Failure> {
         let lines: Vec<String> = violations.iter().map(|v| format!("  {v}")).collect();
         Failure::usage(format!("these settings cannot work:\n{}", lines.join("\n")))
     })
+}
+
+/// Where the images of a run that goes on are looked for, if they are not found.
+fn of_config(args: &TrainArgs, failure: Failure) -> Failure {
+    if !args.resume || args.folder.is_some() || args.data.is_some() {
+        return failure;
+    }
+    failure.with(format!(
+        "That is what {} names; if the images have moved, name their new place: {} train FOLDER --resume --out {}",
+        args.out.join("config.toml").display(),
+        program(),
+        quoted(&args.out)
+    ))
+}
+
+/// Leaves out what was said when the run began, and says where there is nothing left to do.
+fn say_what_is_new(args: &TrainArgs, plan: &mut Plan, from: &Checkpoint) {
+    if let Ok(begun) = Plan::check(&from.origin().settings, plan.images) {
+        plan.notes.retain(|note| !begun.notes.contains(note));
+    }
+    let done = from.position().epoch;
+    if done >= plan.optim.epochs {
+        warn(format!(
+            "{done} epochs are done, and optim.epochs = {}: raise it in {} to train on",
+            plan.optim.epochs,
+            args.out.join("config.toml").display()
+        ));
+    }
+}
+
+/// Says where half the memory costs time.
+fn warn_of_speed(plan: &Plan) {
+    if plan.precision == Precision::Bf16 && protem_ops::Isa::current() != protem_ops::Isa::Amx {
+        warn(
+            "precision = bf16 takes half the memory for feature maps, but this processor computes it in f32, more slowly than f32 itself",
+        );
+    }
+}
+
+/// Says where views are far smaller than the images they are of.
+fn warn_of_size(plan: &Plan, train: &dyn Source) {
+    const LOOKED_AT: usize = 9;
+    const FAR: u32 = 4;
+    if plan.settings.data.folder.is_none() {
+        return;
+    }
+    let every = train.len().div_ceil(LOOKED_AT).max(1);
+    let sides = (0..train.len()).step_by(every).filter_map(|i| {
+        let (width, height) = train.read(i).ok()?.dimensions();
+        Some(width.min(height))
+    });
+    let mut sides: Vec<u32> = sides.collect();
+    sides.sort_unstable();
+    let Some(side) = sides.get(sides.len() / 2).copied() else {
+        return;
+    };
+    if side >= FAR * plan.image_size {
+        warn(format!(
+            "views have {0} × {0} pixels, and images about {side} on their shorter side: data.image_size says otherwise, and --config photos suits photographs",
+            plan.image_size
+        ));
+    }
 }
 
 /// The newest checkpoint of a run's folder that is whole.
@@ -102,6 +171,19 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
     } else {
         config::for_training(args.config.as_deref(), folder, &args.set)?
     };
+    if args.resume && args.test.is_some() && settings.data.test_folder.is_none() {
+        return Err(Failure::usage(
+            "--test: the run was begun without a test set and keeps to what it measures; leave --test out, or begin another run with --out",
+        ));
+    }
+    if !args.resume
+        && folder.is_some()
+        && let Some(pair) = args.set.iter().find(|pair| is_of_images(pair))
+    {
+        warn(format!(
+            "--set {pair} is not used: images are named by the folder"
+        ));
+    }
     let absolute = |name: &Path| {
         if name.as_os_str().is_empty() {
             return Err(Failure::usage(
@@ -129,6 +211,13 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
         ));
     }
     Ok(settings)
+}
+
+/// Whether a setting tells images that a folder on the command line takes the place of.
+fn is_of_images(pair: &str) -> bool {
+    ["data.folder=", "data.generated_images="]
+        .iter()
+        .any(|key| pair.starts_with(key))
 }
 
 /// Names go to config.toml and metrics.jsonl, which are text.
@@ -211,9 +300,13 @@ fn drive(
     mut trainer: Trainer,
     images: &Images,
 ) -> Result<(), Failure> {
-    let stop = stop_flag()?;
+    let stop = stop_flag(
+        "stopping behind the step or pass under way, and saving; asked again, the run ends without saving",
+    )?;
     let mut progress = Progress::new(args.log_format);
     let mut baseline = Baseline::default();
+    let earlier = run.metrics().map_err(report)?;
+    earlier.iter().for_each(|event| baseline.note(event));
     let (mut failed, mut unwritten) = (None, Vec::new());
     let mut listener = |event: &Event| {
         baseline.note(event);
@@ -324,7 +417,6 @@ fn finish(out: &Path, folder: Option<&Path>, b: &Baseline) {
             .into_iter()
             .filter_map(|(what, x)| Some(format!("{what} {}", percent(x?))))
             .collect();
-        // A resumed run has told them when it began.
         let against = if known.is_empty() {
             String::new()
         } else {
@@ -400,7 +492,7 @@ fn em(error: EmError) -> Failure {
         )),
         EmError::Data(DataError::TooManyUnreadable { unreadable, .. }) => {
             Failure::running(format!(
-                "{text}:\n{}\nMend them, or raise data.max_unreadable in the run's config.toml, and go on with --resume.",
+                "{text}:\n{}\nMend them (what was removed must come back), or raise data.max_unreadable in the run's config.toml, and go on with --resume.",
                 list(&unreadable)
             ))
         }
