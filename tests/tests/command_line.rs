@@ -170,6 +170,13 @@ fn a_dry_run_prints_the_plan_and_leaves_nothing() {
         "{plan}"
     );
     assert!(!out.exists());
+    // It ends as the run would.
+    std::fs::create_dir(&out).unwrap();
+    std::fs::write(out.join("config.toml"), "").unwrap();
+    run(&mut command)
+        .expect(2)
+        .says(&["--resume", "--overwrite"]);
+    std::fs::remove_dir_all(&out).unwrap();
     // The settings it prints are a config file that checks to itself.
     let ended = run(&mut protem(&[
         "train",

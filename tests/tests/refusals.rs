@@ -170,6 +170,24 @@ fn a_run_that_goes_on_has_the_settings_of_its_folder() {
     ended.says(&["--set optim.epochs=2", "config.toml"]);
     let ended = run(resume(&out).env("PROTEM_OPTIM__EPOCHS", "2")).expect(0);
     ended.says(&["PROTEM_OPTIM__EPOCHS is not used", "config.toml"]);
+    // A measure that the run was begun without, and images that have moved.
+    let images = folder.path().join("images");
+    let ended = run(resume(&out).arg("--test").arg(&images)).expect(2);
+    ended.says(&["begun without a test set", "leave --test out"]);
+    let config = fs::read_to_string(out.join("config.toml")).unwrap();
+    let elsewhere = config.replace("[data]", &format!("[data]\nfolder = {images:?}"));
+    assert_ne!(config, elsewhere);
+    fs::write(out.join("config.toml"), elsewhere).unwrap();
+    let ended = run(&mut resume(&out)).expect(2);
+    ended.says(&[
+        "there is no folder or file",
+        "if the images have moved",
+        "train FOLDER --resume",
+    ]);
+    fs::write(out.join("config.toml"), config).unwrap();
+    // What is complete is said to be.
+    let ended = run(&mut resume(&out)).expect(0);
+    ended.says(&["1 epochs are done", "raise it"]);
     // What going on would refuse, a dry run does.
     let config = fs::read_to_string(out.join("config.toml")).unwrap();
     let wider = config.replace("width = 4", "width = 5");
