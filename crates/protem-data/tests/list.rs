@@ -51,6 +51,20 @@ fn a_label_follows_a_tab_or_the_last_blank() {
 }
 
 #[test]
+fn a_table_is_no_list_and_is_told_so() {
+    let lists = Lists::new();
+    for text in [
+        "a.png,0\n",
+        "image,label\n\"a.png\",0\n",
+        "path\tlabel\na.png\t0\n",
+        "a.png\tcat\t1\n",
+    ] {
+        let error = lists.open(text).err().unwrap().to_string();
+        assert!(error.contains("a table of images"), "{error}");
+    }
+}
+
+#[test]
 fn a_line_that_is_none_is_named() {
     let lists = Lists::new();
     for (text, wrong) in [

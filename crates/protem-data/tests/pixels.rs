@@ -82,6 +82,18 @@ fn idx_is_gray() {
         let expected = RgbImage::from_fn(6, 5, |x, y| image::Rgb([gray.get_pixel(x, y)[0]; 3]));
         assert_eq!(train.read(i as usize).unwrap(), expected);
     }
+    // As torchvision downloads it.
+    let root = tempfile::tempdir().unwrap();
+    let raw = root.path().join("MNIST/raw");
+    fs::create_dir_all(&raw).unwrap();
+    for file in fs::read_dir(fixture("mnist")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), raw.join(file.file_name())).unwrap();
+    }
+    for folder in ["", "MNIST", "MNIST/raw"] {
+        let name = format!("{}?split=test", root.path().join(folder).display());
+        assert_eq!(open(name).unwrap().len(), 1, "{folder}");
+    }
     let file = open(fixture("mnist/t10k-images-idx3-ubyte.gz")).unwrap();
     assert_eq!(
         (labels(&*file), file.read(0).unwrap()),

@@ -120,15 +120,26 @@ pub(crate) fn is_images(name: &str) -> bool {
     name.contains("images") && (bare.ends_with("idx3") || bare.ends_with("idx4"))
 }
 
+/// The folder of files of images within the one that torchvision downloads to, if it is such a one.
+pub(crate) fn inside(path: &Path) -> Option<PathBuf> {
+    const BELOW: [&str; 4] = ["raw", "MNIST/raw", "FashionMNIST/raw", "KMNIST/raw"];
+    let mut below = BELOW.iter().map(|below| path.join(below));
+    below.find(|folder| {
+        let names = super::open::names(folder).unwrap_or_default();
+        names.iter().any(|name| is_images(name))
+    })
+}
+
 fn in_folder(location: &Location) -> Result<PathBuf, DataError> {
+    let folder = inside(&location.path).unwrap_or_else(|| location.path.clone());
     let mut files: Vec<(String, PathBuf)> = Vec::new();
-    for name in super::open::names(&location.path)? {
+    for name in super::open::names(&folder)? {
         if !is_images(&name) {
             continue;
         }
         let test = name.contains("t10k") || name.contains("test");
         let split = if test { "test" } else { "train" };
-        let path = location.path.join(&name);
+        let path = folder.join(&name);
         if !path.is_file() {
             continue;
         }

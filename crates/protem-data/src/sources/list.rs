@@ -93,6 +93,19 @@ pub(crate) fn begins_list(text: &[u8]) -> bool {
     line.is_some_and(|line| !line.contains(&0) && taken_apart(line).is_some())
 }
 
+/// Whether one of the first lines of a text has an image in a column, though it is none of a list.
+pub(crate) fn is_table(text: &[u8]) -> bool {
+    let lines = text.split(|b| *b == b'\n').take(2);
+    let mut columns = lines.flat_map(|line| line.split(|b| b",;\t".contains(b)));
+    columns.any(|column| {
+        let bare = column.trim_ascii();
+        let bare = bare.strip_prefix(b"\"").unwrap_or(bare);
+        is_image(&crate::paths::path_of(
+            bare.strip_suffix(b"\"").unwrap_or(bare),
+        ))
+    })
+}
+
 /// Path and label of a line.
 pub(crate) fn taken_apart(line: &[u8]) -> Option<(PathBuf, Option<&[u8]>)> {
     let image = |bytes: &[u8]| {

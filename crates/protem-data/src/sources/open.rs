@@ -164,6 +164,9 @@ fn describe(head: &[u8], len: u64) -> String {
     if image::guess_format(head).is_ok() {
         return "one image; name the folder it lies in".into();
     }
+    if list::is_table(head) {
+        return "a table of images with commas or more columns: a list has a path and a label a line, a tab between them, and no line of names".into();
+    }
     let shown = &head[..head.len().min(40)];
     let shown = shown.escape_ascii();
     format!("{len} bytes that begin with \"{shown}\"")
@@ -204,6 +207,9 @@ fn folder(path: &Path) -> Result<Kind, DataError> {
     }
     if let Some(kind) = by_entries(path)? {
         return Ok(kind);
+    }
+    if idx::inside(path).is_some() {
+        return Ok(Kind::Idx);
     }
     for below in ["data", "train"].map(|below| path.join(below)) {
         if below.is_dir()
