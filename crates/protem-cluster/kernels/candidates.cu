@@ -10,7 +10,8 @@
 static __device__ __forceinline__ float window_of(
     float error, float norm, float a, float b, float c, float d) {
     float all = norm + error;
-    return error * a + norm * b + all * all * c + d;
+    float whole = error * a + norm * b + all * all * c + d;
+    return fminf(whole, 3.402823466e38f); // of no number, the other
 }
 
 // A chunk has fewer points than a device has threads, so a block takes 32 points, a lane each, and

@@ -129,13 +129,13 @@ fn check(
 impl ConcentrationParams {
     fn check(&self) -> Result<(), ClusterError> {
         let (low, high) = self.percentiles;
-        let positive = |value: f64| value > 0.0 && value.is_finite();
         let settings = [
             (
                 "temperature",
                 self.temperature,
-                positive(self.temperature),
-                "above 0 and finite",
+                // Of which that of each prototype is an f32.
+                (1e-30..=1e30).contains(&self.temperature),
+                "between 1e-30 and 1e30",
             ),
             (
                 "smoothing",
@@ -280,6 +280,8 @@ mod tests {
         };
         for error in [
             changed(|p| p.temperature = 0.0),
+            changed(|p| p.temperature = 1e39),
+            changed(|p| p.temperature = 1e-50),
             changed(|p| p.temperature = f64::NAN),
             changed(|p| p.smoothing = -1.0),
             changed(|p| p.percentiles = (90.0, 10.0)),

@@ -213,6 +213,7 @@ impl KMeans {
         mut known: bool,
     ) -> Result<(), ClusterError> {
         let mut last = f64::INFINITY;
+        // Ends: a centroid that is put on a point keeps it, and no two are put on equal ones.
         loop {
             let view = Matrix::new(&fit.centroids, fit.k, fit.dim)?;
             if !std::mem::take(&mut known) {
@@ -220,10 +221,9 @@ impl KMeans {
                 source.nearest(self, fit.device, view, labels, distances)?;
             }
             fit.objective = objective(&fit.distances, source.weights);
-            // Every centroid put on a point lowers the objective, unless all squares are too small for
-            // f32; normalised, it leaves the point again, and need not.
-            let lower = fit.objective < last || fit.objective == 0.0 && !self.spherical;
-            if self.empty == Empty::Split || !lower || !self.refilled(source, fit)? {
+            // Normalised, it leaves the point again; then the objective need not fall.
+            let ends = self.spherical && fit.objective >= last;
+            if self.empty == Empty::Split || ends || !self.refilled(source, fit)? {
                 break;
             }
             last = fit.objective;

@@ -157,11 +157,13 @@ impl Window {
         [self.a, self.b, self.c, self.d]
     }
 
-    /// `2E` of a point.
+    /// `2E` of a point. What overflows, or is no number for it (a length whose square is infinite, where
+    /// `c` is zero), leaves nothing out.
     #[inline]
     pub fn of(&self, error: f32, norm: f32) -> f32 {
         let all = norm + error;
-        error * self.a + norm * self.b + all * all * self.c + self.d
+        let whole = error * self.a + norm * self.b + all * all * self.c + self.d;
+        whole.min(f32::MAX) // of no number, the other
     }
 }
 

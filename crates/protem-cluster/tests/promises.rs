@@ -69,6 +69,28 @@ fn pruning_and_levels_change_no_bit() {
     }
 }
 
+/// Of a point so long that what integers round away of it overflows, and a centroid so long that its
+/// first value has no integer: no level may leave anything out there.
+#[test]
+fn a_point_beyond_all_integers_keeps_its_centroid() {
+    let (n, k, d) = (2000, 200, 512);
+    let mut points = numbers(n * d, 3);
+    // Not one of those by which integers are measured.
+    let long = 1001 * d..1002 * d;
+    points[long.clone()].iter_mut().for_each(|x| *x *= 4e17);
+    let mut given = points[..k * d].to_vec();
+    given[(k - 1) * d..].copy_from_slice(&points[long]);
+    let of = |isa| {
+        let settings = KMeans::builder(k).init(Init::Given(given.clone()));
+        fit(settings.iterations(1).isa(Some(isa)), &points, d)
+    };
+    let expected = of(Isa::Portable);
+    assert_eq!(expected.labels[1001], k as u32 - 1);
+    for isa in Isa::available() {
+        assert_eq!(bits(&of(*isa)), bits(&expected), "{isa:?}");
+    }
+}
+
 #[test]
 fn a_listener_hears_of_many_and_ends_one() {
     let points = clustered(3000, 9, 50, 0.3, 1);
@@ -351,6 +373,37 @@ fn centroids_that_leave_their_points_are_not_put_back_for_ever() {
 }
 
 #[cfg(feature = "serde")]
+/// Where what a centroid gains is lost in the objective: beside what is far, of little weight, or too
+/// small for f32.
+#[test]
+fn farthest_does_not_look_at_what_is_gained() {
+    let far = [1e10, 2e10, 1.0, 5.0, 4.0, 1.0, 3.0, 41.0, 3.0];
+    let light = [823.0, 120.0, 164.0, 763.0, 597.0, 452.0];
+    let tiny = [0.0, 5.0, 51.0, 1e-24, 4e-24, 5.4e-23];
+    let of_little = vec![1.0, 1e-20, 1e-20, 1.0, 1.0, 1e-20];
+    for (points, given, weights) in [
+        (&far[..], vec![5.0, 4.0, 3.0, 1e10, 3.0, 99.0], None),
+        (
+            &light,
+            vec![823.0, 164.0, 7022.0, 4677.0, 823.0],
+            Some(of_little),
+        ),
+        (&tiny, vec![8.0, 1e-24, 0.0, 1e-24, 0.0], None),
+    ] {
+        let settings = KMeans::builder(given.len())
+            .init(Init::Given(given))
+            .weights(weights.unwrap_or(vec![1.0; points.len()]))
+            .empty(Empty::Farthest)
+            .iterations(1);
+        let fit = fit(settings, points, 1);
+        assert!(
+            fit.sizes.iter().all(|s| *s > 0),
+            "{points:?}: {:?}",
+            fit.sizes
+        );
+    }
+}
+
 #[test]
 fn results_survive_json() {
     use protem_cluster::{Assignment, assign};
