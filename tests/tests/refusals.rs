@@ -384,6 +384,10 @@ fn evaluations_of_nothing() {
     assert_eq!(names.lines().count(), 4, "{names}");
     let mut command = protem(&["embed", "--data", ".", "--out", "x.txt", "--checkpoint"]);
     run(command.arg(&out)).expect(2).says(&[".txt"]);
+    let mut command = protem(&["embed", "--data", ".", "--out", "x.csv", "--checkpoint"]);
+    run(command.arg(&out))
+        .expect(2)
+        .says(&["as a .npy file, not .csv"]);
     // Features may be written again, but no text of somebody's.
     let again = |npy: &Path| run(embed(&out, &classes).arg("--out").arg(npy));
     again(&npy).expect(0);

@@ -32,7 +32,7 @@ pub struct Cli {
 pub enum Command {
     /// Train an encoder on images, or on the generated set.
     #[command(
-        after_help = "Examples:\n  protem train\n  protem train ~/photos --config photos --set optim.epochs=50\n  protem train 'shards/{000..012}.tar'\n  protem train 'cifar-10-batches-bin?split=train' --test 'cifar-10-batches-bin?split=test'\n  protem train --resume --out runs/photos"
+        after_help = "Examples:\n  protem train\n  protem train ~/photos --config photos --set optim.epochs=50\n  protem train 'shards/{000..012}.tar' --config photos\n  protem train 'cifar-10-batches-bin?split=train' --test 'cifar-10-batches-bin?split=test'\n  protem train --resume --out runs/photos"
     )]
     Train(TrainArgs),
     /// Measure a trained encoder.

@@ -332,6 +332,14 @@ fn check_targets(args: &EmbedArgs, names: &Path) -> Result<(), Failure> {
     }
     let data = Location::parse(&args.data).path;
     outputs::inputs_stay(&[features, names], &[&args.checkpoint, &data])?;
+    let extension = features.extension().filter(|e| *e != "npy");
+    if let Some(extension) = extension {
+        return Err(Failure::usage(format!(
+            "--out {}: features are written as a .npy file, not .{}; name one",
+            features.display(),
+            extension.display()
+        )));
+    }
     outputs::check_folder(features)
 }
 
