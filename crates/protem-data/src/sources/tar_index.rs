@@ -1,5 +1,6 @@
 //! What a tar shard holds, and where.
 
+use super::tar_pax::records;
 use crate::error::DataError;
 use crate::files::is_image;
 use crate::labels::word;
@@ -7,7 +8,7 @@ use crate::paths::path_of;
 use crate::storage::Storage;
 use std::collections::{HashMap, VecDeque};
 use std::io::Read;
-use tar::{EntryType, PaxExtensions};
+use tar::EntryType;
 
 /// Longest name of a member.
 const LONGEST_NAME: u64 = 1 << 16;
@@ -283,12 +284,10 @@ struct Long {
 impl Long {
     /// Takes what an extended header of pax tells.
     fn extend(&mut self, header: &[u8]) -> Result<(), String> {
-        for extension in PaxExtensions::new(header) {
-            let extension = extension.map_err(|e| e.to_string())?;
-            let value = || Some(extension.value_bytes().to_vec());
-            match extension.key_bytes() {
-                b"path" => self.name = value(),
-                b"linkpath" => self.link = value(),
+        for (key, value) in records(header)? {
+            match key {
+                b"path" => self.name = Some(value.to_vec()),
+                b"linkpath" => self.link = Some(value.to_vec()),
                 b"size" => {
                     return Err("a size in an extended header: a member above 8 GiB".into());
                 }
