@@ -1,9 +1,9 @@
 //! Bytes that are read at any place, from any thread: a file's, or some in memory.
 
 use crate::error::{DataError, ReadError};
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -206,10 +206,8 @@ impl Storage {
         }
         let limit = limit.min(SMALL.max(self.len.saturating_mul(GZIP_EXPANSION)));
         let mut bytes = Vec::new();
-        let mut stream = MultiGzDecoder::new(io::BufReader::new(self.reader(0))).take(limit + 1);
-        stream
-            .read_to_end(&mut bytes)
-            .map_err(|e| self.damaged(bytes.len() as u64, format!("no whole gzip stream: {e}")))?;
+        let read = self.gunzip(limit, &mut bytes);
+        read.map_err(|e| self.damaged(bytes.len() as u64, format!("no whole gzip stream: {e}")))?;
         if bytes.len() as u64 > limit {
             return Err(DataError::TooLarge {
                 path: self.path,
@@ -219,6 +217,34 @@ impl Storage {
             });
         }
         Ok(Self::memory(bytes, &self.path))
+    }
+
+    /// Decompresses a gzip stream up to its end or one byte above `limit`; how many bytes that were.
+    /// Zeros behind a part of it are padding.
+    pub(crate) fn gunzip(&self, limit: u64, out: &mut impl Write) -> io::Result<u64> {
+        let mut stream = BufReader::with_capacity(1 << 16, self.reader(0));
+        let mut written = 0;
+        loop {
+            let part = GzDecoder::new(&mut stream).take(limit + 1 - written);
+            written += io::copy(&mut { part }, out)?;
+            if written > limit || !goes_on(&mut stream)? {
+                return Ok(written);
+            }
+        }
+    }
+}
+
+/// Passes over zeros; whether anything follows them.
+fn goes_on(stream: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = stream.fill_buf()?;
+        let zeros = bytes.iter().take_while(|b| **b == 0).count();
+        if zeros < bytes.len() || bytes.is_empty() {
+            let more = !bytes.is_empty();
+            stream.consume(zeros);
+            return Ok(more);
+        }
+        stream.consume(zeros);
     }
 }
 

@@ -219,31 +219,6 @@ fn long_names_are_those_of_gnu_and_pax() {
 }
 
 #[test]
-fn values_of_pax_hold_newlines() {
-    let mut pax = ::tar::Builder::new(Vec::new());
-    let told: [(&str, &[u8]); 3] = [
-        ("SCHILY.xattr.user.sum", b"\n\x00\n\n9 path=b.png\n"),
-        ("path", b"of two\nlines.png"),
-        ("comment", b"\n"),
-    ];
-    pax.append_pax_extensions(told).unwrap();
-    let image = photo(0);
-    pax.append(&made::header("short.png", image.len() as u64), &image[..])
-        .unwrap();
-    let mut bytes = pax.into_inner().unwrap();
-    let set = of(bytes.clone()).unwrap();
-    assert_eq!(names(&set), ["x.tar/of two\nlines.png"]);
-    assert_eq!(set.encoded(0).unwrap(), Encoded::File(image));
-    // A length that is not the record's.
-    bytes[513] += 1;
-    let error = of(bytes).unwrap_err();
-    assert!(
-        matches!(&error, DataError::Damaged { offset: 0, reason, .. } if reason.contains("record")),
-        "{error}"
-    );
-}
-
-#[test]
 fn archives_end_to_end_are_read_to_the_end() {
     let archives: Vec<Vec<u8>> = (0..3)
         .map(|i| {

@@ -6,6 +6,7 @@
 //! size, or 1 GiB if that is more.
 
 use super::tar_index::{Found, index};
+use super::tar_members::is_header;
 use crate::class_names::ClassNames;
 use crate::error::{DataError, ReadError};
 use crate::files::{EXTENSIONS, check_count};
@@ -123,16 +124,7 @@ pub(crate) fn is_tar(file: &Storage) -> bool {
     } else {
         file.read_into(0, &mut block)
     };
-    let header = tar::Header::from_byte_slice(&block);
-    let sum: u32 = block[..148]
-        .iter()
-        .chain(&block[156..])
-        .map(|b| u32::from(*b))
-        .sum();
-    read.is_ok()
-        && header
-            .cksum()
-            .is_ok_and(|expected| expected == sum + 8 * 32)
+    read.is_ok() && is_header(&block)
 }
 
 fn labels(shards: &[Storage], found: &[Vec<Found>]) -> Result<Labels, DataError> {
@@ -209,8 +201,7 @@ fn expanded(shards: Vec<Storage>) -> Result<Vec<Storage>, DataError> {
             continue;
         }
         let limit = shard.len().saturating_mul(GZIP_EXPANSION).max(SMALL);
-        let stream = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, shard.reader(0)));
-        let copied = io::copy(&mut stream.take(limit + 1), &mut file);
+        let copied = shard.gunzip(limit, &mut file);
         let copied = copied.map_err(|e| {
             let reason = format!("it cannot be decompressed into {}: {e}", place.display());
             shard.damaged(0, reason)

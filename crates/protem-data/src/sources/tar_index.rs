@@ -1,23 +1,17 @@
 //! What a tar shard holds, and where.
 
-use super::tar_pax::records;
+use super::tar_members::{Content, members, seen};
 use crate::error::DataError;
 use crate::files::is_image;
 use crate::labels::word;
 use crate::paths::path_of;
 use crate::storage::Storage;
 use std::collections::{HashMap, VecDeque};
-use std::io::Read;
-use tar::EntryType;
 
-/// Longest name of a member.
-const LONGEST_NAME: u64 = 1 << 16;
 /// Bytes of the names and labels of a shard: these, and so many more for each member. A small file
 /// in gzip could have gigabytes of them.
 const NAMES: u64 = 64 << 20;
 const OF_A_NAME: u64 = 256;
-/// Largest extended header.
-const LARGEST_HEADER: u64 = 1 << 20;
 /// Largest `.cls` or `.json` beside an image.
 const LARGEST_LABEL: u64 = 1 << 20;
 
@@ -30,19 +24,6 @@ pub(crate) struct Found {
     pub(crate) len: u64,
     /// What a `.cls` or `.json` of the same key says of its class.
     pub(crate) said: Option<String>,
-}
-
-/// Where a member's bytes are.
-enum Content {
-    At {
-        offset: u64,
-        len: u64,
-    },
-    /// Those of the member of this path before it; the link's header is at `header`.
-    As {
-        header: u64,
-        path: Vec<u8>,
-    },
 }
 
 /// Images of a shard, in its order.
@@ -195,113 +176,4 @@ fn label(shard: &Storage, kind: &[u8], offset: u64, len: u64) -> Result<Option<S
         Some(serde_json::Value::Number(number)) => Some(number.to_string()),
         _ => None,
     })
-}
-
-/// Tells path and content of every regular file and hard link, but for hidden ones.
-fn members(
-    shard: &Storage,
-    mut file: impl FnMut(&[u8], Content) -> Result<(), DataError>,
-) -> Result<(), DataError> {
-    let mut archive = tar::Archive::new(shard.reader(0));
-    let (mut at, mut long) = (0, Long::default());
-    // Archives may be joined end to end; those behind the first would be passed over.
-    archive.set_ignore_zeros(true);
-    let entries = archive.entries_with_seek();
-    let entries = entries.map_err(|e| shard.damaged(0, e.to_string()))?;
-    // Raw: extended headers come as members, so that their size is looked at before they are read.
-    for entry in entries.raw(true) {
-        let mut entry = entry.map_err(|e| shard.damaged(at, e.to_string()))?;
-        let (offset, len) = (entry.raw_file_position(), entry.size());
-        let end = offset.checked_add(len).filter(|end| *end <= shard.len());
-        let Some(end) = end else {
-            return Err(shard.damaged(
-                at,
-                format!(
-                    "{} has {len} bytes by its header, more than the file",
-                    entry.path_bytes().escape_ascii()
-                ),
-            ));
-        };
-        let (header, kind) = (at, entry.header().entry_type());
-        let short_name = entry.path_bytes().into_owned();
-        at = end.next_multiple_of(512);
-        let mut content = |limit: u64| {
-            if len > limit {
-                return Err(shard.damaged(header, format!("an extended header of {len} bytes")));
-            }
-            let mut bytes = Vec::new();
-            let read = entry.read_to_end(&mut bytes);
-            read.map_err(|e| shard.damaged(header, e.to_string()))?;
-            Ok(bytes)
-        };
-        match kind {
-            EntryType::GNULongName | EntryType::GNULongLink => {
-                let mut name = content(LONGEST_NAME)?;
-                name.truncate(name.iter().position(|b| *b == 0).unwrap_or(name.len()));
-                if kind == EntryType::GNULongName {
-                    long.name = Some(name);
-                } else {
-                    long.link = Some(name);
-                }
-            }
-            EntryType::XHeader => {
-                let told = long.extend(&content(LARGEST_HEADER)?);
-                told.map_err(|reason| shard.damaged(header, reason))?;
-            }
-            EntryType::XGlobalHeader => {}
-            EntryType::GNUSparse => {
-                return Err(shard.damaged(header, "a sparse member, which is not read"));
-            }
-            _ => {
-                let Long { name, link } = std::mem::take(&mut long);
-                let content = match kind {
-                    EntryType::Regular | EntryType::Continuous => Content::At { offset, len },
-                    // By pax with what it holds once more.
-                    EntryType::Link if len > 0 => Content::At { offset, len },
-                    EntryType::Link => {
-                        let short = || entry.link_name_bytes().unwrap_or_default().into_owned();
-                        let path = link.unwrap_or_else(short);
-                        Content::As { header, path }
-                    }
-                    _ => continue,
-                };
-                if let Some(path) = seen(&name.unwrap_or(short_name)) {
-                    file(&path, content)?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What members of their own tell of the one behind them.
-#[derive(Default)]
-struct Long {
-    name: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-}
-
-impl Long {
-    /// Takes what an extended header of pax tells.
-    fn extend(&mut self, header: &[u8]) -> Result<(), String> {
-        for (key, value) in records(header)? {
-            match key {
-                b"path" => self.name = Some(value.to_vec()),
-                b"linkpath" => self.link = Some(value.to_vec()),
-                b"size" => {
-                    return Err("a size in an extended header: a member above 8 GiB".into());
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A path without its empty and `.` parts; none if a part is hidden.
-fn seen(path: &[u8]) -> Option<Vec<u8>> {
-    let parts = path.split(|b| *b == b'/');
-    let parts: Vec<&[u8]> = parts.filter(|p| !p.is_empty() && *p != b".").collect();
-    let hidden = parts.iter().any(|p| p.starts_with(b"."));
-    (!hidden && !parts.is_empty()).then(|| parts.join(&b'/'))
 }
