@@ -179,6 +179,16 @@ pub enum DataError {
         /// What is wrong.
         reason: String,
     },
+    /// Something in a container that is sound, and not read.
+    #[error("{} has at byte {offset} what is not read: {reason}", path.display())]
+    Unsupported {
+        /// The container.
+        path: PathBuf,
+        /// Where, in bytes from its beginning.
+        offset: u64,
+        /// What it is, and what can be done.
+        reason: String,
+    },
     /// Larger than a source may be, so that a hostile file cannot take all memory.
     #[error("{} has {size} {what}, the limit is {limit}", path.display())]
     TooLarge {

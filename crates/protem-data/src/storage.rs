@@ -174,6 +174,15 @@ impl Storage {
         }
     }
 
+    /// What is sound at a place of it, and not read.
+    pub(crate) fn unsupported(&self, offset: u64, reason: impl Into<String>) -> DataError {
+        DataError::Unsupported {
+            path: self.path.clone(),
+            offset,
+            reason: reason.into(),
+        }
+    }
+
     /// The whole of a small file.
     pub(crate) fn read_all(&self, what: &'static str, limit: u64) -> Result<Vec<u8>, DataError> {
         if self.len > limit {

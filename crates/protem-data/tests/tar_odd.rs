@@ -1,4 +1,5 @@
-//! Tar archives that not every program writes: values of pax, volumes with a label, ends.
+//! Tar archives that not every program writes: values of pax, sparse members, volumes with a label,
+//! ends.
 
 mod made;
 
@@ -39,6 +40,46 @@ fn values_of_pax_hold_newlines() {
     assert!(
         matches!(&error, DataError::Damaged { offset: 0, reason, .. } if reason.contains("record")),
         "{error}"
+    );
+}
+
+/// What is sound and not read is not told to be damaged.
+#[test]
+fn sparse_members_are_refused_in_either_format() {
+    let pax = |told: &[(&str, &[u8])], name: &str| {
+        let mut archive = ::tar::Builder::new(tar(&[("a.png", &photo(0))]));
+        archive
+            .get_mut()
+            .truncate(512 + photo(0).len().next_multiple_of(512));
+        archive.append_pax_extensions(told.iter().copied()).unwrap();
+        archive.append(&header(name, 3), &b"map"[..]).unwrap();
+        archive.into_inner().unwrap()
+    };
+    let mut gnu = header("hole.png", 0);
+    gnu.set_entry_type(::tar::EntryType::GNUSparse);
+    gnu.set_cksum();
+    let version: [(&str, &[u8]); 4] = [
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.name", b"hole.png"),
+        ("GNU.sparse.realsize", b"9000"),
+    ];
+    let archives = [
+        gnu.as_bytes().to_vec(),
+        pax(&version, "GNUSparseFile.1/hole.png"),
+        pax(&[("GNU.sparse.size", b"9000")], "hole.png"),
+    ];
+    for bytes in archives {
+        let refused = of(bytes).unwrap_err();
+        assert!(
+            matches!(&refused, DataError::Unsupported { reason, .. } if reason.starts_with("hole.png is a sparse member")),
+            "{refused}"
+        );
+    }
+    let refused = of(pax(&[("size", b"9000000000")], "large.png")).unwrap_err();
+    assert!(
+        matches!(&refused, DataError::Unsupported { reason, .. } if reason.contains("large.png")),
+        "{refused}"
     );
 }
 

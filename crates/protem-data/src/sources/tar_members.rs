@@ -55,16 +55,30 @@ pub(super) fn members(
         }
         zeros = 0;
         let header = Header::from_byte_slice(&block);
+        if !tells(header.entry_type()) {
+            long.check(header)
+                .map_err(|reason| shard.unsupported(at, reason))?;
+        }
         let place = place(shard, at, header)?;
-        if !long.take(shard, at, header.entry_type(), place)? {
-            let told = std::mem::take(&mut long);
-            if let Some((path, content)) = told.member(shard, at, header, place)? {
-                file(&path, content)?;
-            }
+        if tells(header.entry_type()) {
+            long.take(shard, at, header.entry_type(), place)?;
+        } else if let Some((path, content)) = std::mem::take(&mut long).member(at, header, place) {
+            file(&path, content)?;
         }
         at = (place.0 + place.1).next_multiple_of(BLOCK);
     }
     Ok(())
+}
+
+/// Whether a member tells of the one behind it.
+fn tells(kind: EntryType) -> bool {
+    matches!(
+        kind,
+        EntryType::GNULongName
+            | EntryType::GNULongLink
+            | EntryType::XHeader
+            | EntryType::XGlobalHeader
+    )
 }
 
 /// Whether a block is a member's header: one whose sum is right.
@@ -100,17 +114,19 @@ fn place(shard: &Storage, at: u64, header: &Header) -> Result<(u64, u64), DataEr
 struct Long {
     name: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
+    sparse: bool,
+    sized: bool,
 }
 
 impl Long {
-    /// Takes what a member tells, if it is one that tells of another.
+    /// Takes what a member tells.
     fn take(
         &mut self,
         shard: &Storage,
         header: u64,
         kind: EntryType,
         (offset, len): (u64, u64),
-    ) -> Result<bool, DataError> {
+    ) -> Result<(), DataError> {
         let content = |limit: u64| {
             if len > limit {
                 return Err(shard.damaged(header, format!("an extended header of {len} bytes")));
@@ -133,39 +149,51 @@ impl Long {
                 let told = self.extend(&content(LARGEST_HEADER)?);
                 told.map_err(|reason| shard.damaged(header, reason))?;
             }
-            EntryType::XGlobalHeader => {}
-            _ => return Ok(false),
+            _ => {}
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Takes what an extended header of pax tells.
     fn extend(&mut self, header: &[u8]) -> Result<(), String> {
         for (key, value) in records(header)? {
             match key {
-                b"path" => self.name = Some(value.to_vec()),
+                b"path" | b"GNU.sparse.name" => self.name = Some(value.to_vec()),
                 b"linkpath" => self.link = Some(value.to_vec()),
-                b"size" => {
-                    return Err("a size in an extended header: a member above 8 GiB".into());
-                }
+                b"size" => self.sized = true,
                 _ => {}
             }
+            self.sparse |= key.starts_with(b"GNU.sparse.");
         }
         Ok(())
+    }
+
+    /// Refuses the member they tell of if its bytes are not what its header says.
+    fn check(&self, header: &Header) -> Result<(), String> {
+        let why = if self.sparse || header.entry_type() == EntryType::GNUSparse {
+            "is a sparse member: write the archive without --sparse"
+        } else if self.sized {
+            "has its size in an extended header, as members above 8 GiB have: leave it out"
+        } else {
+            return Ok(());
+        };
+        Err(format!("{} {why}", self.path(header).escape_ascii()))
+    }
+
+    fn path(&self, header: &Header) -> Vec<u8> {
+        let short = || header.path_bytes().into_owned();
+        self.name.clone().unwrap_or_else(short)
     }
 
     /// Path and content of the member they tell of, unless it is hidden or of another kind.
     fn member(
         self,
-        shard: &Storage,
         at: u64,
         header: &Header,
         (offset, len): (u64, u64),
-    ) -> Result<Option<(Vec<u8>, Content)>, DataError> {
+    ) -> Option<(Vec<u8>, Content)> {
+        let path = seen(&self.path(header))?;
         let content = match header.entry_type() {
-            EntryType::GNUSparse => {
-                return Err(shard.damaged(at, "a sparse member, which is not read"));
-            }
             EntryType::Regular | EntryType::Continuous => Content::At { offset, len },
             // By pax with what it holds once more.
             EntryType::Link if len > 0 => Content::At { offset, len },
@@ -174,12 +202,9 @@ impl Long {
                 let path = self.link.unwrap_or_else(short);
                 Content::As { header: at, path }
             }
-            _ => return Ok(None),
+            _ => return None,
         };
-        let name = self
-            .name
-            .unwrap_or_else(|| header.path_bytes().into_owned());
-        Ok(seen(&name).map(|path| (path, content)))
+        Some((path, content))
     }
 }
 
