@@ -17,6 +17,7 @@ mod splits;
 mod stl10;
 pub(crate) mod tar;
 mod tar_index;
+mod tar_label;
 mod tar_members;
 mod tar_pax;
 mod voc;

@@ -128,6 +128,50 @@ fn webdataset_keys_tell_the_class() {
 }
 
 #[test]
+fn a_json_is_read_as_python_writes_it() {
+    let image = photo(0);
+    let with = |label: &[u8], beside: &[(&str, &[u8])]| {
+        let mut members = vec![("0.png", &image[..]), ("0.json", label)];
+        members.extend([("1.png", &image[..]), ("1.cls", b"1")]);
+        members.extend(beside);
+        of(tar(&members))
+    };
+    let taken: [&[u8]; 5] = [
+        b"{\"score\": NaN, \"low\": -Infinity, \"label\": 2}",
+        b"\xef\xbb\xbf{\"label\": 2}",
+        b"{\"label\": null, \"class\": 2}",
+        b"{\"label\": NaN, \"cls\": 2}",
+        b"{\"nested\": {\"label\": 0}, \"class\": 2}",
+    ];
+    for label in taken {
+        let set = with(label, &[]).unwrap();
+        assert_eq!([set.label(0), set.label(1)], [Some(2), Some(1)]);
+    }
+    let set = with(b"{\"label\": false}", &[]).unwrap();
+    assert_eq!([set.label(0), set.label(1)], [Some(0), Some(1)]);
+    // What cannot be read is of concern where nothing else says the class.
+    let large = [&b"{\"label\": 2, \"x\": \""[..], &[b'x'; 1 << 20], b"\"}"].concat();
+    let cut = &b"{\"label\": 2"[..];
+    for label in [cut, &b"\xff\xfe{\0\"\0"[..], &large[..]] {
+        let error = with(label, &[]).unwrap_err();
+        assert!(matches!(error, DataError::Unsupported { .. }), "{error}");
+        let told = error.to_string();
+        assert!(
+            told.contains("0.json should say the class of 0.png"),
+            "{told}"
+        );
+        let set = with(label, &[("0.cls", b"2"), ("set.json", cut)]).unwrap();
+        assert_eq!(set.label(0), Some(2));
+    }
+    let unlabelled = of(tar(&[
+        ("0.png", &image),
+        ("0.json", cut),
+        ("1.png", &image),
+    ]));
+    assert!(unlabelled.unwrap_err().to_string().contains("0.json"));
+}
+
+#[test]
 fn shards_of_several_splits_are_not_mixed() {
     let root = tempfile::tempdir().unwrap();
     for (i, name) in [

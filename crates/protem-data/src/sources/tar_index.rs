@@ -1,9 +1,9 @@
 //! What a tar shard holds, and where.
 
+use super::tar_label::{Kind, Wrong, label};
 use super::tar_members::{Content, members, seen};
 use crate::error::DataError;
 use crate::files::is_image;
-use crate::labels::word;
 use crate::paths::path_of;
 use crate::storage::Storage;
 use std::collections::{HashMap, VecDeque};
@@ -28,34 +28,66 @@ pub(crate) struct Found {
 
 /// Images of a shard, in its order.
 pub(crate) fn index(shard: &Storage) -> Result<Vec<Found>, DataError> {
-    let mut found = Vec::new();
-    let mut links = VecDeque::new();
-    // Of a key: the kind of member that says it, and what.
-    let mut said: HashMap<Vec<u8>, (Vec<u8>, String)> = HashMap::new();
-    let (mut bytes, mut limit) = (0, NAMES);
-    let mut count = |name: usize, of: u64| {
-        (bytes, limit) = (bytes + name as u64, limit + of);
-        if bytes <= limit {
+    let mut index = Index::of(shard);
+    members(shard, |path, content| index.take(path, content))?;
+    index.finish()
+}
+
+struct Index<'a> {
+    shard: &'a Storage,
+    found: Vec<Found>,
+    links: VecDeque<(usize, u64, Vec<u8>)>,
+    said: HashMap<Vec<u8>, Said>,
+    /// Of names and labels.
+    bytes: u64,
+    limit: u64,
+}
+
+/// What is said of a key.
+struct Said {
+    by: Kind,
+    at: u64,
+    /// Or why it is not known.
+    label: Result<String, String>,
+}
+
+impl<'a> Index<'a> {
+    fn of(shard: &'a Storage) -> Self {
+        Self {
+            shard,
+            found: Vec::new(),
+            links: VecDeque::new(),
+            said: HashMap::new(),
+            bytes: 0,
+            limit: NAMES,
+        }
+    }
+
+    fn count(&mut self, name: usize, of: u64) -> Result<(), DataError> {
+        self.bytes += name as u64;
+        self.limit += of;
+        if self.bytes <= self.limit {
             return Ok(());
         }
         Err(DataError::TooLarge {
-            path: shard.path().to_path_buf(),
+            path: self.shard.path().to_path_buf(),
             what: "bytes of names and labels",
-            size: bytes,
-            limit,
+            size: self.bytes,
+            limit: self.limit,
         })
-    };
-    members(shard, |path, content| {
-        count(path.len(), OF_A_NAME)?;
+    }
+
+    fn take(&mut self, path: &[u8], content: Content) -> Result<(), DataError> {
+        self.count(path.len(), OF_A_NAME)?;
         if is_image(&path_of(path)) {
             let (offset, len) = match content {
                 Content::At { offset, len } => (offset, len),
                 Content::As { header, path } => {
-                    links.push_back((found.len(), header, path));
+                    self.links.push_back((self.found.len(), header, path));
                     (0, 0)
                 }
             };
-            found.push(Found {
+            self.found.push(Found {
                 path: path.to_vec(),
                 offset,
                 len,
@@ -63,44 +95,97 @@ pub(crate) fn index(shard: &Storage) -> Result<Vec<Found>, DataError> {
             });
             return Ok(());
         }
-        let (key, kind) = key(path);
-        let is = |known: &&&[u8]| kind.is_some_and(|kind| kind.eq_ignore_ascii_case(known));
-        let Some(kind) = [&b"cls"[..], b"json"].iter().find(is).copied() else {
+        let (key, extension) = key(path);
+        let Some(kind) = extension.and_then(Kind::of) else {
             return Ok(());
         };
-        let (offset, len) = match content {
-            Content::At { offset, len } => (offset, len),
-            Content::As { header, path: to } => return Err(astray(shard, header, path, &to)),
-        };
-        if let Some(label) = label(shard, kind, offset, len)? {
-            count(label.len(), 0)?;
-            match said.get(key) {
-                Some((before, other)) if before == kind && *other != label => {
-                    let (key, kind) = (path_of(key), String::from_utf8_lossy(kind));
-                    return Err(DataError::Classes {
-                        path: shard.path().to_path_buf(),
-                        reason: format!(
-                            "{}.{kind} is there twice, with {other} and {label}",
-                            key.display()
-                        ),
-                    });
-                }
-                // A .cls goes before what a .json says.
-                Some(_) if kind != b"cls" => {}
-                _ => {
-                    said.insert(key.to_vec(), (kind.to_vec(), label));
-                }
-            }
-        }
-        Ok(())
-    })?;
-    follow(shard, &mut found, links)?;
-    if !said.is_empty() {
-        for image in &mut found {
-            image.said = said.get(key(&image.path).0).map(|(_, label)| label.clone());
+        match content {
+            Content::At { offset, len } => self.take_label(key, kind, offset, len),
+            Content::As { header, path: to } => Err(astray(self.shard, header, path, &to)),
         }
     }
-    Ok(found)
+
+    fn take_label(&mut self, key: &[u8], by: Kind, at: u64, len: u64) -> Result<(), DataError> {
+        let label = match self.label(by, at, len)? {
+            Ok(None) => return Ok(()),
+            Ok(Some(label)) => Ok(label),
+            Err(why) => Err(why),
+        };
+        self.count(label.as_ref().unwrap_or_else(|why| why).len(), 0)?;
+        let before = self.said.get(key);
+        if let (Some(before), Ok(label)) = (before, &label)
+            && let Ok(other) = &before.label
+            && before.by == by
+            && other != label
+        {
+            let (key, kind) = (path_of(key), by.extension());
+            return Err(DataError::Classes {
+                path: self.shard.path().to_path_buf(),
+                reason: format!(
+                    "{}.{kind} is there twice, with {other} and {label}",
+                    key.display()
+                ),
+            });
+        }
+        let known = before.is_some_and(|before| before.label.is_ok());
+        if !known || (label.is_ok() && by == Kind::Cls) {
+            self.said.insert(key.to_vec(), Said { by, at, label });
+        }
+        Ok(())
+    }
+
+    /// What a member says of a class, or why it is not known.
+    fn label(
+        &self,
+        kind: Kind,
+        offset: u64,
+        len: u64,
+    ) -> Result<Result<Option<String>, String>, DataError> {
+        if len > LARGEST_LABEL {
+            return Ok(Err(format!(
+                "it has {len} bytes, the limit is {LARGEST_LABEL}"
+            )));
+        }
+        let read = self.shard.read(offset, len);
+        let bytes = read.map_err(|source| DataError::Read {
+            path: self.shard.path().to_path_buf(),
+            source,
+        })?;
+        match label(kind, &bytes) {
+            Ok(label) => Ok(Ok(label)),
+            Err(Wrong::Unread(why)) => Ok(Err(why)),
+            Err(Wrong::Label(why)) => Err(self.shard.unsupported(offset, why)),
+        }
+    }
+
+    fn finish(mut self) -> Result<Vec<Found>, DataError> {
+        follow(self.shard, &mut self.found, self.links)?;
+        if self.said.is_empty() {
+            return Ok(self.found);
+        }
+        for image in &mut self.found {
+            let (key, _) = key(&image.path);
+            match self.said.get(key) {
+                Some(Said {
+                    label: Ok(label), ..
+                }) => image.said = Some(label.clone()),
+                Some(Said {
+                    label: Err(why),
+                    by,
+                    at,
+                }) => {
+                    let (member, image) = (key.escape_ascii(), image.path.escape_ascii());
+                    let reason = format!(
+                        "{member}.{} should say the class of {image}, but {why}; write it again or leave it out",
+                        by.extension()
+                    );
+                    return Err(self.shard.unsupported(*at, reason));
+                }
+                None => {}
+            }
+        }
+        Ok(self.found)
+    }
 }
 
 /// Gives images that are hard links the place of the image they are linked to; of several of one path
@@ -142,38 +227,4 @@ fn key(path: &[u8]) -> (&[u8], Option<&[u8]>) {
         Some(dot) => (&path[..name + dot], Some(&path[name + dot + 1..])),
         None => (path, None),
     }
-}
-
-/// What a member beside an image says of its class: `.cls` is a number or a name, `.json` an object
-/// with one under `label`, `cls` or `class`.
-fn label(shard: &Storage, kind: &[u8], offset: u64, len: u64) -> Result<Option<String>, DataError> {
-    if len > LARGEST_LABEL {
-        return Err(shard.damaged(
-            offset,
-            format!(
-                "a .{} of {len} bytes, the limit is {LARGEST_LABEL}",
-                String::from_utf8_lossy(kind)
-            ),
-        ));
-    }
-    let bytes = shard.read(offset, len).map_err(|source| DataError::Read {
-        path: shard.path().to_path_buf(),
-        source,
-    })?;
-    if kind == b"cls" {
-        let text = word(bytes.trim_ascii()).map_err(|e| shard.damaged(offset, e))?;
-        return Ok((!text.is_empty()).then(|| text.to_owned()));
-    }
-    let Ok(object) = serde_json::from_slice::<serde_json::Value>(&bytes) else {
-        return Ok(None);
-    };
-    let value = ["label", "cls", "class"].iter().find_map(|k| object.get(k));
-    Ok(match value {
-        Some(serde_json::Value::String(name)) => {
-            let name = word(name.as_bytes()).map_err(|e| shard.damaged(offset, e))?;
-            Some(name.to_owned())
-        }
-        Some(serde_json::Value::Number(number)) => Some(number.to_string()),
-        _ => None,
-    })
 }
