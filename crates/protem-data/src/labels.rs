@@ -51,7 +51,8 @@ impl Labels {
 }
 
 /// Gathers what is said of each image. When all of it is numbers, they are the classes; otherwise
-/// the classes are the names in alphabetical order.
+/// the classes are the names in alphabetical order. Where every number is negative, as in tests without
+/// answers, there are none.
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     seen: HashMap<String, u32>,
@@ -86,6 +87,9 @@ impl Gathered {
         }
         let numbers: Option<Vec<f64>> = names.iter().map(|name| whole(name)).collect();
         if let Some(numbers) = numbers {
+            if numbers.iter().all(|number| *number < 0.0) {
+                return Ok(Labels::default());
+            }
             let numbers: Vec<u32> = numbers.into_iter().map(class).collect::<Result<_, _>>()?;
             return Labels::numbers(self.of.iter().map(|id| numbers[*id as usize]).collect());
         }
@@ -179,6 +183,8 @@ mod tests {
         assert_eq!(gathered(&["2.0", "11", "3.0"]).of, [2, 11, 3]);
         // Names of versions are names.
         assert_eq!(gathered(&["1.5", "1.10", "2"]).of, [1, 0, 2]);
+        let unanswered = gathered(&["-1", "-1.0", "-1"]);
+        assert!(unanswered.of.is_empty() && unanswered.classes.is_empty());
         for said in [["-1", "2"], ["5000000000", "2"]] {
             let mut all = Gathered::default();
             said.iter().for_each(|s| all.push(s.as_bytes()).unwrap());

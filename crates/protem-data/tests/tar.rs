@@ -172,6 +172,24 @@ fn a_json_is_read_as_python_writes_it() {
 }
 
 #[test]
+fn a_test_without_answers_has_no_classes() {
+    let image = photo(0);
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("test.tar");
+    fs::write(root.path().join("classnames.txt"), "ant\nbee\n").unwrap();
+    let with = |first: &[u8]| {
+        let members = [("0.png", &image[..]), ("0.cls", first)];
+        let others = [("1.png", &image[..]), ("1.json", b"{\"label\": -1}")];
+        fs::write(&file, tar(&[members, others].concat())).unwrap();
+        open(&file)
+    };
+    let set = with(b"-1").unwrap();
+    assert!(set.classes().is_empty());
+    assert_eq!([set.label(0), set.label(1)], [None, None]);
+    assert!(matches!(with(b"1"), Err(DataError::Classes { .. })));
+}
+
+#[test]
 fn shards_of_several_splits_are_not_mixed() {
     let root = tempfile::tempdir().unwrap();
     for (i, name) in [

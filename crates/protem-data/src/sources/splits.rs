@@ -161,7 +161,7 @@ fn as_in_training(labels: Labels, train: &Path) -> Result<Labels, String> {
     let classes: Vec<String> = names
         .filter(|n| !n.starts_with('.') && train.join(n).is_dir())
         .collect();
-    if classes.len() < 2 {
+    if classes.len() < 2 || labels.classes.is_empty() {
         return Ok(labels);
     }
     let none = |name: &str| format!("{name} is no class folder of {}", train.display());

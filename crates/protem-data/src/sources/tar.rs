@@ -33,7 +33,8 @@ const SMALL: u64 = 1 << 30;
 /// Classes are what `.cls` or `.json` members of the same key say (WebDataset: `0001.jpg`,
 /// `0001.cls`). When all are numbers, these are the classes, called by the lines of a
 /// `classnames.txt` in the shards' folder or the one above if there is one; otherwise they are
-/// names, in alphabetical order. Without such members, classes are the top-level folders, as in a
+/// names, in alphabetical order; where every number is negative, as in tests without answers, there are
+/// none. Without such members, classes are the top-level folders, as in a
 /// [`crate::Folder`], below the folders that all members share. A hard link is the image it leads to,
 /// and archives joined end to end are one; hidden members and symbolic links are passed over.
 #[derive(Debug)]
@@ -151,7 +152,7 @@ fn labels(shards: &[Storage], found: &[Vec<Found>]) -> Result<Labels, DataError>
         }
     }
     let labels = gathered.finish().map_err(wrong)?;
-    let numbered = labels.classes.are_numbers();
+    let numbered = labels.classes.are_numbers() && !labels.classes.is_empty();
     let folders = [path.parent(), path.parent().and_then(Path::parent)];
     for folder in folders.into_iter().flatten().filter(|_| numbered) {
         let names = folder.join("classnames.txt");
