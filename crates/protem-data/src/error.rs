@@ -51,6 +51,11 @@ pub enum ReadError {
     /// A row of a table without an image in it.
     #[error("its row holds no image bytes")]
     NoBytes,
+    /// A symbolic link in an archive that leads to none of the files before it.
+    #[error(
+        "is a symbolic link to no file before it in its archive: write the archive with --dereference"
+    )]
+    Link,
     /// The part of a container that the image lies in is damaged.
     #[error("its part of {container} is damaged: {reason}")]
     Container {

@@ -6,7 +6,7 @@
 //! size, or 1 GiB if that is more.
 
 use super::tar_index::{Found, index};
-use super::tar_members::is_header;
+use super::tar_members::{Place, is_header};
 use crate::class_names::ClassNames;
 use crate::error::{DataError, ReadError};
 use crate::files::{EXTENSIONS, check_count};
@@ -35,12 +35,17 @@ const SMALL: u64 = 1 << 30;
 /// `classnames.txt` in the shards' folder or the one above if there is one; otherwise they are
 /// names, in alphabetical order; where every number is negative, as in tests without answers, there are
 /// none. Without such members, classes are the top-level folders, as in a
-/// [`crate::Folder`], below the folders that all members share. A hard link is the image it leads to,
-/// and archives joined end to end are one; hidden members and symbolic links are passed over.
+/// [`crate::Folder`], below the folders that all members share.
+///
+/// A link is the file before it that it leads to; a symbolic link that has the name of an image and
+/// leads to none is an image that cannot be read, unless it leads to a folder. Archives joined end to end
+/// are one, and hidden members are passed over.
 #[derive(Debug)]
 pub struct Tar {
     shards: Vec<Storage>,
     members: Vec<Member>,
+    /// Symbolic links that lead to no image, ascending.
+    astray: Vec<u32>,
     names: Paths,
     labels: Labels,
     what: String,
@@ -49,8 +54,7 @@ pub struct Tar {
 #[derive(Debug, Clone, Copy)]
 struct Member {
     shard: u32,
-    offset: u64,
-    len: u64,
+    place: Place,
 }
 
 impl Tar {
@@ -84,12 +88,16 @@ impl Tar {
         let names = names_below(&shards);
         let labels = labels(&shards, &found)?;
         let (mut members, mut paths) = (Vec::with_capacity(all), Paths::default());
+        let mut astray = Vec::new();
         for (shard, images) in found.into_iter().enumerate() {
             for image in images {
+                let place = image.place.unwrap_or_else(|| {
+                    astray.push(members.len() as u32);
+                    Place { offset: 0, len: 0 }
+                });
                 members.push(Member {
                     shard: shard as u32,
-                    offset: image.offset,
-                    len: image.len,
+                    place,
                 });
                 paths.push(&names[shard].join(path_of(&image.path)));
             }
@@ -105,6 +113,7 @@ impl Tar {
         Ok(Self {
             shards,
             members,
+            astray,
             names: paths,
             labels,
             what,
@@ -112,8 +121,11 @@ impl Tar {
     }
 
     fn bytes(&self, index: usize) -> Result<Vec<u8>, ReadError> {
-        let Member { shard, offset, len } = self.members[index];
-        self.shards[shard as usize].read_image(offset, len)
+        if self.astray.binary_search(&(index as u32)).is_ok() {
+            return Err(ReadError::Link);
+        }
+        let Member { shard, place } = self.members[index];
+        self.shards[shard as usize].read_image(place.offset, place.len)
     }
 }
 

@@ -1,12 +1,12 @@
 //! What a tar shard holds, and where.
 
 use super::tar_label::{Kind, Wrong, label};
-use super::tar_members::{Content, members, seen};
+use super::tar_members::{Content, Member, Place, led_to, members};
 use crate::error::DataError;
 use crate::files::is_image;
 use crate::paths::path_of;
 use crate::storage::Storage;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 /// Bytes of the names and labels of a shard: these, and so many more for each member. A small file
 /// in gzip could have gigabytes of them.
@@ -20,27 +20,50 @@ const LARGEST_LABEL: u64 = 1 << 20;
 pub(crate) struct Found {
     /// Path within the shard, without `./`.
     pub(crate) path: Vec<u8>,
-    pub(crate) offset: u64,
-    pub(crate) len: u64,
+    /// Where it is; none of a symbolic link to no file before it.
+    pub(crate) place: Option<Place>,
     /// What a `.cls` or `.json` of the same key says of its class.
     pub(crate) said: Option<String>,
 }
 
 /// Images of a shard, in its order.
 pub(crate) fn index(shard: &Storage) -> Result<Vec<Found>, DataError> {
-    let mut index = Index::of(shard);
-    members(shard, |path, content| index.take(path, content))?;
+    let mut index = Index::of(shard, Links::Met(HashSet::new()));
+    members(shard, |member| index.take(member))?;
+    if let Links::Met(targets) = &mut index.links
+        && !targets.is_empty()
+    {
+        // Only now is it known which members' places to keep: all of them would be too many.
+        let places = targets.drain().flatten().map(|target| (target, None));
+        let links = Links::Followed(places.collect());
+        index = Index::of(shard, links);
+        members(shard, |member| index.take(member))?;
+    }
     index.finish()
 }
 
 struct Index<'a> {
     shard: &'a Storage,
+    links: Links,
     found: Vec<Found>,
-    links: VecDeque<(usize, u64, Vec<u8>)>,
     said: HashMap<Vec<u8>, Said>,
     /// Of names and labels.
     bytes: u64,
     limit: u64,
+}
+
+/// Links of an archive are followed when it is gone through a second time, if it has any.
+enum Links {
+    /// What those met lead to; none is outside the archive.
+    Met(HashSet<Option<Vec<u8>>>),
+    /// What they lead to, and what the last member of that path was.
+    Followed(HashMap<Vec<u8>, Option<Target>>),
+}
+
+#[derive(Clone, Copy)]
+enum Target {
+    File(Place),
+    Folder,
 }
 
 /// What is said of a key.
@@ -52,11 +75,11 @@ struct Said {
 }
 
 impl<'a> Index<'a> {
-    fn of(shard: &'a Storage) -> Self {
+    fn of(shard: &'a Storage, links: Links) -> Self {
         Self {
             shard,
+            links,
             found: Vec::new(),
-            links: VecDeque::new(),
             said: HashMap::new(),
             bytes: 0,
             limit: NAMES,
@@ -77,40 +100,107 @@ impl<'a> Index<'a> {
         })
     }
 
-    fn take(&mut self, path: &[u8], content: Content) -> Result<(), DataError> {
-        self.count(path.len(), OF_A_NAME)?;
-        if is_image(&path_of(path)) {
-            let (offset, len) = match content {
-                Content::At { offset, len } => (offset, len),
-                Content::As { header, path } => {
-                    self.links.push_back((self.found.len(), header, path));
-                    (0, 0)
+    fn take(&mut self, member: Member) -> Result<(), DataError> {
+        let target = match &member.content {
+            Content::File(place) => Some(Target::File(*place)),
+            Content::Folder => Some(Target::Folder),
+            Content::Link { symbolic, to } => {
+                let to = led_to(&member.path, *symbolic, to);
+                match &self.links {
+                    Links::Met(_) => return self.meet(to),
+                    Links::Followed(targets) => to.and_then(|to| *targets.get(&to)?),
                 }
-            };
-            self.found.push(Found {
-                path: path.to_vec(),
-                offset,
-                len,
-                said: None,
-            });
+            }
+        };
+        if let Links::Followed(targets) = &mut self.links
+            && let Some(last) = targets.get_mut(&member.path)
+        {
+            *last = target;
+        }
+        if member.is_hidden() || matches!(member.content, Content::Folder) {
             return Ok(());
         }
-        let (key, extension) = key(path);
-        let Some(kind) = extension.and_then(Kind::of) else {
-            return Ok(());
-        };
-        match content {
-            Content::At { offset, len } => self.take_label(key, kind, offset, len),
-            Content::As { header, path: to } => Err(astray(self.shard, header, path, &to)),
+        self.count(member.path.len(), OF_A_NAME)?;
+        if is_image(&path_of(&member.path)) {
+            return self.take_image(member, target);
+        }
+        let (key, extension) = key(&member.path);
+        match extension.and_then(Kind::of) {
+            Some(by) => self.take_label(key, by, &member, target),
+            None => Ok(()),
         }
     }
 
-    fn take_label(&mut self, key: &[u8], by: Kind, at: u64, len: u64) -> Result<(), DataError> {
-        let label = match self.label(by, at, len)? {
-            Ok(None) => return Ok(()),
-            Ok(Some(label)) => Ok(label),
-            Err(why) => Err(why),
+    /// Keeps what a link leads to.
+    fn meet(&mut self, to: Option<Vec<u8>>) -> Result<(), DataError> {
+        let Links::Met(targets) = &mut self.links else {
+            return Ok(());
         };
+        let len = to.as_ref().map_or(0, Vec::len);
+        let new = targets.insert(to);
+        self.count(if new { len } else { 0 }, OF_A_NAME)
+    }
+
+    fn take_image(&mut self, member: Member, target: Option<Target>) -> Result<(), DataError> {
+        let place = match (target, &member.content) {
+            (Some(Target::File(place)), _) => Some(place),
+            (_, Content::Link { symbolic, to }) if !symbolic => {
+                return Err(self.astray(&member, to));
+            }
+            (None, _) => None,
+            _ => return Ok(()),
+        };
+        self.found.push(Found {
+            path: member.path,
+            place,
+            said: None,
+        });
+        Ok(())
+    }
+
+    /// What is answered to a hard link that leads to nothing.
+    fn astray(&self, link: &Member, to: &[u8]) -> DataError {
+        let reason = format!(
+            "{} is a hard link to {}, which is no file before it in this archive: write it with --hard-dereference, or with what it links to",
+            link.path.escape_ascii(),
+            to.escape_ascii()
+        );
+        self.shard.unsupported(link.header, reason)
+    }
+
+    fn take_label(
+        &mut self,
+        key: &[u8],
+        by: Kind,
+        member: &Member,
+        target: Option<Target>,
+    ) -> Result<(), DataError> {
+        let place = match (target, &member.content) {
+            (Some(Target::File(place)), _) => place,
+            (_, Content::Link { symbolic, to }) if !symbolic => {
+                return Err(self.astray(member, to));
+            }
+            (None, _) => {
+                let why = "it is a symbolic link to no file before it".to_owned();
+                return self.say(key, by, member.header, Err(why));
+            }
+            _ => return Ok(()),
+        };
+        match self.label(by, place)? {
+            Ok(None) => Ok(()),
+            Ok(Some(label)) => self.say(key, by, place.offset, Ok(label)),
+            Err(why) => self.say(key, by, place.offset, Err(why)),
+        }
+    }
+
+    /// Keeps what a member says of a key.
+    fn say(
+        &mut self,
+        key: &[u8],
+        by: Kind,
+        at: u64,
+        label: Result<String, String>,
+    ) -> Result<(), DataError> {
         self.count(label.as_ref().unwrap_or_else(|why| why).len(), 0)?;
         let before = self.said.get(key);
         if let (Some(before), Ok(label)) = (before, &label)
@@ -138,8 +228,7 @@ impl<'a> Index<'a> {
     fn label(
         &self,
         kind: Kind,
-        offset: u64,
-        len: u64,
+        Place { offset, len }: Place,
     ) -> Result<Result<Option<String>, String>, DataError> {
         if len > LARGEST_LABEL {
             return Ok(Err(format!(
@@ -159,7 +248,6 @@ impl<'a> Index<'a> {
     }
 
     fn finish(mut self) -> Result<Vec<Found>, DataError> {
-        follow(self.shard, &mut self.found, self.links)?;
         if self.said.is_empty() {
             return Ok(self.found);
         }
@@ -186,38 +274,6 @@ impl<'a> Index<'a> {
         }
         Ok(self.found)
     }
-}
-
-/// Gives images that are hard links the place of the image they are linked to; of several of one path
-/// that is the last before the link.
-fn follow(
-    shard: &Storage,
-    found: &mut [Found],
-    mut links: VecDeque<(usize, u64, Vec<u8>)>,
-) -> Result<(), DataError> {
-    if links.is_empty() {
-        return Ok(());
-    }
-    let mut places = HashMap::new();
-    for (i, image) in found.iter_mut().enumerate() {
-        if let Some((_, header, path)) = links.pop_front_if(|(link, ..)| *link == i) {
-            let place = seen(&path).and_then(|path| places.get(&path));
-            (image.offset, image.len) =
-                *place.ok_or_else(|| astray(shard, header, &image.path, &path))?;
-        }
-        places.insert(image.path.clone(), (image.offset, image.len));
-    }
-    Ok(())
-}
-
-/// What is answered to a hard link that is no image or leads to none.
-fn astray(shard: &Storage, header: u64, link: &[u8], to: &[u8]) -> DataError {
-    let reason = format!(
-        "{} is a hard link to {}, but only an image can be one, to an image before it in this file",
-        link.escape_ascii(),
-        to.escape_ascii()
-    );
-    shard.damaged(header, reason)
 }
 
 /// WebDataset's key: the path up to the first dot of its last part; and what follows the dot.

@@ -11,26 +11,39 @@ const LONGEST_NAME: u64 = 1 << 16;
 /// Largest extended header.
 const LARGEST_HEADER: u64 = 1 << 20;
 
-/// Where a member's bytes are.
+/// Where bytes are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+/// A file, folder or link.
+pub(super) struct Member {
+    /// Where its header is.
+    pub(super) header: u64,
+    /// Without empty and `.` parts.
+    pub(super) path: Vec<u8>,
+    pub(super) content: Content,
+}
+
 pub(super) enum Content {
-    At {
-        offset: u64,
-        len: u64,
-    },
-    /// Those of the member of this path before it; the link's header is at `header`.
-    As {
-        header: u64,
-        path: Vec<u8>,
+    File(Place),
+    Folder,
+    /// What the member is a link to, as it is written.
+    Link {
+        symbolic: bool,
+        to: Vec<u8>,
     },
 }
 
-/// Tells path and content of every regular file and hard link, but for hidden ones.
+/// Tells of every file, folder and link.
 ///
 /// Archives may be joined end to end: behind the end of one another may begin. What else is there is
 /// of none, as tapes and copies leave it.
 pub(super) fn members(
     shard: &Storage,
-    mut file: impl FnMut(&[u8], Content) -> Result<(), DataError>,
+    mut tell: impl FnMut(Member) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
     let (mut at, mut long, mut zeros) = (0, Long::default(), 0);
     while at < shard.len() {
@@ -62,10 +75,10 @@ pub(super) fn members(
         let place = place(shard, at, header)?;
         if tells(header.entry_type()) {
             long.take(shard, at, header.entry_type(), place)?;
-        } else if let Some((path, content)) = std::mem::take(&mut long).member(at, header, place) {
-            file(&path, content)?;
+        } else if let Some(member) = std::mem::take(&mut long).member(at, header, place) {
+            tell(member)?;
         }
-        at = (place.0 + place.1).next_multiple_of(BLOCK);
+        at = (place.offset + place.len).next_multiple_of(BLOCK);
     }
     Ok(())
 }
@@ -89,8 +102,8 @@ pub(super) fn is_header(block: &[u8; BLOCK as usize]) -> bool {
     expected.is_ok_and(|expected| expected == sum + 8 * u32::from(b' '))
 }
 
-/// Offset and length of what follows the header at `at`.
-fn place(shard: &Storage, at: u64, header: &Header) -> Result<(u64, u64), DataError> {
+/// The place of what follows the header at `at`.
+fn place(shard: &Storage, at: u64, header: &Header) -> Result<Place, DataError> {
     let len = match header.entry_size() {
         Ok(len) => len,
         // A volume's label is a name alone, and GNU tar leaves its size empty.
@@ -101,7 +114,7 @@ fn place(shard: &Storage, at: u64, header: &Header) -> Result<(u64, u64), DataEr
     let fits = offset
         .checked_add(len)
         .is_some_and(|end| end <= shard.len());
-    fits.then_some((offset, len)).ok_or_else(|| {
+    fits.then_some(Place { offset, len }).ok_or_else(|| {
         let path = header.path_bytes();
         let name = path.escape_ascii();
         let reason = format!("{name} has {len} bytes by its header, more than the file");
@@ -125,7 +138,7 @@ impl Long {
         shard: &Storage,
         header: u64,
         kind: EntryType,
-        (offset, len): (u64, u64),
+        Place { offset, len }: Place,
     ) -> Result<(), DataError> {
         let content = |limit: u64| {
             if len > limit {
@@ -185,33 +198,87 @@ impl Long {
         self.name.clone().unwrap_or_else(short)
     }
 
-    /// Path and content of the member they tell of, unless it is hidden or of another kind.
-    fn member(
-        self,
-        at: u64,
-        header: &Header,
-        (offset, len): (u64, u64),
-    ) -> Option<(Vec<u8>, Content)> {
-        let path = seen(&self.path(header))?;
+    /// The member they tell of, if it is a file, folder or link.
+    fn member(self, at: u64, header: &Header, place: Place) -> Option<Member> {
         let content = match header.entry_type() {
-            EntryType::Regular | EntryType::Continuous => Content::At { offset, len },
+            EntryType::Regular | EntryType::Continuous => Content::File(place),
             // By pax with what it holds once more.
-            EntryType::Link if len > 0 => Content::At { offset, len },
-            EntryType::Link => {
+            EntryType::Link if place.len > 0 => Content::File(place),
+            EntryType::Directory => Content::Folder,
+            kind @ (EntryType::Link | EntryType::Symlink) => {
                 let short = || header.link_name_bytes().unwrap_or_default().into_owned();
-                let path = self.link.unwrap_or_else(short);
-                Content::As { header: at, path }
+                Content::Link {
+                    symbolic: kind == EntryType::Symlink,
+                    to: self.link.clone().unwrap_or_else(short),
+                }
             }
             _ => return None,
         };
-        Some((path, content))
+        Some(Member {
+            header: at,
+            path: joined(parts(&self.path(header))),
+            content,
+        })
     }
 }
 
-/// A path without its empty and `.` parts; none if a part is hidden.
-pub(super) fn seen(path: &[u8]) -> Option<Vec<u8>> {
+impl Member {
+    /// Whether a part of its path is hidden, or it has none.
+    pub(super) fn is_hidden(&self) -> bool {
+        parts(&self.path).any(|part| part.starts_with(b".")) || self.path.is_empty()
+    }
+}
+
+/// The path that a link leads to; none outside the archive. A hard link tells all of it, a symbolic one
+/// what follows the folder it lies in.
+pub(super) fn led_to(link: &[u8], symbolic: bool, to: &[u8]) -> Option<Vec<u8>> {
+    if !symbolic {
+        return Some(joined(parts(to)));
+    }
+    if to.starts_with(b"/") {
+        return None;
+    }
+    let mut path: Vec<&[u8]> = parts(link).collect();
+    path.pop();
+    for part in parts(to) {
+        if part == b".." {
+            path.pop()?;
+        } else {
+            path.push(part);
+        }
+    }
+    Some(joined(path.into_iter()))
+}
+
+/// Parts of a path but for empty ones and `.`.
+fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let parts = path.split(|b| *b == b'/');
-    let parts: Vec<&[u8]> = parts.filter(|p| !p.is_empty() && *p != b".").collect();
-    let hidden = parts.iter().any(|p| p.starts_with(b"."));
-    (!hidden && !parts.is_empty()).then(|| parts.join(&b'/'))
+    parts.filter(|part| !part.is_empty() && *part != b".")
+}
+
+fn joined<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    parts.collect::<Vec<_>>().join(&b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_to_paths_of_the_archive() {
+        for (link, to, path) in [
+            ("a/b/c.png", "d.png", Some("a/b/d.png")),
+            ("a/b/c.png", ".././/../d.png", Some("d.png")),
+            ("a/b/c.png", "../../../d.png", None),
+            ("a/b/c.png", "/a/b/d.png", None),
+            ("c.png", "x/../y/d.png", Some("y/d.png")),
+            ("c.png", "..", None),
+            ("a/c.png", "..", Some("")),
+        ] {
+            let found = led_to(link.as_bytes(), true, to.as_bytes());
+            assert_eq!(found.as_deref(), path.map(str::as_bytes), "{link} to {to}");
+        }
+        let hard = led_to(b"a/c.png", false, b"./x//d.png");
+        assert_eq!(hard.as_deref(), Some(&b"x/d.png"[..]));
+    }
 }
