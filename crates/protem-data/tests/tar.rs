@@ -3,7 +3,7 @@
 mod made;
 
 use made::{names, photo, real, tar};
-use protem_data::{DataError, Encoded, Folder, Source, Storage, Tar, open, scan};
+use protem_data::{DataError, Encoded, Folder, Labelling, Source, Storage, Tar, open, scan};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -119,12 +119,32 @@ fn webdataset_keys_tell_the_class() {
     assert!(
         matches!(twice(b"5"), Err(DataError::Classes { reason, .. }) if reason.contains("k.cls"))
     );
+    let partly = tar(&[
+        ("0.png", &image),
+        ("1.png", &image),
+        ("1.cls", b"1"),
+        ("2.png", &image),
+        ("2.json", b"{"),
+    ]);
+    assert!(of(partly.clone()).is_err());
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("x.tar");
+    std::fs::write(&file, partly).unwrap();
+    let without = open(format!("{}?label=", file.display())).unwrap();
+    assert_eq!((without.len(), without.labelling()), (3, Labelling::None));
+    assert!(open(format!("{}?label=cls", file.display())).is_err());
     let partly = of(tar(&[
         ("0.png", &image),
         ("1.png", &image),
         ("1.cls", b"1"),
     ]));
-    assert!(matches!(partly, Err(DataError::NoClass { image, .. }) if image == "0.png"));
+    let error = partly.err().unwrap();
+    assert!(
+        error
+            .to_string()
+            .ends_with("?label= reads the images without labels")
+    );
+    assert!(matches!(error, DataError::NoClass { image, .. } if image == "0.png"));
 }
 
 #[test]

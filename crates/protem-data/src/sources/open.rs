@@ -103,7 +103,7 @@ fn open_as(kind: Kind, location: &Location) -> Result<Arc<dyn Source>, DataError
             location.only(&[])?;
             Arc::new(list::open(path)?)
         }
-        Kind::Tar => Arc::new(tar::Tar::open(&shards(location, TAR, &[])?)?),
+        Kind::Tar => Arc::new(tar_of(location)?),
         Kind::Generated => Arc::new(generated(location)?),
         Kind::Cifar10 => Arc::new(cifar::cifar10(location)?),
         Kind::Cifar100 => Arc::new(cifar::cifar100(location)?),
@@ -378,6 +378,20 @@ fn shards(
         return expand(path);
     }
     Err(DataError::Missing(path.clone()))
+}
+
+fn tar_of(location: &Location) -> Result<tar::Tar, DataError> {
+    let files = shards(location, TAR, &["label"])?;
+    match location.option("label") {
+        None => tar::Tar::open_with(&files, true),
+        Some("") => tar::Tar::open_with(&files, false),
+        Some(other) => Err(DataError::Option {
+            what: location.to_string(),
+            option: "label".into(),
+            value: other.into(),
+            rule: "of tar shards, only label= with nothing behind it, for no classes".into(),
+        }),
+    }
 }
 
 fn parquet_of(location: &Location) -> Result<parquet::Parquet, DataError> {

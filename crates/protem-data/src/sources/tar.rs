@@ -25,6 +25,8 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// How the labels are left out, where they cannot be read.
+const WITHOUT: &str = "; ?label= reads the images without labels";
 /// What any gzip shard may expand to.
 const SMALL: u64 = 1 << 30;
 
@@ -64,9 +66,14 @@ impl Tar {
     /// A file that cannot be read, one whose structure is damaged (named, with the place), shards
     /// without an image, classes of some images only.
     pub fn open(files: &[PathBuf]) -> Result<Self, DataError> {
+        Self::open_with(files, true)
+    }
+
+    /// Indexes files; without their classes, if those are not wanted.
+    pub(crate) fn open_with(files: &[PathBuf], labelled: bool) -> Result<Self, DataError> {
         let opened = files.iter().enumerate();
         let shards = opened.map(|(i, file)| Storage::open_as(file, i));
-        Self::of(shards.collect::<Result<_, _>>()?)
+        Self::of_with(shards.collect::<Result<_, _>>()?, labelled)
     }
 
     /// Indexes shards that are files or lie in memory.
@@ -74,8 +81,13 @@ impl Tar {
     /// # Errors
     /// As [`Self::open`].
     pub fn of(shards: Vec<Storage>) -> Result<Self, DataError> {
+        Self::of_with(shards, true)
+    }
+
+    fn of_with(shards: Vec<Storage>, labelled: bool) -> Result<Self, DataError> {
         let shards = expanded(shards)?;
-        let found: Vec<Vec<Found>> = shards.par_iter().map(index).collect::<Result<_, _>>()?;
+        let found = shards.par_iter().map(|shard| index(shard, labelled));
+        let found: Vec<Vec<Found>> = found.collect::<Result<_, _>>()?;
         let all: usize = found.iter().map(Vec::len).sum();
         let first = shards.first().map_or(Path::new(""), Storage::path);
         check_count(first, all as u64)?;
@@ -86,7 +98,10 @@ impl Tar {
             });
         }
         let names = names_below(&shards);
-        let labels = labels(&shards, &found)?;
+        let labels = match labelled {
+            true => labels(&shards, &found)?,
+            false => Labels::default(),
+        };
         let (mut members, mut paths) = (Vec::with_capacity(all), Paths::default());
         let mut astray = Vec::new();
         for (shard, images) in found.into_iter().enumerate() {
@@ -147,9 +162,9 @@ fn labels(shards: &[Storage], found: &[Vec<Found>]) -> Result<Labels, DataError>
         return Ok(by_top_folder(&below_shared_folders(found)));
     }
     let mut gathered = Gathered::default();
-    let wrong = |reason| DataError::Classes {
+    let wrong = |reason: String| DataError::Classes {
         path: path.to_path_buf(),
-        reason,
+        reason: reason + WITHOUT,
     };
     for image in images() {
         match &image.said {
@@ -158,7 +173,7 @@ fn labels(shards: &[Storage], found: &[Vec<Found>]) -> Result<Labels, DataError>
                 return Err(DataError::NoClass {
                     path: path.to_path_buf(),
                     image: String::from_utf8_lossy(&image.path).into_owned(),
-                    otherwise: "",
+                    otherwise: WITHOUT,
                 });
             }
         }

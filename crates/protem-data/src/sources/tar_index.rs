@@ -26,9 +26,9 @@ pub(crate) struct Found {
     pub(crate) said: Option<String>,
 }
 
-/// Images of a shard, in its order.
-pub(crate) fn index(shard: &Storage) -> Result<Vec<Found>, DataError> {
-    let mut index = Index::of(shard, Links::Met(HashSet::new()));
+/// Images of a shard, in its order; with what is said of them, if that is wanted.
+pub(crate) fn index(shard: &Storage, labelled: bool) -> Result<Vec<Found>, DataError> {
+    let mut index = Index::of(shard, labelled, Links::Met(HashSet::new()));
     members(shard, |member| index.take(member))?;
     if let Links::Met(targets) = &mut index.links
         && !targets.is_empty()
@@ -36,7 +36,7 @@ pub(crate) fn index(shard: &Storage) -> Result<Vec<Found>, DataError> {
         // Only now is it known which members' places to keep: all of them would be too many.
         let places = targets.drain().flatten().map(|target| (target, None));
         let links = Links::Followed(places.collect());
-        index = Index::of(shard, links);
+        index = Index::of(shard, labelled, links);
         members(shard, |member| index.take(member))?;
     }
     index.finish()
@@ -44,6 +44,7 @@ pub(crate) fn index(shard: &Storage) -> Result<Vec<Found>, DataError> {
 
 struct Index<'a> {
     shard: &'a Storage,
+    labelled: bool,
     links: Links,
     found: Vec<Found>,
     said: HashMap<Vec<u8>, Said>,
@@ -75,9 +76,10 @@ struct Said {
 }
 
 impl<'a> Index<'a> {
-    fn of(shard: &'a Storage, links: Links) -> Self {
+    fn of(shard: &'a Storage, labelled: bool, links: Links) -> Self {
         Self {
             shard,
+            labelled,
             links,
             found: Vec::new(),
             said: HashMap::new(),
@@ -125,7 +127,7 @@ impl<'a> Index<'a> {
             return self.take_image(member, target);
         }
         let (key, extension) = key(&member.path);
-        match extension.and_then(Kind::of) {
+        match extension.and_then(Kind::of).filter(|_| self.labelled) {
             Some(by) => self.take_label(key, by, &member, target),
             None => Ok(()),
         }
