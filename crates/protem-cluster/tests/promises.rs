@@ -372,7 +372,6 @@ fn centroids_that_leave_their_points_are_not_put_back_for_ever() {
     assert_eq!((twice.labels.len(), once.labels.len()), (4, 3));
 }
 
-#[cfg(feature = "serde")]
 /// Where what a centroid gains is lost in the objective: beside what is far, of little weight, or too
 /// small for f32.
 #[test]
@@ -404,6 +403,7 @@ fn farthest_does_not_look_at_what_is_gained() {
     }
 }
 
+#[cfg(feature = "serde")]
 #[test]
 fn results_survive_json() {
     use protem_cluster::{Assignment, assign};

@@ -103,7 +103,7 @@ fn takes(args: &TrainArgs, plan: &Plan, found: &Estimate) -> Vec<String> {
     };
     let step = found.step_bytes.map_or("unknown".into(), size);
     vec![
-        "Estimates, from two steps on this machine with random pixels:".into(),
+        "Estimates, from some steps on this machine with random pixels:".into(),
         format!(
             "memory {}{}: {}",
             size(found.memory_bytes()),
