@@ -1,5 +1,6 @@
 //! `protem train --dry-run`: the plan, and what it will take.
 
+use crate::advice::report;
 use crate::args::{LogFormat, TrainArgs};
 use crate::config;
 use crate::console::say;
@@ -7,7 +8,6 @@ use crate::failure::{Failure, explain};
 use crate::images::Images;
 use crate::room::{check_disk, parts};
 use crate::system::{free_bytes, memory_bytes, size, time};
-use crate::train::report;
 use protem_em::{Checkpoint, Estimate, Plan, estimate};
 use protem_report::RunFolder;
 

@@ -1,5 +1,6 @@
 //! The protem command: parse, resolve, assemble, run.
 
+mod advice;
 mod allocator;
 mod args;
 mod bench;

@@ -1,18 +1,17 @@
 //! `protem train`: from arguments to a finished run.
 
+use crate::advice::{em, report, warn_of_size, warn_of_speed};
 use crate::args::{LogFormat, TrainArgs};
 use crate::console::{say, warn};
 use crate::failure::{Failure, explain, explain_em};
-use crate::images::{Images, Sets, list};
+use crate::images::{Images, Sets};
 use crate::progress::Progress;
 use crate::room::{check_disk, check_memory};
 use crate::system::stop_flag;
 use crate::{config, dry_run};
-use protem_data::{DataError, Location, Source};
-use protem_em::{
-    Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Precision, Settings, Trainer,
-};
-use protem_report::{ReportError, RunFolder};
+use protem_data::Location;
+use protem_em::{Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Settings, Trainer};
+use protem_report::RunFolder;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -93,40 +92,6 @@ fn say_what_is_new(args: &TrainArgs, plan: &mut Plan, from: &Checkpoint) {
             "{done} epochs are done, and optim.epochs = {}: raise it in {} to train on",
             plan.optim.epochs,
             args.out.join("config.toml").display()
-        ));
-    }
-}
-
-/// Says where half the memory costs time.
-fn warn_of_speed(plan: &Plan) {
-    if plan.precision == Precision::Bf16 && protem_ops::Isa::current() != protem_ops::Isa::Amx {
-        warn(
-            "precision = bf16 takes half the memory for feature maps, but this processor computes it in f32, more slowly than f32 itself",
-        );
-    }
-}
-
-/// Says where views are far smaller than the images they are of.
-fn warn_of_size(plan: &Plan, train: &dyn Source) {
-    const LOOKED_AT: usize = 9;
-    const FAR: u32 = 4;
-    if plan.settings.data.folder.is_none() {
-        return;
-    }
-    let every = train.len().div_ceil(LOOKED_AT).max(1);
-    let sides = (0..train.len()).step_by(every).filter_map(|i| {
-        let (width, height) = train.read(i).ok()?.dimensions();
-        Some(width.min(height))
-    });
-    let mut sides: Vec<u32> = sides.collect();
-    sides.sort_unstable();
-    let Some(side) = sides.get(sides.len() / 2).copied() else {
-        return;
-    };
-    if side >= FAR * plan.image_size {
-        warn(format!(
-            "views have {0} × {0} pixels, and images about {side} on their shorter side: data.image_size says otherwise, and --config photos suits photographs",
-            plan.image_size
         ));
     }
 }
@@ -446,63 +411,4 @@ fn program() -> String {
     std::env::args_os()
         .next()
         .map_or("protem".into(), |name| quoted(Path::new(&name)))
-}
-
-/// What the user can do about a run folder.
-pub fn report(error: ReportError) -> Failure {
-    let text = explain(&error);
-    match error {
-        ReportError::Occupied(_) => Failure::usage(format!(
-            "{text}: go on with it by --resume, replace it by --overwrite, or name another with --out"
-        )),
-        ReportError::Foreign(_) => Failure::usage(format!(
-            "{text}: move it, or name another folder with --out"
-        )),
-        ReportError::NoRun(_) => Failure::usage(format!(
-            "{text}: name the run's folder with --out, or leave --resume out"
-        )),
-        ReportError::NoConfig(_) => Failure::usage(format!(
-            "{text}: put it back there (a checkpoint's header holds the settings), or begin another run with --out"
-        )),
-        ReportError::InUse(_) => Failure::usage(format!(
-            "{text}: wait for it, or name another folder with --out"
-        )),
-        ReportError::Unwritable { .. } => Failure::usage(format!(
-            "{text}. Name a folder that can be written with --out"
-        )),
-        _ => Failure::running(text),
-    }
-}
-
-/// What the user can do about a failed run.
-fn em(error: EmError) -> Failure {
-    let text = explain_em(&error);
-    match error {
-        EmError::NotFinite { .. } => Failure::running(format!(
-            "{text}. Try a lower learning rate: with --set optim.lr=… and --overwrite from the beginning, or in the run's config.toml and with --resume from its last checkpoint."
-        )),
-        EmError::NoCheckpoint { .. } => Failure::running(format!(
-            "{text}\nBegin anew with --overwrite, or put back a copy of a checkpoint."
-        )),
-        EmError::Mismatch { .. } => Failure::usage(format!(
-            "{text}: put it back in the run's config.toml, or begin another run with --out"
-        )),
-        EmError::OtherImages { .. } => Failure::usage(format!(
-            "{text}: resume on the folder the run was begun on, with the files it had, or begin another run with --out"
-        )),
-        EmError::Data(DataError::TooManyUnreadable { unreadable, .. }) => {
-            Failure::running(format!(
-                "{text}:\n{}\nMend them (what was removed must come back), or raise data.max_unreadable in the run's config.toml, and go on with --resume.",
-                list(&unreadable)
-            ))
-        }
-        EmError::Data(DataError::UnreadableInARow { unreadable }) => Failure::running(format!(
-            "{text}:\n{}\nLook whether what they lie on is there, and go on with --resume.",
-            list(&unreadable)
-        )),
-        EmError::Io { .. } => {
-            Failure::running(format!("{text}. Mend this, and go on with --resume."))
-        }
-        _ => Failure::running(text),
-    }
 }

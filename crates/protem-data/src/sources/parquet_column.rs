@@ -1,23 +1,20 @@
 //! One column of a Parquet file, read a page at a time.
 
+use super::parquet_chunks::{Chunks, LARGEST_PAGE, most_of};
 use super::parquet_pages::{Apart, PageOfRow, Pages};
-use super::parquet_thrift;
 use super::parquet_zstd::{self, Zstd, as_it_is};
-use crate::storage::{Storage, StorageReader};
-use bytes::Bytes;
+use crate::storage::Storage;
 use parquet::basic::{ConvertedType, LogicalType, Type};
 use parquet::column::page::PageReader;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use std::collections::HashSet;
-use std::io::{self, BufReader};
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Values that are decoded at a time where the number of rows is only declared.
 const CHUNK: usize = 1 << 13;
@@ -123,11 +120,11 @@ impl Column {
                 .build()?;
         }
         let in_zstd = as_it_is(&column)?;
-        let chunks = Arc::new(Chunks {
-            file: file.clone(),
-            most_of: in_zstd.as_ref().map_or(most_of, |_| parquet_zstd::most_of),
-            header: AtomicU64::new(0),
-        });
+        let most_of = match in_zstd {
+            Some(_) => parquet_zstd::most_of,
+            None => most_of,
+        };
+        let chunks = Arc::new(Chunks::new(file.clone(), most_of));
         let reader = |column| SerializedPageReader::new(chunks.clone(), column, rows, None);
         let pages: Box<dyn PageReader> = match in_zstd {
             Some(column) => Box::new(Zstd(reader(&column)?)),
@@ -173,7 +170,7 @@ impl Column {
         let rows = usize::try_from(self.metadata.row_group(group).num_rows()).unwrap_or(0);
         let (pages, chunks) = self.page_reader(file, group, None)?;
         let (start, length) = self.place(group);
-        let header = || chunks.header.load(Ordering::Relaxed);
+        let header = || chunks.header();
         let pages = Pages::find(pages, header, start.saturating_add(length))?;
         if pages.rows() != rows {
             let held = pages.rows();
@@ -395,79 +392,4 @@ fn records<T: DataType>(
     let mut values = Vec::new();
     let (read, ..) = reader.read_records(most, Some(levels), None, &mut values)?;
     Ok((read, values))
-}
-
-/// A file as the page reader wants it: any place from any thread.
-struct Chunks {
-    file: Storage,
-    /// What a page of so many bytes may become.
-    most_of: fn(u64) -> u64,
-    /// Where the header begins that was read last.
-    header: AtomicU64,
-}
-
-impl Length for Chunks {
-    fn len(&self) -> u64 {
-        self.file.len()
-    }
-}
-
-impl ChunkReader for Chunks {
-    type T = BufReader<StorageReader>;
-
-    /// What begins with a page's header, which is looked at here: the page reader believes it.
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        const HEADER: usize = 256;
-        let bytes = || BufReader::with_capacity(HEADER, self.file.reader(start));
-        let [whole, held] = parquet_thrift::check_page(bytes())?;
-        check_sizes(whole, held, self.most_of).map_err(ParquetError::General)?;
-        self.header.store(start, Ordering::Relaxed);
-        Ok(bytes())
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let bytes = self.file.read(start, length as u64);
-        Ok(bytes
-            .map_err(|e| ParquetError::External(Box::new(e)))?
-            .into())
-    }
-}
-
-/// Bytes of a page, as its header can tell them.
-const LARGEST_PAGE: u64 = i32::MAX as u64;
-
-/// What a byte can become: a little more than deflate's 1032, the most of what the reader decompresses.
-const EXPANSION: u64 = 1100;
-
-/// What a page of so many bytes may become.
-pub(super) fn most_of(held: u64) -> u64 {
-    held.saturating_mul(EXPANSION).min(LARGEST_PAGE)
-}
-
-/// Whether a page can become as large as its header says, and may: the page reader takes the memory
-/// before it decompresses.
-fn check_sizes(whole: u64, held: u64, most_of: fn(u64) -> u64) -> Result<(), String> {
-    // Sizes below zero are told as ones that no page has.
-    if whole > most_of(held) || held > LARGEST_PAGE {
-        return Err(format!("a page of {held} bytes is to become {whole}"));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_becomes_what_its_bytes_can() {
-        assert_eq!(check_sizes(1000, 300, most_of), Ok(()));
-        assert_eq!(check_sizes(30 * EXPANSION, 30, most_of), Ok(()));
-        let error = check_sizes(2_147_483_647, 30, most_of).expect_err("2 GiB of 30 bytes");
-        assert!(
-            error.contains("30 bytes is to become 2147483647"),
-            "{error}"
-        );
-        assert!(check_sizes(u64::MAX, 30, most_of).is_err());
-        assert!(check_sizes(0, u64::MAX, most_of).is_err());
-    }
 }

@@ -1,7 +1,7 @@
 //! Pages in zstd. The reader of Parquet decompresses them by a library in C; so it is told that they
 //! are not compressed, and what it reads is decompressed here.
 
-use super::parquet_column;
+use super::parquet_chunks;
 use bytes::Bytes;
 use parquet::basic::Compression;
 use parquet::column::page::{Page, PageMetadata, PageReader};
@@ -17,7 +17,7 @@ const HARMLESS: u64 = 16 << 20;
 
 /// What a page of so many bytes may become.
 pub(super) fn most_of(held: u64) -> u64 {
-    parquet_column::most_of(held).max(HARMLESS)
+    parquet_chunks::most_of(held).max(HARMLESS)
 }
 
 /// The same column without compression, if it has that of zstd.
