@@ -1,6 +1,6 @@
 //! A Parquet file as its page reader wants it, and what a page may become.
 
-use super::parquet_thrift;
+use super::parquet_thrift::{self, PageSizes};
 use crate::storage::{Storage, StorageReader};
 use bytes::Bytes;
 use parquet::errors::ParquetError;
@@ -44,8 +44,8 @@ impl ChunkReader for Chunks {
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
         const HEADER: usize = 256;
         let bytes = || BufReader::with_capacity(HEADER, self.file.reader(start));
-        let [whole, held] = parquet_thrift::check_page(bytes())?;
-        check_sizes(whole, held, self.most_of).map_err(ParquetError::General)?;
+        let sizes = parquet_thrift::check_page(bytes())?;
+        check_sizes(&sizes, self.most_of).map_err(ParquetError::General)?;
         self.header.store(start, Ordering::Relaxed);
         Ok(bytes())
     }
@@ -61,6 +61,9 @@ impl ChunkReader for Chunks {
 /// Bytes of a page, as its header can tell them.
 pub(super) const LARGEST_PAGE: u64 = i32::MAX as u64;
 
+/// Values of a dictionary.
+const MOST_VALUES: u64 = 1 << 24;
+
 /// What a byte can become: a little more than deflate's 1032, the most of what the reader decompresses.
 const EXPANSION: u64 = 1100;
 
@@ -71,10 +74,19 @@ pub(super) fn most_of(held: u64) -> u64 {
 
 /// Whether a page can become as large as its header says, and may: the page reader takes the memory
 /// before it decompresses.
-fn check_sizes(whole: u64, held: u64, most_of: fn(u64) -> u64) -> Result<(), String> {
+fn check_sizes(sizes: &PageSizes, most_of: fn(u64) -> u64) -> Result<(), String> {
+    let PageSizes {
+        whole,
+        held,
+        values,
+    } = *sizes;
     // Sizes below zero are told as ones that no page has.
     if whole > most_of(held) || held > LARGEST_PAGE {
         return Err(format!("a page of {held} bytes is to become {whole}"));
+    }
+    // A value takes four bytes at least, and the page reader makes room for all.
+    if values > MOST_VALUES || values.saturating_mul(4) > whole {
+        return Err(format!("a dictionary of {values} values in {whole} bytes"));
     }
     Ok(())
 }
@@ -85,14 +97,25 @@ mod tests {
 
     #[test]
     fn a_page_becomes_what_its_bytes_can() {
-        assert_eq!(check_sizes(1000, 300, most_of), Ok(()));
-        assert_eq!(check_sizes(30 * EXPANSION, 30, most_of), Ok(()));
-        let error = check_sizes(2_147_483_647, 30, most_of).expect_err("2 GiB of 30 bytes");
+        let check = |whole, held, values| {
+            let sizes = PageSizes {
+                whole,
+                held,
+                values,
+            };
+            check_sizes(&sizes, most_of)
+        };
+        assert_eq!(check(1000, 300, 250), Ok(()));
+        assert_eq!(check(30 * EXPANSION, 30, 0), Ok(()));
+        let error = check(2_147_483_647, 30, 0).expect_err("2 GiB of 30 bytes");
         assert!(
             error.contains("30 bytes is to become 2147483647"),
             "{error}"
         );
-        assert!(check_sizes(u64::MAX, 30, most_of).is_err());
-        assert!(check_sizes(0, u64::MAX, most_of).is_err());
+        assert!(check(u64::MAX, 30, 0).is_err());
+        assert!(check(0, u64::MAX, 0).is_err());
+        let error = check(1000, 300, 2_147_483_647).expect_err("of 1000 bytes");
+        assert!(error.contains("2147483647 values"), "{error}");
+        assert!(check(1 << 30, 1 << 30, 1 << 25).is_err());
     }
 }

@@ -40,7 +40,8 @@ enum Type {
     Kept(usize),
 }
 
-/// The header of a page. What is kept is its size once it is decompressed, and as it is.
+/// The header of a page. What is kept is its size once it is decompressed, and as it is, and how many
+/// values a dictionary has.
 const PAGE: &[Type] = &[
     Integer,
     Kept(0),
@@ -48,7 +49,7 @@ const PAGE: &[Type] = &[
     Integer,
     Struct(&[Integer; 4]),
     Struct(&[]),
-    Struct(&[Integer; 2]),
+    Struct(&[Kept(2), Integer]),
     Struct(&[Integer; 6]),
 ];
 
@@ -143,15 +144,30 @@ const COLUMN_METADATA: &[Type] = &[
     Struct(&[Struct(&[Double; 8]), List(&Integer)]),
 ];
 
-/// Looks through the header of a page that begins here: its bytes once it is decompressed, and as it is.
+/// What the header of a page tells.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PageSizes {
+    /// Its bytes once it is decompressed.
+    pub(super) whole: u64,
+    /// Its bytes as it is.
+    pub(super) held: u64,
+    /// The values of a dictionary; 0 of other pages.
+    pub(super) values: u64,
+}
+
+/// Looks through the header of a page that begins here.
 ///
 /// # Errors
 /// One without them, one that the reader must not be given, or that ends early; [`io::Error`] of reading.
-pub(super) fn check_page(header: impl BufRead) -> io::Result<[u64; 2]> {
+pub(super) fn check_page(header: impl BufRead) -> io::Result<PageSizes> {
     let mut walk = Walk::new(header);
     walk.fields(PAGE, DEPTH)?;
     match walk.kept {
-        [Some(whole), Some(held)] => Ok([whole, held]),
+        [Some(whole), Some(held), values] => Ok(PageSizes {
+            whole,
+            held,
+            values: values.unwrap_or(0),
+        }),
         _ => Err(refused("a page's header without its sizes")),
     }
 }
@@ -175,7 +191,7 @@ fn ended() -> io::Error {
 /// Passes over Thrift in its compact form.
 struct Walk<R> {
     bytes: R,
-    kept: [Option<u64>; 2],
+    kept: [Option<u64>; 3],
     schema: Schema,
 }
 
@@ -260,7 +276,7 @@ impl<R: BufRead> Walk<R> {
     fn new(bytes: R) -> Self {
         Self {
             bytes,
-            kept: [None; 2],
+            kept: [None; 3],
             schema: Schema::default(),
         }
     }
@@ -431,6 +447,14 @@ mod tests {
         [&known[..], &data, more, &[0, 0]].concat()
     }
 
+    fn of(whole: u64, held: u64) -> PageSizes {
+        PageSizes {
+            whole,
+            held,
+            values: 0,
+        }
+    }
+
     fn refusal(header: &[u8]) -> String {
         let error = check_page(header).expect_err("it is refused");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
@@ -460,7 +484,7 @@ mod tests {
             let header = page(field);
             let mut bytes = &[&header[..], &[0xff; 3]].concat()[..];
             let sizes = check_page(&mut bytes).unwrap_or_else(|e| panic!("{field:?}: {e}"));
-            assert_eq!(sizes, [1000, 300], "{field:?}");
+            assert_eq!(sizes, of(1000, 300), "{field:?}");
             assert_eq!(bytes, [0xff; 3], "{field:?}");
             for cut in 0..header.len() {
                 let error = refusal(&header[..cut]);
@@ -475,9 +499,13 @@ mod tests {
     #[test]
     fn sizes_are_there_and_not_below_zero() {
         let bomb = [0x15, 0, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x15, 60, 0];
-        assert_eq!(check_page(&bomb[..]).unwrap(), [2_147_483_647, 30]);
+        assert_eq!(check_page(&bomb[..]).unwrap(), of(2_147_483_647, 30));
         let negative = [0x15, 0, 0x15, 1, 0x15, 60, 0];
-        assert_eq!(check_page(&negative[..]).unwrap(), [u64::MAX, 30]);
+        assert_eq!(check_page(&negative[..]).unwrap(), of(u64::MAX, 30));
+        // Of a dictionary.
+        let dictionary = [0x15, 4, 0x15, 16, 0x15, 16, 0x4c, 0x15, 6, 0x15, 0, 0, 0];
+        let values = check_page(&dictionary[..]).unwrap().values;
+        assert_eq!(values, 3);
         assert!(refusal(&[0x15, 0, 0x15, 60, 0]).contains("without its sizes"));
         assert!(refusal(&[0x15, 0, 0x25, 60, 0]).contains("without its sizes"));
         let endless = [&[0x15, 0, 0x15][..], &[0xff; 12], &[0x15, 60, 0]].concat();
