@@ -7,7 +7,7 @@ use crate::points::length;
 use cudarc::driver::{CudaSlice, CudaStream, CudaView, DriverError};
 use std::sync::Arc;
 
-/// Bytes of the best scores of a chunk of points.
+/// Bytes of what a chunk of points has for itself: best scores and candidates.
 pub(super) const BEST: usize = 256 << 20;
 
 /// What the kernels want of points beside their values, for all numbers of clusters.
@@ -150,7 +150,7 @@ pub(super) fn of_buffers(shape: Shape, chunk: usize) -> usize {
     let (padded, wide) = (shape.groups() * WARP, shape.steps() * TILE);
     let of_centroids = k * (columns * 4 + 13) + 4 + padded * (columns * 4 + 8) + 16;
     let of_tiles = shape.of_tiles() * wide * 2;
-    let of_chunk = chunk * (shape.groups() * 4 + SLOTS * 4 + 4);
+    let of_chunk = chunk * of_chunk(shape);
     of_centroids + of_tiles + of_chunk + n * 24 + n.div_ceil(OF_SORT) * DIGITS * 4
 }
 
@@ -159,9 +159,14 @@ pub(super) fn of_sums(shape: Shape) -> usize {
     shape.k * shape.columns * 8
 }
 
-/// Points of a chunk whose best scores take no more than `best` bytes, in whole blocks.
+/// Bytes of a point of a chunk: its best scores, its slots and how many it has.
+fn of_chunk(shape: Shape) -> usize {
+    shape.groups() * 4 + SLOTS * 4 + 4
+}
+
+/// Points of a chunk that take no more than `best` bytes, in whole blocks.
 pub(super) fn chunk(shape: Shape, best: usize) -> usize {
-    let most = best / (4 * shape.groups()) / OF_BLOCK * OF_BLOCK;
+    let most = best / of_chunk(shape) / OF_BLOCK * OF_BLOCK;
     most.clamp(OF_BLOCK, shape.padded())
 }
 
@@ -177,4 +182,26 @@ pub(super) fn most(limit: usize, fits: impl Fn(usize) -> bool) -> usize {
         }
     }
     most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_takes_no_more_than_it_may_whatever_the_clusters() {
+        for k in [1, 30, 1000, 1 << 20] {
+            let shape = Shape {
+                n: 50_000_000,
+                k,
+                columns: 8,
+            };
+            let chunk = chunk(shape, BEST);
+            assert!(chunk * of_chunk(shape) <= BEST, "{k} clusters: {chunk}");
+            // And another block would be too much.
+            assert!((chunk + OF_BLOCK) * of_chunk(shape) > BEST, "{k} clusters");
+            let others = of_buffers(shape, chunk) - of_buffers(shape, 0);
+            assert_eq!(others, chunk * of_chunk(shape));
+        }
+    }
 }

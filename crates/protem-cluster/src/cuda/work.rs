@@ -31,7 +31,7 @@ pub(super) struct Windows {
 }
 
 impl Work {
-    /// Room for this shape, with so many bytes of best scores, if there is.
+    /// Room for this shape, with so many bytes for a chunk of points, if there is.
     pub fn room(card: &Card, shape: Shape, best: usize) -> Result<Option<Self>, ClusterError> {
         let chunk = chunk(shape, best);
         let on = room(Buffers::new(&card.stream, shape, chunk))?;
