@@ -204,4 +204,30 @@ mod tests {
             assert_eq!(others, chunk * of_chunk(shape));
         }
     }
+    #[test]
+    fn the_readme_says_what_points_and_centroids_take() {
+        let readme = include_str!("../../README.md");
+        for formula in ["`4·d + 2·w + 8` bytes each", "`8·d + 2·w + 21`\na centroid"] {
+            assert!(readme.contains(formula), "{formula}");
+        }
+        for columns in [1_usize, 8, 15, 16, 17, 100, 128] {
+            let wide = columns.next_multiple_of(16);
+            // Blocks, tiles and groups that are full, and last ones of one row.
+            for (n, k) in [(1 << 20, 1280), ((1 << 20) - 255, 1280 - 127)] {
+                let shape = Shape { n, k, columns };
+                let points = of_values(n, columns) + of_set(shape, false);
+                let filling = (shape.padded() - n) * 2 * wide;
+                let origin = columns * 4;
+                let told = n * (4 * columns + 2 * wide + 8);
+                assert_eq!(points, told + filling + origin, "{shape:?}");
+                let centroids = of_buffers(shape, 0) - of_buffers(Shape { k: 0, ..shape }, 0);
+                let in_tiles = (shape.of_tiles() - k) * 2 * wide;
+                let in_groups = (shape.groups() * WARP - k) * (4 * columns + 8);
+                let told = k * (8 * columns + 2 * wide + 21);
+                assert_eq!(centroids, told + in_tiles + in_groups, "{shape:?}");
+                let of_points = of_buffers(Shape { k: 0, ..shape }, 0);
+                assert!(of_points <= 25 * n, "{shape:?}");
+            }
+        }
+    }
 }
