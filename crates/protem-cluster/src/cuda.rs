@@ -28,7 +28,7 @@ use crate::matrix::Matrix;
 use crate::points::mean;
 use crate::source::Place;
 use blocks::Blocks;
-use driver::Card;
+use driver::{Card, room};
 use kernels::Shape;
 use memory::{BEST, Set, chunk, of_buffers, of_set, of_values};
 use std::sync::Arc;
@@ -108,7 +108,10 @@ impl Loaded {
                 Arc::new(values)
             }
         };
-        let Some(mut set) = Set::room(card, n, &place.origin()?, weights.is_some())? else {
+        let Some(origin) = room(place.origin())? else {
+            return Ok(None);
+        };
+        let Some(mut set) = Set::room(card, n, &origin, weights.is_some())? else {
             return Ok(None);
         };
         set.pack(card, &values.between(0, n), weights)?;

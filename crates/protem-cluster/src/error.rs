@@ -182,6 +182,13 @@ pub enum ClusterError {
         /// The most clusters that would fit.
         fitting: usize,
     },
+    /// A device without memory for something small that a clustering puts there beside its points.
+    #[cfg(feature = "cuda")]
+    #[error(
+        "the memory of the CUDA device is full: free some of it, or cluster on the processor \
+         (`Device::Cpu`)"
+    )]
+    DeviceFull,
     /// A device that did not do what it was asked.
     #[cfg(feature = "cuda")]
     #[error("the CUDA device failed: {reason}")]

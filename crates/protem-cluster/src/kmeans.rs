@@ -29,7 +29,7 @@ impl KMeans {
     /// points, [`ClusterError::NotFinite`] and [`ClusterError::TooLarge`] with the row (of given
     /// centroids in [`ClusterError::Initial`]), [`ClusterError::TooMany`],
     /// [`ClusterError::Threads`], [`ClusterError::Isa`]; on a CUDA device
-    /// also `DeviceMissing`, `DeviceCompile`, `DeviceMemory` and `DeviceFailed`.
+    /// also `DeviceMissing`, `DeviceCompile`, `DeviceMemory`, `DeviceFull` and `DeviceFailed`.
     pub fn fit(&self, points: Matrix<'_>) -> Result<Fit, ClusterError> {
         self.fit_with(points, |_| ControlFlow::Continue(()))
     }

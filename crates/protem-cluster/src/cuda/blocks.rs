@@ -108,7 +108,10 @@ impl<'a> Blocks<'a> {
                 values.map(|values| Coming::Copied(*rows, values))
             }
         };
-        let set = Set::room(card, block, &place.origin()?, weights.is_some())?;
+        let Some(origin) = room(place.origin())? else {
+            return Ok(None);
+        };
+        let set = Set::room(card, block, &origin, weights.is_some())?;
         let work = Work::room(card, shape, BEST)?;
         let sums = room(card.stream.alloc_zeros(k * shape.columns))?;
         let (Some(points), Some(set), Some(work), Some(sums)) = (points, set, work, sums) else {

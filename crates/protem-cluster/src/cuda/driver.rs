@@ -148,11 +148,13 @@ fn load(context: &Arc<CudaContext>, architecture: &str) -> Result<Arc<CudaModule
 }
 
 /// What was made, or nothing where memory was too little.
-pub(super) fn room<T>(made: Result<T, DriverError>) -> Result<Option<T>, ClusterError> {
-    match made {
+pub(super) fn room<T>(
+    made: Result<T, impl Into<ClusterError>>,
+) -> Result<Option<T>, ClusterError> {
+    match made.map_err(Into::into) {
         Ok(made) => Ok(Some(made)),
-        Err(e) if e.0 == CUDA_ERROR_OUT_OF_MEMORY => Ok(None),
-        Err(e) => Err(e.into()),
+        Err(ClusterError::DeviceFull) => Ok(None),
+        Err(e) => Err(e),
     }
 }
 
@@ -190,8 +192,11 @@ fn keep(library: libloading::Library) -> bool {
 
 impl From<DriverError> for ClusterError {
     fn from(error: DriverError) -> Self {
-        Self::DeviceFailed {
-            reason: format!("{error:?}"),
+        match error.0 {
+            CUDA_ERROR_OUT_OF_MEMORY => Self::DeviceFull,
+            _ => Self::DeviceFailed {
+                reason: format!("{error:?}"),
+            },
         }
     }
 }

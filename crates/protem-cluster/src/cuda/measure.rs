@@ -24,7 +24,8 @@ pub struct CudaDevice {
 /// Opens device `ordinal`, which compiles its kernels where no image of them is kept.
 ///
 /// # Errors
-/// [`ClusterError::DeviceMissing`], [`ClusterError::DeviceCompile`], [`ClusterError::DeviceFailed`].
+/// [`ClusterError::DeviceMissing`], [`ClusterError::DeviceCompile`], [`ClusterError::DeviceFull`],
+/// [`ClusterError::DeviceFailed`].
 pub fn cuda_device(ordinal: usize) -> Result<CudaDevice, ClusterError> {
     let card = Card::open(ordinal)?;
     let context = card.stream.context();

@@ -54,7 +54,7 @@ impl Set {
         };
         let stream = &card.stream;
         let floats = |length| stream.alloc_zeros::<f32>(length);
-        let made = || {
+        let made = || -> Result<Self, DriverError> {
             let around = stream.clone_htod(origin)?;
             // The caller's origin may be gone when a copy that is still under way would read it.
             stream.synchronize()?;

@@ -96,7 +96,8 @@ impl KMeans {
     ///
     /// # Errors
     /// As [`Self::fit`], and [`ClusterError::DeviceMissing`], [`ClusterError::DeviceCompile`],
-    /// [`ClusterError::DeviceMemory`], [`ClusterError::DeviceFailed`].
+    /// [`ClusterError::DeviceMemory`], [`ClusterError::DeviceFull`],
+    /// [`ClusterError::DeviceFailed`].
     ///
     /// [`device`]: crate::KMeansBuilder::device
     /// [`Init::PlusPlus`]: crate::Init::PlusPlus

@@ -176,3 +176,32 @@ fn clusters_that_do_not_fit_are_an_error_that_says_how_many_would() {
     let error = fit(fitting + 1).unwrap_err();
     assert!(matches!(error, ClusterError::DeviceMemory { .. }));
 }
+
+#[test]
+fn a_full_device_is_an_error_that_says_what_to_do() {
+    if !device() {
+        return;
+    }
+    let (n, d) = (300, 7);
+    let values = numbers(n * d, 3);
+    let card = Card::open(0).expect("a device");
+    let memory = card.stream.clone_htod(&values).expect("room");
+    let address = memory.device_ptr(&card.stream).0;
+    // SAFETY: `memory` outlives it.
+    let lent = Arc::new(unsafe { Values::lent(card.clone(), address, n, d) });
+    let Some(_ballast) = leave(0) else { return };
+    for failed in [
+        lent.check().unwrap_err(),
+        lent.mean().unwrap_err(),
+        lent.take(&[1, 2]).unwrap_err(),
+        lent.lower(&values[..d], &mut [0.0; 300]).unwrap_err(),
+    ] {
+        assert_eq!(failed, ClusterError::DeviceFull);
+        let said = failed.to_string();
+        assert!(said.contains("free some of it") && said.contains("`Device::Cpu`"));
+    }
+    // Who can do with less is told that this does not fit.
+    let place = Place::Card(lent);
+    assert!(matches!(Blocks::of(&card, &place, None, 2, 256), Ok(None)));
+    assert!(matches!(Loaded::new(&card, &place, None), Ok(None)));
+}
