@@ -8,8 +8,7 @@ use super::kernels::Kernels;
 use crate::error::ClusterError;
 use cudarc::driver::sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY;
 use cudarc::driver::{
-    CudaContext, CudaModule, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr,
-    DriverError, result,
+    CudaContext, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, DriverError, result,
 };
 use cudarc::nvrtc::Ptx;
 use std::collections::BTreeMap;
@@ -72,7 +71,11 @@ impl Card {
             ));
         }
         let architecture = architecture(capability);
-        let module = load(&context, &architecture)?;
+        let module = load(
+            image(&architecture)?,
+            || image_anew(&architecture),
+            |image| context.load_module(Ptx::from_binary(image)),
+        )?;
         let stream = context.default_stream();
         let wgmma = architecture == HOPPER && !only_mma();
         Ok(Self {
@@ -136,21 +139,34 @@ impl Card {
 
 /// Loads the kernels. An image from the disk that the driver refuses, written by a newer compiler
 /// than it knows or torn, is compiled once more and replaced.
-fn load(context: &Arc<CudaContext>, architecture: &str) -> Result<Arc<CudaModule>, ClusterError> {
-    let load = |image| context.load_module(Ptx::from_binary(image));
-    match load(image(architecture)?) {
-        Ok(module) => Ok(module),
-        Err(refused) => match image_anew(architecture) {
-            Ok(image) => Ok(load(image)?),
-            Err(_) => Err(refused.into()),
+pub(super) fn load<T>(
+    image: Vec<u8>,
+    image_anew: impl FnOnce() -> Result<Vec<u8>, ClusterError>,
+    load: impl Fn(Vec<u8>) -> Result<T, DriverError>,
+) -> Result<T, ClusterError> {
+    let refused = match load(image) {
+        Ok(module) => return Ok(module),
+        Err(e) if e.0 == CUDA_ERROR_OUT_OF_MEMORY => return Err(e.into()),
+        Err(e) => e,
+    };
+    let (refused, anew) = match image_anew() {
+        Ok(image) => match load(image) {
+            Ok(module) => return Ok(module),
+            Err(e) => (e, String::new()),
         },
-    }
+        Err(e) => (refused, format!("; compiled anew: {e}")),
+    };
+    Err(ClusterError::DeviceFailed {
+        reason: format!(
+            "its driver refuses the image of the kernels ({:?}): update the driver, or install \
+             NVRTC of its CUDA version{anew}",
+            refused.0
+        ),
+    })
 }
 
 /// What was made, or nothing where memory was too little.
-pub(super) fn room<T>(
-    made: Result<T, impl Into<ClusterError>>,
-) -> Result<Option<T>, ClusterError> {
+pub(super) fn room<T>(made: Result<T, impl Into<ClusterError>>) -> Result<Option<T>, ClusterError> {
     match made.map_err(Into::into) {
         Ok(made) => Ok(Some(made)),
         Err(ClusterError::DeviceFull) => Ok(None),

@@ -4,6 +4,7 @@
 
 mod blocks;
 mod counts;
+mod errors;
 mod lent;
 
 use super::compile::{compile, compile_source, image_in};
