@@ -168,7 +168,8 @@ pub enum ClusterError {
     #[cfg(feature = "cuda")]
     #[error(
         "{clusters} clusters and a block of {points} points need {needed} bytes of device memory \
-         and {free} are free: {fitting} clusters would fit"
+         and {free} are free: {}",
+        of_fitting(*clusters, *fitting)
     )]
     DeviceMemory {
         /// Clusters asked for.
@@ -179,7 +180,7 @@ pub enum ClusterError {
         needed: usize,
         /// Bytes that are free.
         free: usize,
-        /// The most clusters that would fit.
+        /// The most clusters that would fit into what is free, up to `clusters`.
         fitting: usize,
     },
     /// A device without memory for something small that a clustering puts there beside its points.
@@ -196,4 +197,17 @@ pub enum ClusterError {
         /// What the driver said.
         reason: String,
     },
+}
+
+/// What to do where so many clusters would fit.
+#[cfg(feature = "cuda")]
+fn of_fitting(clusters: usize, fitting: usize) -> String {
+    let otherwise = "free device memory, or cluster on the processor (`Device::Cpu`)";
+    match fitting {
+        0 => format!("not one cluster would fit; {otherwise}"),
+        _ if fitting < clusters => format!("{fitting} clusters would fit"),
+        _ => format!(
+            "enough, but others took of it meanwhile or it is in pieces; try again, {otherwise}"
+        ),
+    }
 }

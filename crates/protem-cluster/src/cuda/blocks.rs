@@ -80,6 +80,8 @@ impl<'a> Blocks<'a> {
             // Free memory need not be in one piece.
             block /= 2;
         }
+        // Others take and give back memory too: what is said shall be true now.
+        let free = card.free()?;
         Err(ClusterError::DeviceMemory {
             clusters: k,
             points: least,

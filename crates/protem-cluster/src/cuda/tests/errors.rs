@@ -27,3 +27,23 @@ fn an_image_that_the_driver_refuses_is_made_again_or_said_to_be_refused() {
     let full = load(torn(), || panic!("in vain"), full);
     assert_eq!(full, Err(ClusterError::DeviceFull));
 }
+
+#[test]
+fn too_little_memory_says_how_many_clusters_fit_or_why_that_does_not_help() {
+    let said = |fitting| {
+        let error = ClusterError::DeviceMemory {
+            clusters: 40,
+            points: 256,
+            needed: 900,
+            free: 100,
+            fitting,
+        };
+        error.to_string()
+    };
+    assert!(said(39).ends_with("100 are free: 39 clusters would fit"));
+    let none = said(0);
+    assert!(none.contains("not one") && none.ends_with("(`Device::Cpu`)"));
+    let all = said(40);
+    assert!(all.contains("meanwhile") && all.contains("try again"));
+    assert!(!all.contains("40 clusters would fit"));
+}
