@@ -150,11 +150,11 @@ pub enum ClusterError {
         /// Number of clusters.
         k: usize,
     },
-    /// No CUDA device to compute on.
+    /// No CUDA device to compute on: it, its driver or what compiles for it is missing.
     #[cfg(feature = "cuda")]
     #[error("no CUDA device can be used: {reason}")]
     DeviceMissing {
-        /// What is not there.
+        /// What is not there, and what to install.
         reason: String,
     },
     /// The kernels could not be compiled for the device.

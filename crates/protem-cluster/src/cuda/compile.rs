@@ -1,6 +1,6 @@
 //! The kernels as an image for one architecture: compiled when first needed, then kept on disk.
 
-use super::driver::{NVRTC, present};
+use super::driver::{NVRTC, missing, present};
 use crate::error::ClusterError;
 use cudarc::nvrtc::{result, sys};
 use std::ffi::{CStr, CString, c_char};
@@ -115,11 +115,11 @@ fn hash() -> u64 {
 /// Compiles the kernels with NVRTC.
 pub(super) fn compile(architecture: &str) -> Result<Compiled, ClusterError> {
     if !present(&NVRTC) {
-        let log = format!(
-            "NVRTC, CUDA's run-time compiler, is not installed ({} is not found)",
-            NVRTC[0]
-        );
-        return Err(ClusterError::DeviceCompile { log });
+        return missing(&format!(
+            "no NVRTC, CUDA's run-time compiler ({} and {} are not found): install that of CUDA 12 \
+             or 13, from the CUDA toolkit or a package, with its library on the library path",
+            NVRTC[0], NVRTC[1]
+        ));
     }
     let more = match architecture {
         HOPPER => FOR_HOPPER.concat(),

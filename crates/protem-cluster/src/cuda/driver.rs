@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Names of the driver's library; cudarc knows them too.
-const DRIVER: [&str; 3] = ["libcuda.so.1", "libcuda.so", "nvcuda.dll"];
+pub(super) const DRIVER: [&str; 3] = ["libcuda.so.1", "libcuda.so", "nvcuda.dll"];
 /// Names of the compiler's library.
 pub(super) const NVRTC: [&str; 4] = [
     "libnvrtc.so.13",
@@ -53,7 +53,11 @@ impl Card {
 
     fn new(ordinal: usize) -> Result<Self, ClusterError> {
         if !present(&DRIVER) {
-            return missing("no CUDA driver");
+            return missing(&format!(
+                "no CUDA driver ({} is not found): install the NVIDIA driver, with its library on \
+                 the library path",
+                DRIVER[0]
+            ));
         }
         if let Err(e) = result::init() {
             return missing(&format!("the CUDA driver does not start: {e:?}"));
@@ -185,7 +189,7 @@ fn architecture((major, minor): (i32, i32)) -> String {
     format!("sm_{major}{minor}{special}")
 }
 
-fn missing<T>(reason: &str) -> Result<T, ClusterError> {
+pub(super) fn missing<T>(reason: &str) -> Result<T, ClusterError> {
     Err(ClusterError::DeviceMissing {
         reason: reason.into(),
     })

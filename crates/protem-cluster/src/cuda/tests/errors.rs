@@ -1,7 +1,7 @@
 //! What is missing or in the way, and what is said of it.
 
 use super::*;
-use crate::cuda::driver::load;
+use crate::cuda::driver::{DRIVER, load};
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::cudaError_enum::{CUDA_ERROR_INVALID_IMAGE, CUDA_ERROR_OUT_OF_MEMORY};
 
@@ -46,4 +46,20 @@ fn too_little_memory_says_how_many_clusters_fit_or_why_that_does_not_help() {
     let all = said(40);
     assert!(all.contains("meanwhile") && all.contains("try again"));
     assert!(!all.contains("40 clusters would fit"));
+}
+
+#[test]
+fn what_is_missing_is_named_with_what_to_install() {
+    let said = |error: ClusterError, install: &str| {
+        let missing = matches!(error, ClusterError::DeviceMissing { .. });
+        assert!(missing && error.to_string().contains(install), "{error}");
+    };
+    if !present(&DRIVER) {
+        let error = cuda_device(0).unwrap_err();
+        said(error, "install the NVIDIA driver");
+    }
+    if !present(&NVRTC) {
+        let error = compile("sm_80").unwrap_err();
+        said(error, "install that of CUDA 12 or 13");
+    }
 }
