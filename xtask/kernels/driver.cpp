@@ -3,7 +3,7 @@
 // It has the functions of libcuda that protem-cluster comes to call, one device of the compute
 // capability that PROTEM_DRIVER_CAPABILITY says (90, which is 9.0) and as little memory as
 // PROTEM_DRIVER_MEMORY does (64 MiB). Device memory is the host's. Module images are not looked at:
-// the kernels were compiled in from the same sources. Each launch, copy and allocation is a line in
+// the kernels were compiled in from the same sources. Each context, launch, copy and allocation is a line in
 // the file that PROTEM_DRIVER_LOG names.
 #include "processor.hpp"
 
@@ -135,7 +135,10 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
     else *value = attribute == 75 ? capability() / 10 : attribute == 76 ? capability() % 10 : 1;
     return Success;
 }
-int cuDevicePrimaryCtxRetain(void** context, int) { return *context = &allocations, Success; }
+int cuDevicePrimaryCtxRetain(void** context, int) {
+    note("context", "-", 1);
+    return *context = &allocations, Success;
+}
 int cuDevicePrimaryCtxRelease_v2(int) { return Success; }
 int cuCtxGetCurrent(void** context) { return *context = &allocations, Success; }
 int cuCtxSetCurrent(void*) { return Success; }

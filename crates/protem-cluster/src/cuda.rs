@@ -24,11 +24,12 @@ pub(crate) use values::Values;
 
 use crate::backend::{Backend, Change, Update, changed};
 use crate::error::ClusterError;
+use crate::fit::Warning;
 use crate::matrix::Matrix;
 use crate::points::mean;
 use crate::source::Place;
 use blocks::Blocks;
-use driver::{Card, room};
+use driver::{Card, DRIVER, present, room};
 use kernels::Shape;
 use memory::{BEST, Set, chunk, of_buffers, of_set, of_values};
 use std::sync::Arc;
@@ -240,17 +241,28 @@ pub(crate) fn holds(
     Ok(needed <= beside.card().free()?)
 }
 
-/// Whether the first device is there, holds `n` points like these, and is worth its while.
+/// Whether `n` points like these are worth the first device, or why it cannot have them. That there
+/// is no driver is no news.
 pub(crate) fn worth(
     points: Matrix<'_>,
     n: usize,
     k: usize,
     weighted: bool,
     loaded: Option<&Loaded>,
-) -> bool {
+) -> Result<bool, Warning> {
+    if n.saturating_mul(k) < WORTH || !present(&DRIVER) {
+        return Ok(false);
+    }
+    let unused = |reason| Warning::DeviceUnused { reason };
+    let free = Card::first().and_then(|card| card.free());
+    let free = free.map_err(|e| unused(e.to_string()))?;
     // What is loaded is either used or makes room.
-    let loaded = loaded.map_or(0, |loaded| loaded.bytes);
-    let free = || Card::open(0).and_then(|card| card.free());
-    let fits = |free: usize| needed(n, points.cols(), k, weighted) <= free + loaded;
-    n.saturating_mul(k) >= WORTH && free().is_ok_and(fits)
+    let free = free + loaded.map_or(0, |loaded| loaded.bytes);
+    let needed = needed(n, points.cols(), k, weighted);
+    if needed > free {
+        return Err(unused(format!(
+            "{needed} bytes of device memory are needed and {free} are free"
+        )));
+    }
+    Ok(true)
 }

@@ -28,7 +28,7 @@ pub struct IterationStats {
 }
 
 /// Something the caller may want to know, but that does not stop a clustering.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Warning {
@@ -53,6 +53,14 @@ pub enum Warning {
         points: usize,
         /// Points of a block.
         block: usize,
+    },
+    /// The processor computed though [`Device::Auto`] would have had it a CUDA device: a driver is
+    /// there, but something else is missing or in the way.
+    #[cfg(feature = "cuda")]
+    #[error("the processor computed it: {reason}")]
+    DeviceUnused {
+        /// What was missing or in the way.
+        reason: String,
     },
 }
 

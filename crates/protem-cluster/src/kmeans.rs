@@ -168,6 +168,7 @@ impl KMeans {
     ) -> Result<Fit, ClusterError> {
         let (n, cols) = (source.rows(), source.cols());
         let limit = self.k.saturating_mul(self.max_points_per_centroid);
+        let (device, warning) = source.device(self, limit.min(n));
         let mut fit = Fit {
             k: self.k,
             dim: cols,
@@ -177,9 +178,10 @@ impl KMeans {
             sizes: Vec::new(),
             objective: 0.0,
             iterations: Vec::new(),
-            device: source.device(self, limit.min(n)),
+            device,
             warnings: self.warnings(n),
         };
+        fit.warnings.extend(warning);
         let best = if self.k == n && !self.frozen {
             let all: Vec<usize> = (0..n).collect();
             Best {

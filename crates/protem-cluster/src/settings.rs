@@ -47,7 +47,9 @@ pub enum Device {
     Cpu,
     /// With the feature `cuda`, the first CUDA device if it can be used, holds the points, and there
     /// are enough points and clusters for it to be worth it (2²⁶ pairs of them); else the
-    /// processor. [`Fit::device`](crate::Fit::device) says which it was.
+    /// processor. [`Fit::device`](crate::Fit::device) says which it was; where there is a driver and
+    /// the device could not be used all the same, `Warning::DeviceUnused` says why. A device that
+    /// could not be opened is not tried again in the same process.
     Auto,
     /// The CUDA device of this number (0 is the first), of compute capability 8.0 or above. Points
     /// that it cannot hold come in blocks ([`Warning::InBlocks`](crate::Warning::InBlocks)).

@@ -6,6 +6,7 @@ use crate::centroids::Centroids;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Loaded, Values};
 use crate::error::ClusterError;
+use crate::fit::Warning;
 use crate::isa::Isa;
 use crate::kernel;
 use crate::matrix::Matrix;
@@ -112,25 +113,26 @@ impl<'a> Source<'a> {
         self.place.cols()
     }
 
-    /// The device that is to compute, where `n` of the points iterate.
-    pub fn device(&self, kmeans: &KMeans, n: usize) -> Device {
+    /// The device that is to compute, where `n` of the points iterate, and what is unusual about that.
+    pub fn device(&self, kmeans: &KMeans, n: usize) -> (Device, Option<Warning>) {
         #[cfg(feature = "cuda")]
         match &self.place {
-            Place::Card(values) => return Device::Cuda(values.ordinal()),
-            Place::Host(rows) => {
+            Place::Card(values) => return (Device::Cuda(values.ordinal()), None),
+            Place::Host(rows) if kmeans.device == Device::Auto => {
                 let weighted = self.weights.is_some();
                 let loaded = self.loaded.as_deref();
-                if kmeans.device == Device::Auto
-                    && cuda::worth(*rows, n, kmeans.k, weighted, loaded)
-                {
-                    return Device::Cuda(0);
-                }
+                return match cuda::worth(*rows, n, kmeans.k, weighted, loaded) {
+                    Ok(true) => (Device::Cuda(0), None),
+                    Ok(false) => (Device::Cpu, None),
+                    Err(warning) => (Device::Cpu, Some(warning)),
+                };
             }
+            Place::Host(_) => {}
         }
         let _ = n;
         match kmeans.device {
-            Device::Auto => Device::Cpu,
-            device => device,
+            Device::Auto => (Device::Cpu, None),
+            device => (device, None),
         }
     }
 

@@ -235,8 +235,8 @@ fn too_few_points_are_a_warning() {
         k: 10,
         minimum: 11,
     };
-    assert_eq!(few.warnings, [expected]);
     assert!(expected.to_string().contains("at least 110"));
+    assert_eq!(few.warnings, [expected]);
     let enough = fit(KMeans::builder(10).min_points_per_centroid(10), &points, 2);
     assert_eq!(enough.warnings, []);
     // As faiss: a sample smaller than is recommended is taken, and warned of.

@@ -51,6 +51,16 @@ impl Card {
         Ok(card)
     }
 
+    /// The first device, for who can do without: what failed is not tried again, as each try may
+    /// make a context.
+    pub fn first() -> Result<Self, ClusterError> {
+        static FAILED: OnceLock<ClusterError> = OnceLock::new();
+        if let Some(failed) = FAILED.get() {
+            return Err(failed.clone());
+        }
+        Self::open(0).map_err(|e| FAILED.get_or_init(|| e).clone())
+    }
+
     fn new(ordinal: usize) -> Result<Self, ClusterError> {
         if !present(&DRIVER) {
             return missing(&format!(

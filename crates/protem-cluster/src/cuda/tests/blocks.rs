@@ -205,3 +205,19 @@ fn a_full_device_is_an_error_that_says_what_to_do() {
     assert!(matches!(Blocks::of(&card, &place, None, 2, 256), Ok(None)));
     assert!(matches!(Loaded::new(&card, &place, None), Ok(None)));
 }
+
+#[test]
+fn a_device_without_room_is_left_alone_and_said_to_have_none() {
+    if !device() {
+        return;
+    }
+    let Some(_ballast) = leave(100_000) else {
+        return;
+    };
+    let warnings = super::errors::without_a_device();
+    assert_eq!(warnings.len(), 2);
+    for warning in warnings {
+        let said = warning.to_string();
+        assert!(said.contains("bytes of device memory are needed"), "{said}");
+    }
+}

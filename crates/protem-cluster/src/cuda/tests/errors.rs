@@ -1,9 +1,11 @@
 //! What is missing or in the way, and what is said of it.
 
 use super::*;
+use crate::Warning;
 use crate::cuda::driver::{DRIVER, load};
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::cudaError_enum::{CUDA_ERROR_INVALID_IMAGE, CUDA_ERROR_OUT_OF_MEMORY};
+use std::process::Command;
 
 #[test]
 fn an_image_that_the_driver_refuses_is_made_again_or_said_to_be_refused() {
@@ -62,4 +64,58 @@ fn what_is_missing_is_named_with_what_to_install() {
         let error = compile("sm_80").unwrap_err();
         said(error, "install that of CUDA 12 or 13");
     }
+}
+
+/// Warnings of two fits that are worth a device and did without.
+pub(super) fn without_a_device() -> Vec<Warning> {
+    let values = numbers(1 << 16, 1);
+    let rows = Matrix::new(&values, 1 << 16, 1).expect("the right length");
+    let kmeans = KMeans::builder(2).iterations(1).min_points_per_centroid(0);
+    let kmeans = kmeans.device(crate::Device::Auto).build();
+    let fits = kmeans
+        .expect("settings")
+        .fit_many(rows, &[1 << 10, 1 << 11]);
+    let fits = fits.expect("fits");
+    assert!(fits.iter().all(|fit| fit.device == crate::Device::Cpu));
+    fits.into_iter().flat_map(|fit| fit.warnings).collect()
+}
+
+#[test]
+fn a_device_that_cannot_be_used_is_a_warning_and_is_tried_once() {
+    const SELF: &str =
+        "cuda::tests::errors::a_device_that_cannot_be_used_is_a_warning_and_is_tried_once";
+    if !present(&DRIVER) {
+        assert_eq!(without_a_device(), []);
+        return;
+    }
+    if std::env::var_os("PROTEM_DRIVER_LOG").is_none() {
+        eprintln!("skipped: this driver's device is what it is");
+        return;
+    }
+    if std::env::var_os("PROTEM_DRIVER_CAPABILITY").is_some_and(|it| it == "75") {
+        let warnings = without_a_device();
+        assert_eq!(warnings.len(), 2);
+        for warning in warnings {
+            let said = warning.to_string();
+            assert!(said.contains("capability 7.5, below 8.0"), "{said}");
+        }
+        return;
+    }
+    // In a process of its own, which has not yet opened the device.
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("driver.log");
+    let test = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", SELF])
+        .env("PROTEM_DRIVER_CAPABILITY", "75")
+        .env("PROTEM_DRIVER_LOG", &log)
+        .output();
+    let said = String::from_utf8(test.expect("a process").stdout).expect("text");
+    assert!(said.contains("1 passed"), "{said}");
+    let log = std::fs::read_to_string(&log).expect("a log");
+    assert_eq!(
+        log.lines()
+            .filter(|line| line.starts_with("context"))
+            .count(),
+        1
+    );
 }
