@@ -1,9 +1,9 @@
 //! What can be learned of a device: what it is, and how long its kernels take.
 
-use super::driver::Card;
+use super::driver::{Card, DRIVER, present};
 use crate::error::ClusterError;
 use cudarc::driver::sys::CUevent_flags_enum::CU_EVENT_DEFAULT;
-use cudarc::driver::{CudaEvent, CudaStream, DriverError};
+use cudarc::driver::{CudaEvent, CudaStream, DriverError, sys};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -59,12 +59,21 @@ thread_local! {
     static SPANS: RefCell<Option<Vec<Span>>> = const { RefCell::new(None) };
 }
 
+/// The driver's version, as it counts, from which on times of events can be read: CUDA 12.8 brought the
+/// function that cudarc is bound to, which panics where that is missing.
+const TIMES: i32 = 12_080;
+
 /// Does some work and times the kernels that this thread launches meanwhile, such as those of
 /// [`KMeans::fit`](crate::KMeans::fit) on a device; kernels in the order of their names.
 ///
 /// # Errors
-/// [`ClusterError::DeviceFailed`] if events cannot be read.
+/// [`ClusterError::DeviceFailed`] if events cannot be read, and before any work if the driver is older
+/// than that of CUDA 12.8.
 pub fn time_kernels<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<KernelTime>), ClusterError> {
+    // Without a driver nothing is launched.
+    if present(&DRIVER) {
+        check_version(version()?)?;
+    }
     SPANS.replace(Some(Vec::new()));
     let done = work();
     let spans = SPANS.take().unwrap_or_default();
@@ -80,6 +89,28 @@ pub fn time_kernels<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<KernelTime>),
         time.seconds += f64::from(events[0].elapsed_ms(&events[1])?) / 1e3;
     }
     Ok((done, times.into_values().collect()))
+}
+
+/// The driver's version: 12080 is that of CUDA 12.8.
+fn version() -> Result<i32, ClusterError> {
+    let mut version = 0;
+    // SAFETY: the library is there, and writes a number to where it is told.
+    unsafe { sys::cuDriverGetVersion(&mut version).result()? };
+    Ok(version)
+}
+
+fn check_version(version: i32) -> Result<(), ClusterError> {
+    if version >= TIMES {
+        return Ok(());
+    }
+    let text = |version: i32| format!("{}.{}", version / 1000, version % 1000 / 10);
+    Err(ClusterError::DeviceFailed {
+        reason: format!(
+            "kernels are timed by a driver of CUDA {} or later, this one is of {}: update the driver",
+            text(TIMES),
+            text(version)
+        ),
+    })
 }
 
 /// Launches what is held in field `function`, named like the kernel, with events around it if this
@@ -103,4 +134,18 @@ pub(super) fn timed<T>(
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_driver_is_told_which_one_times_kernels() {
+        assert_eq!(check_version(12_080), Ok(()));
+        assert_eq!(check_version(13_000), Ok(()));
+        let said = check_version(12_040).unwrap_err().to_string();
+        let both = said.contains("CUDA 12.8 or later, this one is of 12.4");
+        assert!(both, "{said}");
+    }
 }
