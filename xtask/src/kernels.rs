@@ -21,10 +21,7 @@ const DRIVER: &str = "libcuda.so.1";
 /// Compute capabilities that the driver says it has, and what of the tests need not be run again.
 const CAPABILITIES: [(&str, &[&str]); 2] = [
     ("90", &[]),
-    (
-        "80",
-        &["--skip", "kernels_compile", "--skip", "images_are_kept"],
-    ),
+    ("80", &["--skip", "tests::compiled"]),
 ];
 
 /// Compiles, compares, and writes the table.

@@ -121,14 +121,25 @@ pub(super) fn compile(architecture: &str) -> Result<Compiled, ClusterError> {
             NVRTC[0], NVRTC[1]
         ));
     }
-    let more = match architecture {
-        HOPPER => FOR_HOPPER.concat(),
-        _ => String::new(),
-    };
-    compile_source(&(SOURCES.concat() + &more), architecture)
+    compile_source(&source(architecture), architecture, cubin)
 }
 
-pub(super) fn compile_source(source: &str, architecture: &str) -> Result<Compiled, ClusterError> {
+/// The program for an architecture.
+pub(super) fn source(architecture: &str) -> String {
+    match architecture {
+        HOPPER => SOURCES.concat() + &FOR_HOPPER.concat(),
+        _ => SOURCES.concat(),
+    }
+}
+
+/// What is taken from a program; see [`cubin`].
+pub(super) type Take = unsafe fn(sys::nvrtcProgram) -> Result<Vec<u8>, result::NvrtcError>;
+
+pub(super) fn compile_source(
+    source: &str,
+    architecture: &str,
+    take: Take,
+) -> Result<Compiled, ClusterError> {
     let refused = |e: &dyn std::fmt::Display| ClusterError::DeviceCompile { log: e.to_string() };
     let source = CString::new(source).map_err(|e| refused(&e))?;
     let program = result::create_program(&source, Some(c"protem.cu")).map_err(|e| refused(&e))?;
@@ -138,7 +149,7 @@ pub(super) fn compile_source(source: &str, architecture: &str) -> Result<Compile
     let (compiled, log, image) = unsafe {
         let compiled = result::compile_program(program, &options);
         let log = result::get_program_log(program).unwrap_or_default();
-        let image = compiled.is_ok().then(|| cubin(program)).transpose();
+        let image = compiled.is_ok().then(|| take(program)).transpose();
         // What is left of it would be a leak, nothing worse.
         let _ = result::destroy_program(program);
         (compiled, log, image)
@@ -159,7 +170,7 @@ pub(super) fn compile_source(source: &str, architecture: &str) -> Result<Compile
 ///
 /// # Safety
 /// The program was compiled and is not destroyed.
-unsafe fn cubin(program: sys::nvrtcProgram) -> Result<Vec<u8>, result::NvrtcError> {
+pub(super) unsafe fn cubin(program: sys::nvrtcProgram) -> Result<Vec<u8>, result::NvrtcError> {
     let mut size = 0;
     // SAFETY: the program is alive; the buffer has the size that NVRTC names.
     unsafe {

@@ -3,11 +3,11 @@
 //! `PROTEM_CUDA` is `required`, fail.
 
 mod blocks;
+mod compiled;
 mod counts;
 mod errors;
 mod lent;
 
-use super::compile::{compile, compile_source, image_in};
 use super::driver::{NVRTC, present};
 use super::kernels::SLOTS;
 use super::*;
@@ -15,9 +15,6 @@ use crate::isa::Isa;
 use crate::update::{Members, means};
 use crate::{Empty, Fit, Init, KMeans, KMeansBuilder, assign_on};
 use cudarc::driver::CudaSlice;
-use std::path::Path;
-
-const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_89", "sm_90a"];
 
 fn required() -> bool {
     std::env::var_os("PROTEM_CUDA").is_some_and(|value| value == "required")
@@ -352,49 +349,4 @@ fn a_device_that_is_not_there_is_an_error() {
     };
     let known = ["no CUDA driver", "no device 99 among", "does not start"];
     assert!(known.iter().any(|known| reason.contains(known)), "{reason}");
-}
-
-#[test]
-fn kernels_compile_for_every_architecture_and_errors_keep_the_log() {
-    if !compiler() {
-        return;
-    }
-    for architecture in ARCHITECTURES {
-        let compiled = compile(architecture).expect("an image");
-        assert!(compiled.image.starts_with(b"\x7fELF"), "{architecture}");
-        if let Some(folder) = std::env::var_os("PROTEM_CUDA_LOGS") {
-            let file = Path::new(&folder).join(architecture);
-            std::fs::write(file, &compiled.log).expect("a log");
-        }
-    }
-    let error = compile_source("__global__ void broken() { absent(); }", "sm_80").unwrap_err();
-    let ClusterError::DeviceCompile { log } = &error else {
-        panic!("{error}");
-    };
-    assert!(log.contains("\"absent\" is undefined"), "{log}");
-    let error = compile("sm_12").unwrap_err();
-    assert!(error.to_string().contains("gpu-architecture"), "{error}");
-}
-
-#[test]
-fn images_are_kept_on_disk_and_what_is_none_is_made_again() {
-    if !compiler() {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let within = folder.path().join("deep").join("down");
-    let image = image_in(Some(&within), "sm_80").expect("an image");
-    let files = || -> Vec<_> {
-        let files = std::fs::read_dir(&within).expect("a folder");
-        files.map(|file| file.expect("a file").path()).collect()
-    };
-    assert_eq!(files().len(), 1, "nothing is left beside it");
-    let file = files().remove(0);
-    assert_eq!(std::fs::read(&file).expect("a file"), image);
-    // What is there is taken as it is.
-    std::fs::write(&file, b"\x7fELF of another").expect("a file");
-    let kept = image_in(Some(&within), "sm_80").expect("an image");
-    assert_eq!(kept, b"\x7fELF of another");
-    std::fs::write(&file, b"half").expect("a file");
-    assert_eq!(image_in(Some(&within), "sm_80").expect("an image"), image);
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::cuda::memory::of_sums;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 /// What the driver did, from line `from` of its log on.
 #[derive(Debug, Default, PartialEq)]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Warning;
+use crate::cuda::compile::compile;
 use crate::cuda::driver::{DRIVER, load};
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::cudaError_enum::{CUDA_ERROR_INVALID_IMAGE, CUDA_ERROR_OUT_OF_MEMORY};
