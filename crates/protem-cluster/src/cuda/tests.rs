@@ -286,6 +286,24 @@ fn scores_of_the_pass_lie_within_half_a_window() {
     }
 }
 
+#[test]
+fn scores_in_f32_that_lose_at_every_column_are_within_their_window() {
+    if !device() {
+        return;
+    }
+    // Scores begin near -128, of which half a last place is 2⁻¹⁷. Until the last column brings them
+    // back each product is a bit less than that, and dropped, or a bit more, and rounded up.
+    let half = 1.0 / (1 << 17) as f32;
+    let more = [1.0 + half * 65.0 / 64.0; 127];
+    let less = [1.0 + half * 63.0 / 64.0; 127];
+    let point = [&[1.0; 127][..], &[1024.0]].concat();
+    let centroids = [&more[..], &[1024.125], &less, &[1024.125]].concat();
+    let values = point.repeat(40);
+    let cuda = check("lost in f32", &values, &centroids, 128, None);
+    let labels = cuda.work.card.stream.clone_dtoh(&cuda.work.on.labels);
+    assert_eq!(labels.expect("a copy"), [1; 40]);
+}
+
 /// What two fits must share: all but the device and the time.
 fn without_time(mut fit: Fit) -> Fit {
     fit.device = crate::Device::Cpu;
