@@ -36,7 +36,7 @@ inline Place threadIdx, blockIdx, blockDim, gridDim;
 
 namespace processor {
 constexpr size_t STACK = 1 << 16;
-enum class State { Ready, AtBlock, AtWarp, Paused, Done };
+enum class State { Ready, AtBlock, AtWarp, Paused, Last, Done };
 
 inline void check(bool holds, const char* what) {
     if (holds) return;
@@ -141,6 +141,8 @@ inline void enter() {
 
 // Until some barrier has changed.
 inline void pause() { wait(State::Paused); }
+// Until nothing else can go on and nothing is left to land.
+inline void be_last() { wait(State::Last); }
 inline Products& products() { return threads[running].products; }
 
 // Lets threads begin..end go on if all that are not done wait as `state` says.
@@ -175,6 +177,17 @@ inline bool land() {
     return true;
 }
 
+// Lets those go on that wait until nothing else can.
+inline bool let_last() {
+    bool any = false;
+    for (size_t t = 0; t < count; ++t) {
+        if (threads[t].state != State::Last) continue;
+        threads[t].state = State::Ready;
+        any = true;
+    }
+    return any;
+}
+
 inline void run_block() {
     barriers.clear();
     // Numbers that are none.
@@ -194,7 +207,7 @@ inline void run_block() {
         }
         moved |= release(0, count, State::AtBlock);
         moved |= wake();
-        moved = moved || land();
+        moved = moved || land() || let_last();
     }
     check(later.empty(), "a copy for which nobody waits");
     for (size_t t = 0; t < count; ++t) {

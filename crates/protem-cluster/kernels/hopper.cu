@@ -2,9 +2,10 @@
 // group, copies in bulk, and the barriers that count their bytes.
 //
 // As in instructions.cu each function has a second body in plain C++. There what is asynchronous
-// happens as late as it may: a copy lands when nothing else can go on, and products are summed when
-// they are waited for, so that a kernel which reads too early or gives memory back too soon
-// computes something else. Shared memory is addressed by 32 bits, on the processor from its start.
+// happens as late as it may: a copy lands when nothing else can go on, products are summed when they
+// are waited for, and who arrives at a barrier goes on when all others stand and all copies have
+// landed, so that a kernel which reads too early or gives memory back too soon computes something
+// else. Shared memory is addressed by 32 bits, on the processor from its start.
 
 // The memory that a launch asks for, from a multiple of 128 bytes on.
 static __device__ __forceinline__ unsigned char* shared_memory() {
@@ -49,6 +50,7 @@ static __device__ __forceinline__ void arrive(u64* barrier) {
                  :: "r"(shared_address(barrier)) : "memory");
 #else
     processor::barriers.at(barrier).arrive();
+    processor::be_last();
 #endif
 }
 

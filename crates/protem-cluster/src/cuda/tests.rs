@@ -188,6 +188,7 @@ fn many_columns_and_many_tiles_have_the_bits_of_the_processor() {
     // Points that stay in shared memory and points that do not, rings that turn.
     for (n, k, d) in [
         (260, 1300, 20),
+        (65, 4200, 16),
         (65, 130, 129),
         (9, 290, 384),
         (7, 40, 2048),
