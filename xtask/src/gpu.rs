@@ -5,6 +5,7 @@
 //! `--pack` puts it into a folder with all that a machine without Rust needs: the program, images of
 //! the kernels, a script to run it, and the other programs' part.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -138,7 +139,37 @@ fn fill(root: &Path, program: &Path, to: &Path) -> Result<(), String> {
         command.env("PROTEM_DRIVER_CAPABILITY", capability);
         output(&mut command)?;
     }
-    Ok(())
+    check_images(&cache.join("protem/kernels"))
+}
+
+/// Whether every image was kept: the program itself goes on without.
+fn check_images(images: &Path) -> Result<(), String> {
+    let names = std::fs::read_dir(images).and_then(|files| {
+        let name = |file: std::io::Result<std::fs::DirEntry>| file.map(|file| file.file_name());
+        files.map(name).collect::<Result<Vec<_>, _>>()
+    });
+    let names = names.map_err(|e| format!("{}: {e}", images.display()))?;
+    match without_image(&names) {
+        None => Ok(()),
+        Some(capability) => Err(format!(
+            "{}: no image of the kernels for compute capability {capability} (in tenths) was kept; \
+             is the disk full?",
+            images.display()
+        )),
+    }
+}
+
+/// A compute capability for which none of these files is an image.
+fn without_image(names: &[OsString]) -> Option<&'static str> {
+    let is_of = |name: &OsString, capability: &str| {
+        let image = name.to_str().and_then(|name| name.strip_suffix(".cubin"));
+        let architecture = image.and_then(|name| name.rsplit_once("-sm_"));
+        architecture.is_some_and(|(_, of)| of.trim_end_matches('a') == capability)
+    };
+    let kept = |capability: &&str| names.iter().any(|name| is_of(name, capability));
+    CAPABILITIES
+        .into_iter()
+        .find(|capability| !kept(capability))
 }
 
 /// What a program prints, if it succeeds.
@@ -151,5 +182,26 @@ fn output(command: &mut Command) -> Result<String, String> {
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => Err(format!("{line} failed; its words are above")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_capability_wants_an_image() {
+        let of = |capability: &str| {
+            let special = if capability == "90" { "a" } else { "" };
+            OsString::from(format!("0123456789abcdef-sm_{capability}{special}.cubin"))
+        };
+        let all: Vec<OsString> = CAPABILITIES.iter().map(|c| of(c)).collect();
+        assert_eq!(without_image(&all), None);
+        for (at, capability) in CAPABILITIES.iter().enumerate() {
+            let mut names = all.clone();
+            // Written aside, but never renamed.
+            names[at] = OsString::from(format!("0123456789abcdef-sm_{capability}.7-0"));
+            assert_eq!(without_image(&names), Some(*capability));
+        }
     }
 }

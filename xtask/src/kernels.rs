@@ -19,10 +19,7 @@ const COMPILER: &str = "nvidia-cuda-nvrtc==13.0.88";
 const LIBRARIES: &str = "nvidia/cu13/lib";
 const DRIVER: &str = "libcuda.so.1";
 /// Compute capabilities that the driver says it has, and what of the tests need not be run again.
-const CAPABILITIES: [(&str, &[&str]); 2] = [
-    ("90", &[]),
-    ("80", &["--skip", "tests::compiled"]),
-];
+const CAPABILITIES: [(&str, &[&str]); 2] = [("90", &[]), ("80", &["--skip", "tests::compiled"])];
 
 /// Compiles, compares, and writes the table.
 pub fn run() -> Result<(), String> {
