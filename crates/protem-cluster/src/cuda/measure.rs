@@ -59,6 +59,15 @@ thread_local! {
     static SPANS: RefCell<Option<Vec<Span>>> = const { RefCell::new(None) };
 }
 
+/// While it lives, launches of this thread are timed; a panic of the work ends that too.
+struct Timing;
+
+impl Drop for Timing {
+    fn drop(&mut self) {
+        SPANS.set(None);
+    }
+}
+
 /// The driver's version, as it counts, from which on times of events can be read: CUDA 12.8 brought the
 /// function that cudarc is bound to, which panics where that is missing.
 const TIMES: i32 = 12_080;
@@ -74,7 +83,8 @@ pub fn time_kernels<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<KernelTime>),
     if present(&DRIVER) {
         check_version(version()?)?;
     }
-    SPANS.replace(Some(Vec::new()));
+    SPANS.set(Some(Vec::new()));
+    let _timing = Timing;
     let done = work();
     let spans = SPANS.take().unwrap_or_default();
     let mut times: BTreeMap<&'static str, KernelTime> = BTreeMap::new();
@@ -139,6 +149,17 @@ pub(super) fn timed<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn launches_are_no_longer_timed_after_a_panic() {
+        let timed = || SPANS.with_borrow(Option::is_some);
+        let panicked = std::panic::catch_unwind(|| {
+            let _ = time_kernels(|| assert!(!timed(), "timed"));
+        });
+        assert!(panicked.is_err() && !timed());
+        assert_eq!(time_kernels(timed), Ok((true, Vec::new())));
+        assert!(!timed());
+    }
 
     #[test]
     fn an_old_driver_is_told_which_one_times_kernels() {
