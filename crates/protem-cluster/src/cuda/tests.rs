@@ -1,6 +1,9 @@
 //! The device against the processor, on any device there is: a GPU, or `cargo xtask kernels`' driver
 //! that runs the kernels on the processor. Without either these tests say that they skip, or, where
-//! `PROTEM_CUDA` is `required`, fail.
+//! `PROTEM_CUDA` is `required`, fail. What needs that driver skips on a GPU even then: memory that runs
+//! out (`leave` in `blocks.rs`: a GPU has too much, and gives it in pieces of megabytes), and what is
+//! read from the driver's log (`counts.rs`, and one test of `errors.rs`). That fits in blocks are right
+//! on a GPU is checked by `cargo xtask gpu`.
 
 mod blocks;
 mod compiled;

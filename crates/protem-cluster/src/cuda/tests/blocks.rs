@@ -49,7 +49,8 @@ fn blocks_have_the_bits_of_the_processor() {
     }
 }
 
-/// Leaves so many bytes of device memory to take while it lives; none on a device that has too many.
+/// Leaves so many bytes of device memory to take while it lives; none on a device that has too many,
+/// which is any GPU.
 fn leave(bytes: usize) -> Option<CudaSlice<u8>> {
     let card = Card::open(0).expect("a device");
     card.free().expect("what was freed is given back");
