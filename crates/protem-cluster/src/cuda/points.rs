@@ -89,15 +89,15 @@ impl KMeans {
     /// Clusters points that lie on a CUDA device, with it, whatever [`device`] says: the result has
     /// the bits of [`Self::fit`] on the same values.
     ///
-    /// Points are not copied to the host, but for first centroids and those that fill empty
-    /// clusters. What exceeds `max_points_per_centroid` is drawn into memory of its own on the
-    /// device, if there is room. [`Init::PlusPlus`] measures there and draws on the processor: a
-    /// launch and `4·n` bytes to the host for each centroid.
+    /// Points are not copied to the host, but for first centroids, those that fill empty clusters,
+    /// and all of them where there are as many clusters. What exceeds `max_points_per_centroid` is
+    /// left out by a sample in memory of its own on the device, or on the host if there is no room.
+    /// [`Init::PlusPlus`] measures there and draws on the processor: a launch and `4·n` bytes to the
+    /// host for each centroid.
     ///
     /// # Errors
     /// As [`Self::fit`], and [`ClusterError::DeviceMissing`], [`ClusterError::DeviceCompile`],
-    /// [`ClusterError::DeviceMemory`], [`ClusterError::DeviceFull`],
-    /// [`ClusterError::DeviceFailed`].
+    /// [`ClusterError::DeviceMemory`], [`ClusterError::DeviceFull`], [`ClusterError::DeviceFailed`].
     ///
     /// [`device`]: crate::KMeansBuilder::device
     /// [`Init::PlusPlus`]: crate::Init::PlusPlus
