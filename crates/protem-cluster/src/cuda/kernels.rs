@@ -4,7 +4,7 @@
 //! types, and no index that it computes lies outside a buffer. The first is checked by the eye,
 //! kernel beside function; each function asserts the second from its buffers' lengths.
 
-/// Launches a kernel with these arguments, of which numbers are u32 or f32.
+/// Launches a kernel with these arguments, of which numbers are u32, u64 or f32.
 macro_rules! launch {
     ($stream:expr, $function:expr, $config:expr, $($argument:expr),+ $(,)?) => {{
         let mut builder = $stream.launch_builder(&$function);
