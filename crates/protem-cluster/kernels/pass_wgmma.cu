@@ -131,13 +131,14 @@ static __device__ __forceinline__ void score_tile(
         if (count == CHUNK) {
 #pragma unroll
             for (u32 s = 0; s < CHUNK; ++s) add_step(points, centroids, s, scores);
+            // Not once behind both branches: the compiler would make it a product of its own, as it
+            // does behind the loop.
             end_batch();
         } else {
             for (u32 s = 0; s < count; ++s) {
                 begin_products();
                 add_step(points, centroids, s, scores);
             }
-            // Not once behind both: the compiler would make it a product of its own.
             end_batch();
         }
         // These go on while the stage before them is given back.
