@@ -2,21 +2,10 @@
 
 mod made;
 
-use made::{names, photo, real, tar};
-use protem_data::{DataError, Encoded, Folder, Labelling, Source, Storage, Tar, open, scan};
+use made::{gzip, names, photo, real, tar, tar_of};
+use protem_data::{DataError, Encoded, Folder, Labelling, Source, open, scan};
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-
-fn of(bytes: Vec<u8>) -> Result<Tar, DataError> {
-    Tar::of(vec![Storage::memory(bytes, Path::new("x.tar"))])
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    out.write_all(bytes).unwrap();
-    out.finish().unwrap()
-}
 
 /// A small file in gzip could have gigabytes of names.
 #[test]
@@ -28,7 +17,7 @@ fn names_of_a_shard_have_a_bound() {
         header.set_size(0);
         archive.append_data(&mut header, name(i), &[][..]).unwrap();
     }
-    let Err(found) = of(archive.into_inner().unwrap()) else {
+    let Err(found) = tar_of(archive.into_inner().unwrap()) else {
         panic!("71 MB of names");
     };
     assert!(
@@ -46,7 +35,7 @@ fn names_of_a_shard_have_a_bound() {
 #[test]
 fn classes_are_the_folders_below_those_that_all_share() {
     let image = photo(0);
-    let set = of(tar(&[
+    let set = tar_of(tar(&[
         ("./set/dog/b.png", &image),
         ("set/notes.txt", b"no image"),
         ("set/cat/.hidden.png", &image),
@@ -58,7 +47,7 @@ fn classes_are_the_folders_below_those_that_all_share() {
     assert_eq!([set.label(0), set.label(1)], [Some(1), Some(0)]);
     assert_eq!(set.encoded(0).unwrap(), Encoded::File(image));
     assert!(
-        of(tar(&[("a/b/1.png", &photo(0)), ("a/b/2.png", &photo(1))]))
+        tar_of(tar(&[("a/b/1.png", &photo(0)), ("a/b/2.png", &photo(1))]))
             .unwrap()
             .classes()
             .is_empty()
@@ -108,12 +97,12 @@ fn webdataset_keys_tell_the_class() {
         ("1.png", &image),
         ("1.cls", b"cat"),
     ]);
-    let named = of(named).unwrap();
+    let named = tar_of(named).unwrap();
     assert_eq!(named.classes(), ["cat", "dog"]);
     assert_eq!(named.label(0), Some(1));
     let twice = |label: &[u8]| {
         let members = [("k.png", &image[..]), ("k.cls", b"3"), ("k.cls", label)];
-        of(tar(&members)).map(|set| set.label(0))
+        tar_of(tar(&members)).map(|set| set.label(0))
     };
     assert_eq!(twice(b"3").unwrap(), Some(3));
     assert!(
@@ -126,14 +115,14 @@ fn webdataset_keys_tell_the_class() {
         ("2.png", &image),
         ("2.json", b"{"),
     ]);
-    assert!(of(partly.clone()).is_err());
+    assert!(tar_of(partly.clone()).is_err());
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("x.tar");
     std::fs::write(&file, partly).unwrap();
     let without = open(format!("{}?label=", file.display())).unwrap();
     assert_eq!((without.len(), without.labelling()), (3, Labelling::None));
     assert!(open(format!("{}?label=cls", file.display())).is_err());
-    let partly = of(tar(&[
+    let partly = tar_of(tar(&[
         ("0.png", &image),
         ("1.png", &image),
         ("1.cls", b"1"),
@@ -154,7 +143,7 @@ fn a_json_is_read_as_python_writes_it() {
         let mut members = vec![("0.png", &image[..]), ("0.json", label)];
         members.extend([("1.png", &image[..]), ("1.cls", b"1")]);
         members.extend(beside);
-        of(tar(&members))
+        tar_of(tar(&members))
     };
     let taken: [&[u8]; 5] = [
         b"{\"score\": NaN, \"low\": -Infinity, \"label\": 2}",
@@ -183,7 +172,7 @@ fn a_json_is_read_as_python_writes_it() {
         let set = with(label, &[("0.cls", b"2"), ("set.json", cut)]).unwrap();
         assert_eq!(set.label(0), Some(2));
     }
-    let unlabelled = of(tar(&[
+    let unlabelled = tar_of(tar(&[
         ("0.png", &image),
         ("0.json", cut),
         ("1.png", &image),
@@ -287,7 +276,7 @@ fn an_image_among_shards_hides_them_from_nobody() {
 fn long_names_are_those_of_gnu_and_pax() {
     let long = format!("{}/{}.png", "folder".repeat(20), "name".repeat(30));
     let gnu = tar(&[(&long, &photo(0)), ("b.png", &photo(1))]);
-    assert_eq!(names(&of(gnu).unwrap())[0], format!("x.tar/{long}"));
+    assert_eq!(names(&tar_of(gnu).unwrap())[0], format!("x.tar/{long}"));
     let mut pax = tar::Builder::new(Vec::new());
     pax.append_pax_extensions([("path", "from pax.png".as_bytes())])
         .unwrap();
@@ -295,7 +284,7 @@ fn long_names_are_those_of_gnu_and_pax() {
     pax.append(&made::header("short.png", image.len() as u64), &image[..])
         .unwrap();
     assert_eq!(
-        names(&of(pax.into_inner().unwrap()).unwrap()),
+        names(&tar_of(pax.into_inner().unwrap()).unwrap()),
         ["x.tar/from pax.png"]
     );
 }
@@ -313,7 +302,7 @@ fn archives_end_to_end_are_read_to_the_end() {
     let joined = archives.concat();
     let zipped = archives.iter().flat_map(|archive| gzip(archive)).collect();
     for bytes in [joined, zipped] {
-        let set = of(bytes).unwrap();
+        let set = tar_of(bytes).unwrap();
         assert_eq!(set.classes(), ["0", "1", "2"]);
         assert_eq!(
             set.read(2).unwrap(),
@@ -328,12 +317,12 @@ fn archives_end_to_end_are_read_to_the_end() {
     ]);
     let second = 512 + photo(0).len().next_multiple_of(512);
     holed[second..second + 512].fill(0);
-    assert!(matches!(of(holed), Err(DataError::Damaged { .. })));
+    assert!(matches!(tar_of(holed), Err(DataError::Damaged { .. })));
 }
 
 #[test]
 fn a_damaged_image_is_one_image_and_a_damaged_shard_is_named() {
-    let set = of(tar(&[("a.png", b"no image"), ("b.png", &photo(0))])).unwrap();
+    let set = tar_of(tar(&[("a.png", b"no image"), ("b.png", &photo(0))])).unwrap();
     let found = scan(&set, &|_| ());
     assert_eq!(
         (found.readable, found.unreadable[0].name.as_str()),
@@ -357,7 +346,7 @@ fn a_damaged_image_is_one_image_and_a_damaged_shard_is_named() {
         ("endless", bytes, 0),
         ("cut", cut, second),
     ] {
-        match of(bytes).unwrap_err() {
+        match tar_of(bytes).unwrap_err() {
             DataError::Damaged { path, offset, .. } => {
                 assert_eq!(
                     (path.as_path(), offset),
@@ -369,12 +358,12 @@ fn a_damaged_image_is_one_image_and_a_damaged_shard_is_named() {
         }
     }
     assert!(matches!(
-        of(tar(&[("a.txt", b"text")])),
+        tar_of(tar(&[("a.txt", b"text")])),
         Err(DataError::NoImages { .. })
     ));
     let mut half = gzip(&whole);
     half.truncate(half.len() / 2);
-    assert!(matches!(of(half), Err(DataError::Damaged { .. })));
+    assert!(matches!(tar_of(half), Err(DataError::Damaged { .. })));
 }
 
 #[test]

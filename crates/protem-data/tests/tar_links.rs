@@ -3,13 +3,8 @@
 mod made;
 
 use ::tar::EntryType::{Directory, Link, Symlink};
-use made::{header, names, photo, tar};
-use protem_data::{DataError, Encoded, ReadError, Source, Storage, Tar, scan};
-use std::path::Path;
-
-fn of(bytes: Vec<u8>) -> Result<Tar, DataError> {
-    Tar::of(vec![Storage::memory(bytes, Path::new("x.tar"))])
-}
+use made::{header, names, photo, tar, tar_of};
+use protem_data::{DataError, Encoded, ReadError, Source, scan};
 
 /// An archive of photos and, behind them, links as GNU tar or pax writes them.
 fn linked(photos: &[&str], links: &[(::tar::EntryType, &str, &str)], pax: bool) -> Vec<u8> {
@@ -49,7 +44,7 @@ fn a_link_is_the_image_it_leads_to() {
             (Link, "b/1.png", &long),
             (Link, &long.replace("a/", "b/"), "b/1.png"),
         ];
-        let set = of(linked(&photos, &links, pax)).unwrap();
+        let set = tar_of(linked(&photos, &links, pax)).unwrap();
         assert_eq!(set.classes(), ["a", "b"]);
         // Of two members of one path a link means the later, as where they are unpacked.
         let whose = [0, 1, 2, 2, 2, 1, 1];
@@ -91,7 +86,7 @@ fn a_link_leads_to_whatever_file_is_before_it() {
         (Symlink, "5.png", "0.png"),
         (Symlink, "5.cls", "./3.cls"),
     ];
-    let set = of(behind(&files, &links)).unwrap();
+    let set = tar_of(behind(&files, &links)).unwrap();
     assert_eq!(set.classes(), ["cat", "dog"]);
     let expected = [(0, 1), (1, 0), (1, 0), (0, 1), (0, 0), (0, 1)];
     assert_eq!(set.len(), expected.len());
@@ -105,7 +100,7 @@ fn a_link_leads_to_whatever_file_is_before_it() {
 #[test]
 fn a_hard_link_to_nothing_before_it_is_refused() {
     for (link, to) in [("b.png", "c.png"), ("b.png", "b.png"), ("a.cls", "b.cls")] {
-        let error = of(linked(&["a.png"], &[(Link, link, to)], false)).unwrap_err();
+        let error = tar_of(linked(&["a.png"], &[(Link, link, to)], false)).unwrap_err();
         let told = format!("{link} is a hard link to {to}, which is no file before it");
         assert!(error.to_string().contains(&told), "{error}");
         let place = 512 + photo(0).len().next_multiple_of(512) as u64;
@@ -113,7 +108,7 @@ fn a_hard_link_to_nothing_before_it_is_refused() {
     }
     // What else is linked is nobody's concern.
     let links = [(Link, "b.txt", "c.txt"), (Symlink, "d", "/etc")];
-    assert_eq!(of(linked(&["a.png"], &links, false)).unwrap().len(), 1);
+    assert_eq!(tar_of(linked(&["a.png"], &links, false)).unwrap().len(), 1);
 }
 
 #[test]
@@ -122,7 +117,7 @@ fn a_symbolic_link_to_no_image_before_it_is_an_unreadable_image() {
         let mut bytes = linked(&["a.png"], &[(Symlink, "dir/b.png", to)], false);
         bytes.truncate(bytes.len() - 1024);
         bytes.extend(tar(&[("dir/later.png", &photo(2))]));
-        let set = of(bytes).unwrap();
+        let set = tar_of(bytes).unwrap();
         let all = ["x.tar/a.png", "x.tar/dir/b.png", "x.tar/dir/later.png"];
         assert_eq!(names(&set), all, "{to}");
         assert!(matches!(set.read(1), Err(ReadError::Link)));
@@ -137,9 +132,9 @@ fn a_symbolic_link_to_no_image_before_it_is_an_unreadable_image() {
         (Symlink, "c.txt", "gone"),
         (Symlink, "a.cls", "gone"),
     ];
-    let error = of(linked(&["a.png"], &links, false)).unwrap_err();
+    let error = tar_of(linked(&["a.png"], &links, false)).unwrap_err();
     assert!(error.to_string().contains("a.cls should say"), "{error}");
-    let set = of(linked(&["a.png"], &links[..3], false)).unwrap();
+    let set = tar_of(linked(&["a.png"], &links[..3], false)).unwrap();
     assert_eq!(names(&set), ["x.tar/a.png"]);
 }
 
@@ -155,6 +150,6 @@ fn what_links_lead_to_has_the_bound_of_names() {
         link.set_entry_type(Symlink);
         archive.append_link(&mut link, "b.txt", to(i)).unwrap();
     }
-    let refused = of(archive.into_inner().unwrap()).unwrap_err();
+    let refused = tar_of(archive.into_inner().unwrap()).unwrap_err();
     assert!(matches!(refused, DataError::TooLarge { .. }), "{refused}");
 }

@@ -3,20 +3,8 @@
 
 mod made;
 
-use made::{header, names, photo, tar};
-use protem_data::{DataError, Encoded, Source, Storage, Tar};
-use std::io::Write;
-use std::path::Path;
-
-fn of(bytes: Vec<u8>) -> Result<Tar, DataError> {
-    Tar::of(vec![Storage::memory(bytes, Path::new("x.tar"))])
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    out.write_all(bytes).unwrap();
-    out.finish().unwrap()
-}
+use made::{gzip, header, names, photo, tar, tar_of};
+use protem_data::{DataError, Encoded, Source};
 
 #[test]
 fn values_of_pax_hold_newlines() {
@@ -31,12 +19,12 @@ fn values_of_pax_hold_newlines() {
     pax.append(&header("short.png", image.len() as u64), &image[..])
         .unwrap();
     let mut bytes = pax.into_inner().unwrap();
-    let set = of(bytes.clone()).unwrap();
+    let set = tar_of(bytes.clone()).unwrap();
     assert_eq!(names(&set), ["x.tar/of two\nlines.png"]);
     assert_eq!(set.encoded(0).unwrap(), Encoded::File(image));
     // A length that is not the record's.
     bytes[513] += 1;
-    let error = of(bytes).unwrap_err();
+    let error = tar_of(bytes).unwrap_err();
     assert!(
         matches!(&error, DataError::Damaged { offset: 0, reason, .. } if reason.contains("record")),
         "{error}"
@@ -70,13 +58,13 @@ fn sparse_members_are_refused_in_either_format() {
         pax(&[("GNU.sparse.size", b"9000")], "hole.png"),
     ];
     for bytes in archives {
-        let refused = of(bytes).unwrap_err();
+        let refused = tar_of(bytes).unwrap_err();
         assert!(
             matches!(&refused, DataError::Unsupported { reason, .. } if reason.starts_with("hole.png is a sparse member")),
             "{refused}"
         );
     }
-    let refused = of(pax(&[("size", b"9000000000")], "large.png")).unwrap_err();
+    let refused = tar_of(pax(&[("size", b"9000000000")], "large.png")).unwrap_err();
     assert!(
         matches!(&refused, DataError::Unsupported { reason, .. } if reason.contains("large.png")),
         "{refused}"
@@ -94,12 +82,12 @@ fn a_volume_may_have_a_label() {
         label.set_entry_type(::tar::EntryType::new(b'V'));
         label.set_cksum();
         let archive = tar(&[("a.png", &photo(0)), ("b.png", &photo(1))]);
-        let set = of([label.as_bytes(), &archive[..]].concat()).unwrap();
+        let set = tar_of([label.as_bytes(), &archive[..]].concat()).unwrap();
         assert_eq!(names(&set), ["x.tar/a.png", "x.tar/b.png"], "{size}");
         // Without a size it cannot be known where the next member is.
         label.set_entry_type(::tar::EntryType::Regular);
         label.set_cksum();
-        let file = of([label.as_bytes(), &archive[..]].concat());
+        let file = tar_of([label.as_bytes(), &archive[..]].concat());
         assert_eq!(file.is_ok(), size.starts_with('0'), "{size}");
     }
 }
@@ -122,15 +110,15 @@ fn what_is_behind_the_end_is_another_archive_or_nothing() {
     ];
     for (i, (parts, images)) in behind.into_iter().enumerate() {
         let bytes = [&archive[..], &parts.concat()].concat();
-        assert_eq!(of(gzip(&bytes)).unwrap().len(), images, "{i} in gzip");
-        let set = of(bytes).unwrap();
+        assert_eq!(tar_of(gzip(&bytes)).unwrap().len(), images, "{i} in gzip");
+        let set = tar_of(bytes).unwrap();
         assert_eq!(set.len(), images, "{i}");
         assert_eq!(set.encoded(1).unwrap(), Encoded::File(photo(1)));
     }
     // Without its end, or with half of it.
     let end = archive.len() - 1024;
     for cut in [end, end + 100, end + 512, end + 600] {
-        assert_eq!(of(archive[..cut].to_vec()).unwrap().len(), 2, "{cut}");
+        assert_eq!(tar_of(archive[..cut].to_vec()).unwrap().len(), 2, "{cut}");
     }
     let second = 512 + photo(0).len().next_multiple_of(512);
     for cut in [
@@ -138,7 +126,7 @@ fn what_is_behind_the_end_is_another_archive_or_nothing() {
         second + 511,
         second + 512 + photo(1).len() - 1,
     ] {
-        let refused = of(archive[..cut].to_vec()).unwrap_err();
+        let refused = tar_of(archive[..cut].to_vec()).unwrap_err();
         assert!(
             matches!(refused, DataError::Damaged { offset, .. } if offset == second as u64),
             "{cut}: {refused}"
@@ -156,10 +144,10 @@ fn zeros_behind_a_gzip_stream_are_padding() {
         ([&one[..], &two, &zeros].concat(), 2),
         ([&one[..], &zeros, &two].concat(), 2),
     ] {
-        assert_eq!(of(bytes).unwrap().len(), images);
+        assert_eq!(tar_of(bytes).unwrap().len(), images);
     }
     for behind in [&b"garbage"[..], b"\0\0garbage", &two[..two.len() - 1]] {
-        let refused = of([&one[..], behind].concat());
+        let refused = tar_of([&one[..], behind].concat());
         assert!(matches!(refused, Err(DataError::Damaged { .. })));
     }
 }

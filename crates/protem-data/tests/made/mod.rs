@@ -3,7 +3,7 @@
 #![allow(dead_code)] // each test uses some of it
 
 use image::{Rgb, RgbImage};
-use protem_data::Source;
+use protem_data::{DataError, Source, Storage, Tar};
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,17 @@ pub fn header(name: &str, len: u64) -> tar::Header {
     header.set_mode(0o644);
     header.set_cksum();
     header
+}
+
+/// An archive that lies in memory.
+pub fn tar_of(bytes: Vec<u8>) -> Result<Tar, DataError> {
+    Tar::of(vec![Storage::memory(bytes, Path::new("x.tar"))])
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
 }
 
 /// An archive of these members, as GNU tar writes it.
