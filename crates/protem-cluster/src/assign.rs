@@ -87,7 +87,7 @@ pub(crate) fn assign_into(
         });
     }
     points.check(isa)?;
-    centroids.check(isa)?;
+    centroids.check_centroids(isa)?;
     nearest_in_blocks(points, centroids, isa, labels, distances);
     Ok(())
 }

@@ -125,7 +125,7 @@ impl KMeans {
         points.check(isa, threads)?;
         if let Init::Given(values) = &self.init {
             let rows = values.len() / points.cols();
-            let check = || Matrix::new(values, rows, points.cols())?.check(isa);
+            let check = || Matrix::new(values, rows, points.cols())?.check_centroids(isa);
             let checked = threads.run(check);
             checked.map_err(|error| ClusterError::Initial(Box::new(error)))?;
         }

@@ -4,9 +4,11 @@ use crate::error::ClusterError;
 use crate::isa::Isa;
 use rayon::prelude::*;
 
-/// Largest squared length of a row: `|x − c|²` is at most four times that of the longer one, and
-/// must stay finite.
-pub(crate) const LONGEST: f32 = f32::MAX / 8.0;
+/// Largest squared length of a point, and of a centroid: `|x − c|²` is at most four times that of the
+/// longer one, and must stay finite. A centroid may be longer than all points: each time it is split it
+/// is by 1/1024, and that it can be 32 times in an update.
+pub(crate) const LONGEST: f32 = f32::MAX / 10.0;
+pub(crate) const LONGEST_CENTROID: f32 = f32::MAX / 8.0;
 
 /// Row-major `f32` points, rows a fixed step apart.
 #[derive(Debug, Clone, Copy)]
@@ -101,33 +103,42 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Whether distances between these rows can be computed and labelled.
+    /// Whether distances of these points can be computed and labelled.
     pub(crate) fn check(&self, isa: Isa) -> Result<(), ClusterError> {
+        self.check_lengths(isa, LONGEST)
+    }
+
+    /// Whether distances to these centroids can.
+    pub(crate) fn check_centroids(&self, isa: Isa) -> Result<(), ClusterError> {
+        self.check_lengths(isa, LONGEST_CENTROID)
+    }
+
+    fn check_lengths(&self, isa: Isa, longest: f32) -> Result<(), ClusterError> {
         if self.rows > u32::MAX as usize {
             return Err(ClusterError::TooMany { rows: self.rows });
         }
         // One sum tells both: it is NaN or infinite where a value is.
         let bad = |i: &usize| {
             let square = crate::kernel::squares(isa, self.row(*i));
-            square.is_nan() || square > LONGEST
+            square.is_nan() || square > longest
         };
         let row = (0..self.rows)
             .into_par_iter()
             .with_min_len(256)
             .find_first(bad);
         match row {
-            Some(row) => Err(unusable(row, self.row(row))),
+            Some(row) => Err(unusable(row, self.row(row), longest)),
             None => Ok(()),
         }
     }
 }
 
 /// What is wrong with these values of a row, which is too long or not finite.
-pub(crate) fn unusable(row: usize, values: &[f32]) -> ClusterError {
+pub(crate) fn unusable(row: usize, values: &[f32], longest: f32) -> ClusterError {
     match values.iter().all(|x| x.is_finite()) {
         true => ClusterError::TooLarge {
             row,
-            limit: LONGEST,
+            limit: longest,
         },
         false => ClusterError::NotFinite { row },
     }

@@ -91,6 +91,26 @@ fn a_point_beyond_all_integers_keeps_its_centroid() {
     }
 }
 
+/// A split moves centroids beyond the longest point there may be, and they are still ones.
+#[test]
+fn centroids_of_the_longest_points_are_taken() {
+    let longest = (f32::MAX / 10.0).sqrt() * 0.999_999;
+    let points = [longest, longest, longest, longest, -longest, 0.0, 1e18];
+    let (mut beyond, k) = (0, 6);
+    for seed in 0..20 {
+        let found = fit(KMeans::builder(k).iterations(1).seed(seed), &points, 1);
+        beyond += usize::from(found.centroids.iter().any(|c| c.abs() > longest * 1.0001));
+        let (mut labels, mut distances) = (vec![0; 7], vec![0.0; 7]);
+        let matrix = Matrix::new(&points, 7, 1).expect("the right length");
+        let predicted = found.predict_into(matrix, &mut labels, &mut distances, None);
+        predicted.expect("centroids of a fit");
+        assert_eq!((labels, distances), (found.labels, found.distances));
+        let again = KMeans::builder(k).init(Init::Given(found.centroids));
+        fit(again, &points, 1);
+    }
+    assert!(beyond > 0);
+}
+
 #[test]
 fn a_listener_hears_of_many_and_ends_one() {
     let points = clustered(3000, 9, 50, 0.3, 1);

@@ -101,7 +101,11 @@ impl Values {
         kernels.check_rows(stream, self.columns, &all, LONGEST, &mut first)?;
         match self.card.read_all(&first)?[0] {
             u32::MAX => Ok(()),
-            row => Err(unusable(row as usize, &self.take(&[row as usize])?)),
+            row => Err(unusable(
+                row as usize,
+                &self.take(&[row as usize])?,
+                LONGEST,
+            )),
         }
     }
 

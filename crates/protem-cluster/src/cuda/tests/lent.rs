@@ -62,7 +62,7 @@ fn rows_that_cannot_be_clustered_are_named() {
     }
     let (n, d) = (100, 19);
     let kmeans = KMeans::builder(3).build().expect("settings");
-    let edge = (f32::MAX / 8.0).sqrt();
+    let edge = (f32::MAX / 10.0).sqrt();
     for (bad, at) in [
         (f32::NAN, 0),
         (f32::INFINITY, 18),
