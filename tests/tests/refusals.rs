@@ -148,6 +148,16 @@ fn files_of_other_things_stay() {
     assert_eq!(fs::read(&model).unwrap(), b"mine");
 }
 
+/// Before any are started.
+#[test]
+fn threads_have_a_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    for set in ["threads=0", "threads=1099511627776"] {
+        let ended = run(&mut tiny(folder.path(), &["--dry-run"], &[set])).expect(2);
+        ended.says(&["must lie between 1 and 4096"]);
+    }
+}
+
 #[test]
 fn images_that_were_forgotten_are_asked_for() {
     let folder = tempfile::tempdir().unwrap();

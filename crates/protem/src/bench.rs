@@ -8,7 +8,8 @@ use crate::args::{BenchArgs, StepKind};
 use crate::console::{counted, say, word};
 use crate::failure::{Failure, explain};
 use crate::system::{
-    forget_peak, memory_bytes, own_memory, page_faults, processor_seconds, size, time,
+    forget_peak, memory_bytes, own_memory, page_faults, processor_seconds, size, start_threads,
+    time,
 };
 use protem_em::{EmError, EncoderConfig, EncoderStep, Head, Plan, PlanStep, Settings, Stem};
 use std::ops::RangeInclusive;
@@ -144,11 +145,7 @@ fn timed<W: FnMut() -> Result<(), EmError>>(
     in_range("--image-size", image_size(args) as usize, 8..=4096)?;
     let machine = || std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = args.threads.unwrap_or_else(machine);
-    in_range("--threads", threads, 1..=4096)?;
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build_global()
-        .map_err(|e| Failure::running(format!("cannot start {threads} threads: {e}")))?;
+    start_threads("--threads", threads)?;
     forget_peak();
     let before = own_memory();
     let failed = |e: EmError| Failure::running(explain(&e));

@@ -5,7 +5,7 @@ use crate::console::{counted, say, warn};
 use crate::failure::{Failure, explain, explain_em};
 use crate::images::{beside_folders, check_apart, class_name, open_images};
 use crate::outputs;
-use crate::system::{free_bytes, size};
+use crate::system::{free_bytes, size, start_threads};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_cluster::Npy;
 use protem_data::{Decoded, Labelling, Location, Source};
@@ -15,19 +15,9 @@ use protem_report::escape;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Starts this many threads, or as many as the machine has.
+/// Starts the threads asked for; otherwise there are as many as the machine has.
 fn start(threads: Option<usize>) -> Result<(), Failure> {
-    let Some(threads) = threads else {
-        return Ok(());
-    };
-    if !(1..=4096).contains(&threads) {
-        return Err(Failure::usage(format!(
-            "--threads {threads} must lie between 1 and 4096"
-        )));
-    }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-    pool.build_global()
-        .map_err(|e| Failure::running(format!("cannot start {threads} threads: {e}")))
+    threads.map_or(Ok(()), |threads| start_threads("--threads", threads))
 }
 
 fn open_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {

@@ -4,10 +4,14 @@ use crate::console::warn;
 use crate::failure::Failure;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// Threads that a command may have.
+pub const THREADS: RangeInclusive<usize> = 1..=4096;
 
 /// Bytes that can be written below a folder, which need not exist yet; none where the system
 /// does not tell.
@@ -105,6 +109,19 @@ pub fn time(seconds: f64) -> String {
 pub fn fail_at_limits() {
     // Where it cannot be had, the program ends as it would have.
     let _ = signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)));
+}
+
+/// Starts the threads that a setting or an option, `what`, asks for, before anything runs on some.
+pub fn start_threads(what: &str, threads: usize) -> Result<(), Failure> {
+    if !THREADS.contains(&threads) {
+        let (least, most) = (THREADS.start(), THREADS.end());
+        return Err(Failure::usage(format!(
+            "{what} {threads} must lie between {least} and {most}"
+        )));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build_global()
+        .map_err(|e| Failure::running(format!("cannot start {threads} threads: {e}")))
 }
 
 /// Requests to stop that come within this are one: `timeout` tells a program and then its group.

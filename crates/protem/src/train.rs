@@ -7,7 +7,7 @@ use crate::failure::{Failure, explain, explain_em};
 use crate::images::{Images, Sets};
 use crate::progress::Progress;
 use crate::room::{check_disk, check_memory};
-use crate::system::stop_flag;
+use crate::system::{start_threads, stop_flag};
 use crate::{config, dry_run};
 use protem_data::Location;
 use protem_em::{Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Settings, Trainer};
@@ -20,10 +20,7 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     check_names(&args)?;
     let settings = settings(&args)?;
     if let Some(threads) = settings.threads {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global();
-        pool.map_err(|e| Failure::running(format!("cannot start {threads} threads: {e}")))?;
+        start_threads("threads", threads)?;
     }
     check_out(&args)?;
     // Only the images that the checkpoint knows of: looking again could find others unreadable.

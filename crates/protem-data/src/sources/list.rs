@@ -12,7 +12,8 @@ const LARGEST: u64 = 1 << 31;
 
 /// The images a text file names, one a line, relative to its folder or absolute. A label may
 /// follow, after a tab or after the last blank: numbers are classes by themselves, names are
-/// classes in alphabetical order, and negative numbers alone are none. Empty lines and lines that begin with `#` are passed over.
+/// classes in alphabetical order, and negative numbers alone are none. Empty lines and lines that begin
+/// with `#` are passed over.
 ///
 /// # Errors
 /// A list that cannot be read, a line without an image's extension, labels on some lines only.

@@ -5,7 +5,7 @@ use crate::args::{AugmentArgs, Switch, ViewKind};
 use crate::console::{counted, say};
 use crate::failure::{Failure, explain};
 use crate::images::open_images;
-use crate::system::processor_seconds;
+use crate::system::{THREADS, processor_seconds};
 use protem_data::{
     Augment, AugmentConfig, Encoded, Evaluation, IMAGENET_MEAN, IMAGENET_STD, ReadError, Recipe,
     RgbImage, Stream, decode,
@@ -30,7 +30,7 @@ pub fn augment(args: &AugmentArgs) -> Result<(), Failure> {
     in_range("--iters", args.iters, ITERS)?;
     in_range("--images", args.images, 1..=usize::MAX)?;
     in_range("--size", args.size as usize, 1..=4096)?;
-    in_range("--threads", args.threads, 1..=4096)?;
+    in_range("--threads", args.threads, THREADS)?;
     if !(args.min_scale > 0.0 && args.min_scale <= 1.0) {
         return Err(Failure::usage("--min-scale must be above 0 and at most 1"));
     }
