@@ -19,8 +19,6 @@ pub struct Progress {
     epochs: usize,
     /// The phase under way, and when it began or was told of for the last time.
     phase: Option<(Phase, Instant)>,
-    /// Steps that this process has made.
-    steps: u64,
     /// When the last of them was made, if nothing else has happened since.
     stepped: Option<Instant>,
     /// Images of the steps of an epoch, and keys in the queue.
@@ -100,7 +98,6 @@ impl Progress {
             steps_per_epoch: 0,
             epochs: 0,
             phase: None,
-            steps: 0,
             stepped: None,
             epoch_images: 0,
             queue: 0,
@@ -138,7 +135,6 @@ impl Progress {
                 epoch, step, loss, ..
             } => {
                 self.phase = None;
-                self.steps += 1;
                 if let Some(before) = self.stepped.replace(Instant::now()) {
                     self.pace.steps += 1;
                     self.pace.step_seconds += before.elapsed().as_secs_f64();
