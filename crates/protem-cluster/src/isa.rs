@@ -32,7 +32,8 @@ impl Isa {
     }
 
     /// The level that the environment variable `PROTEM_ISA` names (see [`Self::name`]); without
-    /// it, the best this machine has. `neon`, a level of other kernels, is portable code here.
+    /// it, the best this machine has. Of the levels of other kernels `neon` is portable code here,
+    /// and `avx512bf16` is `avx512`.
     ///
     /// # Errors
     /// [`ClusterError::Isa`] for a name that no level of this machine has.
@@ -53,6 +54,7 @@ impl Isa {
         if cfg!(target_arch = "aarch64") && name == "neon" {
             return Ok(Self::Portable);
         }
+        let name = if name == "avx512bf16" { "avx512" } else { name };
         let level = Self::available().iter().find(|l| l.name() == name);
         level.copied().ok_or_else(|| Self::missing(name))
     }

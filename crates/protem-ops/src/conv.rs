@@ -4,17 +4,19 @@
 //! Neighbouring pixels with the same taps are one product with more rows. Taps outside the image
 //! do not exist, so padding costs nothing, and in a 4×4 map saves a third of the work.
 //!
-//! This file is the geometry; `direct` computes in f32, `tiled` in bf16 where the machine has AMX.
-//! Elsewhere bf16 maps are computed by `direct`, from rounded operands.
+//! This file is the geometry; `direct` computes in f32, `tiled` in bf16 where the level multiplies
+//! that ([`Isa::multiplies_bf16`]). Elsewhere bf16 maps are computed by `direct`, from rounded
+//! operands.
 
 mod direct;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(target_arch = "x86_64")]
 mod tiled;
 mod weights;
 
 use crate::activation::{Activation, Map, Shape, into_map, same, with_map};
 use crate::buffer::Pool;
 use crate::element::Element;
+use crate::isa::Isa;
 use crate::kernel::Finish;
 use half::bf16;
 use weights::{Role, Scaled};
@@ -302,8 +304,8 @@ impl Computed for bf16 {
         finish: &Finish<bf16>,
     ) -> Map<bf16> {
         let taps_of = weights.conv.taps_of(role, from.shape);
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if crate::Isa::current() == crate::Isa::Amx {
+        #[cfg(target_arch = "x86_64")]
+        if Isa::current().multiplies_bf16() {
             let packed = weights.tiles(pool, role);
             return tiled::convolve(pool, &packed, from, to, taps_of, finish);
         }
@@ -327,8 +329,8 @@ impl Computed for bf16 {
         dy: &Map<bf16>,
         gradient: &mut [f32],
     ) {
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if crate::Isa::current() == crate::Isa::Amx {
+        #[cfg(target_arch = "x86_64")]
+        if Isa::current().multiplies_bf16() {
             return tiled::weight_gradient(pool, conv, x, dy, gradient);
         }
         direct::weight_gradient(

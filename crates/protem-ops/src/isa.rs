@@ -1,5 +1,7 @@
 //! Which instruction set the kernels use: found once per process.
 
+#[cfg(target_arch = "x86_64")]
+use crate::kernel::blocks;
 use std::sync::OnceLock;
 
 /// A level of vector instructions. Results are bit-identical on one level, and equal up to
@@ -14,7 +16,11 @@ pub enum Isa {
     Avx2,
     /// 512-bit vectors (AVX-512 F, BW, DQ and VL).
     Avx512,
-    /// Tiles of bf16 (AMX), beside all of AVX-512 that the level below has, and AVX512-BF16.
+    /// Dot products of pairs of bf16 (AVX512-BF16), beside all of AVX-512 that the level below has;
+    /// on AMD's processors, where they are as fast as multiply-adds of f32 and do twice the work.
+    /// Intel's are slower than those: there this is no level.
+    Avx512Bf16,
+    /// Tiles of bf16 (AMX), beside all of AVX-512 that the levels below have.
     Amx,
 }
 
@@ -62,13 +68,20 @@ impl Isa {
             .clone()
     }
 
-    /// The name that `PROTEM_ISA` takes: `portable`, `neon`, `avx2`, `avx512` or `amx`.
+    /// Whether bf16 is multiplied as it is, faster than f32. Below, it is computed in f32.
+    pub fn multiplies_bf16(self) -> bool {
+        matches!(self, Self::Avx512Bf16 | Self::Amx)
+    }
+
+    /// The name that `PROTEM_ISA` takes: `portable`, `neon`, `avx2`, `avx512`, `avx512bf16` or
+    /// `amx`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
             Self::Neon => "neon",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512bf16",
             Self::Amx => "amx",
         }
     }
@@ -90,13 +103,23 @@ fn detected() -> Vec<Isa> {
             && is_x86_feature_detected!("avx512vl")
         {
             levels.push(Isa::Avx512);
-            #[cfg(target_os = "linux")]
-            if crate::kernel::amx::usable() {
+            if blocks::dots::usable() && made_by_amd() {
+                levels.push(Isa::Avx512Bf16);
+            }
+            if blocks::tiles_usable() {
                 levels.push(Isa::Amx);
             }
         }
     }
     levels
+}
+
+/// By its name, not by a measurement: what a level computes must not hang on a busy moment.
+#[cfg(target_arch = "x86_64")]
+fn made_by_amd() -> bool {
+    let leaf = std::arch::x86_64::__cpuid(0);
+    let name = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
+    name.as_flattened() == b"AuthenticAMD"
 }
 
 #[cfg(target_arch = "aarch64")]

@@ -1,11 +1,12 @@
 //! All of this crate that is unsafe: instructions that not every machine has.
 //!
-//! `tile` is the register tile of f32 products, `amx` that of bf16 products in AMX tiles, with
-//! the shuffles its operands need. Both check every address against the slices they are given.
+//! `tile` is the register tile of f32 products, `blocks` those of bf16, in AMX tiles or by
+//! AVX-512's dot products, with the shuffles their operands need. Both check every address against
+//! the slices they are given.
 //! [`vectorised!`] compiles plain loops once for each level.
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod blocks;
 #[cfg(all(test, target_os = "linux"))]
 mod guard;
 pub(crate) mod tile;
@@ -88,10 +89,12 @@ macro_rules! vectorised {
             }
 
             match $crate::Isa::current() {
-                // SAFETY: the current level is one that run-time detection found here, and both
+                // SAFETY: the current level is one that run-time detection found here, and the
                 // upper ones have the features of `avx512`.
                 #[cfg(target_arch = "x86_64")]
-                $crate::Isa::Amx | $crate::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::Isa::Amx | $crate::Isa::Avx512Bf16 | $crate::Isa::Avx512 => unsafe {
+                    avx512($($arg),*)
+                },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::Isa::Avx2 => unsafe { avx2($($arg),*) },

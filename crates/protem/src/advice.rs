@@ -9,7 +9,7 @@ use protem_report::ReportError;
 
 /// Says where half the memory costs time.
 pub fn warn_of_speed(plan: &Plan) {
-    if plan.precision == Precision::Bf16 && protem_ops::Isa::current() != protem_ops::Isa::Amx {
+    if plan.precision == Precision::Bf16 && !protem_ops::Isa::current().multiplies_bf16() {
         warn(
             "precision = bf16 takes half the memory for feature maps, but this processor computes it in f32, more slowly than f32 itself",
         );

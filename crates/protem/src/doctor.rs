@@ -13,6 +13,7 @@ pub fn report(json: bool) -> Result<(), Failure> {
     let forced = std::env::var("PROTEM_ISA").ok();
     let bf16 = match isa {
         Isa::Amx => "tiles of bf16",
+        Isa::Avx512Bf16 => "dot products of bf16",
         _ => "stored as bf16, computed in f32 (slower than f32 here, half its memory)",
     };
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());

@@ -1,16 +1,23 @@
-//! Convolution in bf16, on AMX tiles.
+//! Convolution in bf16, by blocks of 32×32 results.
 
 use super::weights::{Packed, unpack_gradient};
 use super::{Conv, Run, Tap, runs_of};
 use crate::activation::{Map, Shape};
 use crate::buffer::{Buffer, Pool};
-use crate::kernel::amx::{Accumulator, BLOCK, BLOCK_LEN, Sum, Tiles};
+use crate::isa::Isa;
+use crate::kernel::blocks::{Accumulator, BLOCK, BLOCK_LEN, Blocks, Sum};
 use crate::kernel::{Finish, Pair};
 use half::bf16;
 use rayon::prelude::*;
 
 /// Weights up to this size stay in the second-level cache beside what they meet.
 const SMALL_WEIGHTS: usize = 600 * 1024;
+
+/// # Panics
+/// On a level that computes bf16 in f32.
+fn multiplier() -> Blocks {
+    Blocks::of(Isa::current()).expect("a level that multiplies bf16")
+}
 
 /// Every pixel of the result = the sum over its taps of a pixel of `from` times a tap's weights.
 pub(super) fn convolve(
@@ -35,7 +42,7 @@ pub(super) fn convolve(
             let last = first + out.len() / target.pixel();
             let runs = runs_of(first..last, target.width, &taps_of);
             let mut job = Job {
-                tiles: Tiles::new(),
+                by: multiplier(),
                 weights,
                 from,
                 channels: target.channels,
@@ -113,13 +120,13 @@ impl<'a> PlacedRun<'a> {
 
 /// What one thread computes its share of a map with.
 struct Job<'a> {
-    tiles: Tiles,
+    by: Blocks,
     weights: &'a Packed<bf16>,
     from: &'a Map<bf16>,
     channels: usize,
     finish: Finish<'a, bf16>,
     gathered: Gathered,
-    /// The block that the tiles are stored to.
+    /// The block that a product is stored to.
     result: Accumulator,
     out: &'a mut [bf16],
 }
@@ -153,7 +160,7 @@ impl Job<'_> {
         let panel_len = (self.weights.taps * depth).div_ceil(BLOCK) * BLOCK_LEN;
         for panel in panels {
             let b = &self.weights.data[panel * panel_len..][..panel_len];
-            self.tiles.product(&sum, a, b, &mut self.result);
+            self.by.product(&sum, a, b, &mut self.result);
             let column = panel * BLOCK;
             let at = run.at + row * self.channels + column;
             let finish = Finish {
@@ -162,7 +169,7 @@ impl Job<'_> {
                 ..self.finish
             };
             let size = (rows, BLOCK.min(self.weights.columns - column));
-            self.tiles.store(
+            self.by.store(
                 &self.result,
                 size,
                 &finish,
@@ -173,7 +180,7 @@ impl Job<'_> {
     }
 }
 
-/// Rows whose taps lie side by side, filled up with zeros: for blocks that tiles cannot read where
+/// Rows whose taps lie side by side, filled up with zeros: for blocks that cannot be read where
 /// they are.
 struct Gathered {
     data: Buffer<bf16>,
@@ -221,8 +228,8 @@ pub(super) fn weight_gradient(
     let mut sums: Buffer<f32> = pool.take(ins * outs * taps * BLOCK_LEN);
     sums.fill(0.0);
     for group in Group::all(conv, x.shape, dy.shape) {
-        let left = pack(pool, x, &group, &group.from_rows, Tiles::transpose);
-        let right = pack(pool, dy, &group, &group.to_rows, Tiles::interleave);
+        let left = pack(pool, x, &group, &group.from_rows, Blocks::transpose);
+        let right = pack(pool, dy, &group, &group.to_rows, Blocks::interleave);
         let pairs: Vec<Vec<Pair>> = (0..taps)
             .map(|tap| group.pairs(conv, x.shape, dy.shape, tap))
             .collect();
@@ -230,7 +237,7 @@ pub(super) fn weight_gradient(
         sums.par_chunks_mut(taps * BLOCK_LEN)
             .enumerate()
             .for_each(|(i, sums)| {
-                let tiles = Tiles::new();
+                let by = multiplier();
                 let a = &left[i / outs * left_len..][..left_len];
                 let b = &right[i % outs * right_len..][..right_len];
                 for (pairs, sums) in pairs.iter().zip(sums.chunks_exact_mut(BLOCK_LEN)) {
@@ -240,7 +247,7 @@ pub(super) fn weight_gradient(
                         a_row: BLOCK,
                         accumulate: true,
                     };
-                    tiles.product(&sum, a, b, Accumulator::over(sums));
+                    by.product(&sum, a, b, Accumulator::over(sums));
                 }
             });
     }
@@ -311,7 +318,7 @@ fn pack(
     map: &Map<bf16>,
     group: &Group,
     rows: &std::ops::Range<usize>,
-    form: impl Fn(&Tiles, &[bf16], usize, &mut [bf16]) + Sync,
+    form: impl Fn(&Blocks, &[bf16], usize, &mut [bf16]) + Sync,
 ) -> Buffer<bf16> {
     let shape = map.shape;
     let (channels, images) = (shape.channels, group.images.len());
@@ -320,7 +327,7 @@ fn pack(
     out.par_chunks_mut(row_len.max(1))
         .enumerate()
         .for_each(|(i, row)| {
-            let tiles = Tiles::new();
+            let by = multiplier();
             let first = (rows.start + i % rows.len()) * shape.width;
             let channel = i / rows.len() * BLOCK;
             let width = BLOCK.min(channels - channel);
@@ -330,14 +337,14 @@ fn pack(
                 let start = (first + at / images) * shape.pixel() + image * channels + channel;
                 let from = &map.data[start..];
                 if (height, width) == (BLOCK, BLOCK) {
-                    form(&tiles, from, channels, block);
+                    form(&by, from, channels, block);
                     continue;
                 }
                 let mut whole = [bf16::ZERO; BLOCK_LEN];
                 for (r, line) in whole.chunks_exact_mut(BLOCK).enumerate().take(height) {
                     line[..width].copy_from_slice(&from[r * channels..][..width]);
                 }
-                form(&tiles, &whole, BLOCK, block);
+                form(&by, &whole, BLOCK, block);
             }
         });
     out

@@ -3,10 +3,10 @@
 use super::Conv;
 use crate::buffer::{Buffer, Pool};
 use rayon::prelude::*;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(target_arch = "x86_64")]
 use {
     crate::element::Element,
-    crate::kernel::amx::{BLOCK, BLOCK_LEN},
+    crate::kernel::blocks::{BLOCK, BLOCK_LEN},
     half::bf16,
 };
 
@@ -68,9 +68,9 @@ impl Scaled<'_> {
         }
     }
 
-    /// The same in the form of AMX tiles: panels of `BLOCK` columns, in each the values along
+    /// The same in the form that blocks of bf16 are multiplied in: panels of `BLOCK` columns, in each the values along
     /// (tap, depth) in blocks of `BLOCK`, the last one filled up with zeros.
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[cfg(target_arch = "x86_64")]
     pub fn tiles(&self, pool: &Pool, role: Role) -> Packed<bf16> {
         let (depth, columns, taps) = self.sizes(role);
         let panel_len = (taps * depth).div_ceil(BLOCK) * BLOCK_LEN;

@@ -56,7 +56,7 @@ impl Product {
         unsafe {
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Amx | Isa::Avx512 => x86::run_avx512(self, pairs, a, b, c),
+                Isa::Amx | Isa::Avx512Bf16 | Isa::Avx512 => x86::run_avx512(self, pairs, a, b, c),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => x86::run_avx2(self, pairs, a, b, c),
                 #[cfg(target_arch = "aarch64")]

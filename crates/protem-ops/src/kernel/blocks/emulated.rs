@@ -36,7 +36,7 @@ pub(super) unsafe fn narrow(values: [__m512; 2]) -> __m512i {
     }
 }
 
-/// [`super::Tiles::product`], of a pair and a step at least.
+/// [`super::Blocks::product`], of a pair and a step at least.
 ///
 /// # Safety
 /// None is needed; the instructions' is.

@@ -1,18 +1,21 @@
-//! Products of bf16 matrices in AMX tiles, and the shuffles that put operands into their form.
+//! Products of bf16 matrices by blocks of 32×32, in AMX tiles or by AVX-512's dot products, and the
+//! shuffles that put operands into the form that both take.
 //!
-//! A tile holds 16 rows of 64 bytes. A tile of `A` is 16 rows of 32 bf16 along the contraction; a
-//! tile of `B` has a row for each *pair* of steps along the contraction, and in it that pair for
-//! each of 16 columns; a tile of the result is 16×16 f32. (Intel SDM, TDPBF16PS; products are
-//! exact in f32, sums round to nearest, denormals count as zero.)
+//! It is that of tiles: 16 rows of 64 bytes. A tile of `A` is 16 rows of 32 bf16 along the
+//! contraction; a tile of `B` has a row for each *pair* of steps along the contraction, and in it
+//! that pair for each of 16 columns; a tile of the result is 16×16 f32. (Intel SDM, TDPBF16PS;
+//! products are exact in f32, sums round to nearest, denormals count as zero.)
 
-#[cfg_attr(feature = "emulated-tiles", path = "amx/emulated.rs")]
-mod instructions;
+#[cfg_attr(feature = "emulated-tiles", path = "blocks/emulated.rs")]
+mod amx;
+pub(crate) mod dots;
 
 use super::{Finish, Pair, end_of};
+use crate::isa::Isa;
 use half::bf16;
 use std::arch::x86_64::*;
 
-pub(crate) use instructions::usable;
+pub(crate) use amx::usable as tiles_usable;
 
 /// Rows and columns of one result block, and values along the contraction of one step: two tiles
 /// by two.
@@ -35,19 +38,45 @@ impl Accumulator {
     }
 }
 
-/// A thread's tiles, configured; given back when dropped.
-pub(crate) struct Tiles(std::marker::PhantomData<*const ()>); // the configuration is the thread's
+/// What multiplies blocks on this thread.
+pub(crate) struct Blocks {
+    by: By,
+    /// Tiles are configured for a thread.
+    _thread: std::marker::PhantomData<*const ()>,
+}
 
-impl Tiles {
-    /// Configures the eight tiles of this thread as 16 rows of 64 bytes.
-    ///
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// AMX's tiles, configured; given back when dropped.
+    Tiles,
+    Dots,
+}
+
+impl Blocks {
+    /// What a level multiplies blocks with; `None` where it has nothing that does.
+    pub fn of(isa: Isa) -> Option<Self> {
+        match isa {
+            Isa::Amx => Some(Self::new(By::Tiles)),
+            Isa::Avx512Bf16 => Some(Self::new(By::Dots)),
+            _ => None,
+        }
+    }
+
     /// # Panics
-    /// Where AMX is not usable.
-    pub fn new() -> Self {
-        assert!(usable(), "AMX is not usable here");
-        // SAFETY: AMX is usable.
-        unsafe { instructions::configure() };
-        Self(std::marker::PhantomData)
+    /// Where the processor has not got it.
+    fn new(by: By) -> Self {
+        match by {
+            By::Tiles => {
+                assert!(amx::usable(), "AMX is not usable here");
+                // SAFETY: AMX is usable.
+                unsafe { amx::configure() };
+            }
+            By::Dots => assert!(dots::usable(), "no AVX512-BF16 here"),
+        }
+        Self {
+            by,
+            _thread: std::marker::PhantomData,
+        }
     }
 
     /// `out (+)= Σ_p A_p·B_p`, 32×32: each `A_p` 32 rows, `a_row` values apart, of `32·steps`
@@ -77,8 +106,12 @@ impl Tiles {
             assert!(a_end <= a.len(), "left operand outside its slice");
             assert!(b_end <= b.len(), "right operand outside its slice");
         }
-        // SAFETY: `self` says that the tiles are configured, and the asserts keep the pairs inside.
-        unsafe { instructions::product(sum, a, b, out) }
+        match self.by {
+            // SAFETY: the tiles are configured, and the asserts keep the pairs inside.
+            By::Tiles => unsafe { amx::product(sum, a, b, out) },
+            // SAFETY: the instructions are there, and the asserts keep the pairs inside.
+            By::Dots => unsafe { dots::product(sum, a, b, out) },
+        }
     }
 
     /// Rounds the first `rows` × `columns` of a result, after `finish`, into `y`, whose rows are
@@ -109,7 +142,7 @@ impl Tiles {
             finish.added.is_none_or(|added| end <= added.len()),
             "added map outside its slice"
         );
-        // SAFETY: the level of this thread's tiles includes the features; the asserts bound what
+        // SAFETY: what multiplies has the features beside it; the asserts bound what
         // the masks let through.
         unsafe { store(result, (rows, columns), finish, y, y_row) }
     }
@@ -124,7 +157,7 @@ impl Tiles {
         let end = end_of(0, &[(BLOCK - 1, row)], BLOCK);
         assert!(end <= from.len(), "rows of a block");
         assert_eq!(to.len(), BLOCK_LEN, "values of a block");
-        // SAFETY: the level of this thread's tiles includes the features; the asserts bound 32 rows
+        // SAFETY: what multiplies has the features beside it; the asserts bound 32 rows
         // of 64 bytes on both sides.
         unsafe { transpose(from.as_ptr(), row, to.as_mut_ptr()) }
     }
@@ -210,7 +243,7 @@ unsafe fn store(
                 }
             }
             let at = y.as_mut_ptr().add(row * y_row);
-            _mm512_mask_storeu_epi16(at.cast(), mask, instructions::narrow(values));
+            _mm512_mask_storeu_epi16(at.cast(), mask, amx::narrow(values));
         }
     }
 }
@@ -294,14 +327,16 @@ fn transpose_16(lines: &mut [__m512i; 16]) {
     }
 }
 
-impl Drop for Tiles {
+impl Drop for Blocks {
     fn drop(&mut self) {
-        // SAFETY: AMX is usable, as `new` found.
-        unsafe { instructions::release() };
+        if self.by == By::Tiles {
+            // SAFETY: AMX is usable, as `new` found.
+            unsafe { amx::release() };
+        }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
     use crate::element::Element;
@@ -314,21 +349,23 @@ mod tests {
             .collect()
     }
 
-    /// Runs with every slice at a guard page, if the machine has tiles.
-    fn guarded(test: impl Fn(&Tiles, Against)) {
-        if !usable() {
-            eprintln!("skipped: no AMX on this machine");
-            return;
-        }
-        let tiles = Tiles::new();
-        for against in [Against::Begin, Against::End] {
-            test(&tiles, against);
+    /// Runs with every slice at a guard page, with each that the machine has.
+    fn guarded(test: impl Fn(&Blocks, Against)) {
+        for (by, usable) in [(By::Tiles, tiles_usable()), (By::Dots, dots::usable())] {
+            if !usable {
+                eprintln!("skipped: no {by:?} on this machine");
+                continue;
+            }
+            let blocks = Blocks::new(by);
+            for against in [Against::Begin, Against::End] {
+                test(&blocks, against);
+            }
         }
     }
 
     #[test]
     fn a_product_equals_the_loop_and_stays_inside() {
-        guarded(|tiles, against| {
+        guarded(|blocks, against| {
             for (steps, extra, accumulate) in
                 [(1, 0, false), (2, 0, true), (3, 32, false), (1, 7, true)]
             {
@@ -350,7 +387,7 @@ mod tests {
                     a_row,
                     accumulate,
                 };
-                tiles.product(&sum, &a, &b, &mut out);
+                blocks.product(&sum, &a, &b, &mut out);
                 for row in 0..BLOCK {
                     for column in 0..BLOCK {
                         let mut want = if accumulate { 0.25f64 } else { 0.0 };
@@ -372,7 +409,7 @@ mod tests {
 
     #[test]
     fn stores_and_shuffles_stay_inside() {
-        guarded(|tiles, against| {
+        guarded(|blocks, against| {
             let result = Accumulator(std::array::from_fn(|i| i as f32 - 500.0));
             for (rows, columns, y_row) in [
                 (1, 1, 1),
@@ -393,7 +430,7 @@ mod tests {
                     relu: true,
                 };
                 let before = y.to_vec();
-                tiles.store(&result, (rows, columns), &finish, &mut y, y_row);
+                blocks.store(&result, (rows, columns), &finish, &mut y, y_row);
                 for (at, y) in y.iter().enumerate() {
                     let (row, column) = (at / y_row, at % y_row);
                     let want = if column < columns {
@@ -409,8 +446,8 @@ mod tests {
                 let from = Guarded::new(&numbers((BLOCK - 1) * row + BLOCK, 3), against);
                 let mut transposed = Guarded::new(&numbers(BLOCK_LEN, 4), against);
                 let mut interleaved = Guarded::new(&numbers(BLOCK_LEN, 5), against);
-                tiles.transpose(&from, row, &mut transposed);
-                tiles.interleave(&from, row, &mut interleaved);
+                blocks.transpose(&from, row, &mut transposed);
+                blocks.interleave(&from, row, &mut interleaved);
                 for r in 0..BLOCK {
                     for c in 0..BLOCK {
                         let value = from[r * row + c];

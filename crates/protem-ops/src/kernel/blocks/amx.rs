@@ -22,7 +22,14 @@ pub(crate) fn usable() -> bool {
     })
 }
 
+/// On other systems nobody has asked yet what they demand.
+#[cfg(not(target_os = "linux"))]
+fn permitted() -> bool {
+    false
+}
+
 /// Asks Linux for the tile state, which it gives once per process on request.
+#[cfg(target_os = "linux")]
 fn permitted() -> bool {
     const ARCH_PRCTL: i64 = 158;
     const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
@@ -82,7 +89,7 @@ pub(super) unsafe fn narrow(values: [__m512; 2]) -> __m512i {
     unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(values[1], values[0])) }
 }
 
-/// [`super::Tiles::product`], of a pair and a step at least.
+/// [`super::Blocks::product`], of a pair and a step at least.
 ///
 /// # Safety
 /// This thread's tiles are configured, and no pair reaches outside its slice.
