@@ -5,11 +5,12 @@ use serde_json::Value;
 
 #[test]
 fn every_command_shows_an_example() {
-    let commands: [&[&str]; 19] = [
+    let commands: [&[&str]; 20] = [
         &[],
         &["train"],
         &["eval"],
         &["eval", "knn"],
+        &["eval", "linear"],
         &["eval", "ami"],
         &["embed"],
         &["cluster"],

@@ -378,6 +378,20 @@ fn evaluations_of_nothing() {
     knn(&flat.join("a.png"), &classes, "1")
         .expect(1)
         .says(&["not a whole checkpoint"]);
+    let linear = |train: &Path, decay: &[&str]| {
+        let mut command = protem(&["eval", "linear", "--checkpoint"]);
+        command.arg(&out).arg("--train").arg(train).args(decay);
+        run(command.arg("--test").arg(&test))
+    };
+    linear(&classes, &["--decay", "0.1"]).expect(0).says(&[]);
+    linear(&classes, &[])
+        .expect(2)
+        .says(&["no class of", "has 5 images", "--decay"]);
+    for decay in ["0", "-1", "nan", "inf"] {
+        let decay = format!("--decay={decay}");
+        linear(&classes, &[&decay]).expect(2).says(&["above 0"]);
+    }
+    linear(&test, &[]).expect(2).says(&["would find itself"]);
     let three = folder.path().join("three");
     class_folders(&three, 3, 2);
     knn(&out, &three, "1").expect(2).says(&["classes differ"]);

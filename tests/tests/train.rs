@@ -72,6 +72,16 @@ fn real_images_from_training_to_features() {
     assert_eq!(found["protocol"]["k"], 20);
     assert_eq!(found["protocol"]["test"]["images"], count(&test));
 
+    let mut command = protem(&["eval", "linear", "--json", "--threads=1", "--checkpoint"]);
+    command.arg(&checkpoint).arg("--train").arg(&images);
+    let ended = run(command.arg("--test").arg(&test)).expect(0);
+    let found: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(found["top1"].as_f64().unwrap() > 0.1, "{found}");
+    let (protocol, tried) = (&found["protocol"], &found["protocol"]["chosen_by"]["tried"]);
+    assert_eq!(tried.as_array().unwrap().len(), 13, "{found}");
+    assert_eq!(protocol["converged"], true, "{found}");
+    assert_eq!(protocol["train"]["images"], count(&images), "{found}");
+
     let mut command = protem(&["eval", "ami", "--json", "--k", "10", "--checkpoint"]);
     let ended = run(command.arg(&checkpoint).arg("--data").arg(&test)).expect(0);
     let found: Value = serde_json::from_str(&ended.stdout).unwrap();

@@ -1,7 +1,7 @@
-//! kNN, effective rank and AMI at usual sizes: `cargo bench -p protem-eval`.
+//! kNN, a linear classifier, effective rank and AMI at usual sizes: `cargo bench -p protem-eval`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use protem_eval::{Features, KnnConfig, ami, effective_rank, knn};
+use protem_eval::{Features, KnnConfig, LinearConfig, ami, effective_rank, knn, linear};
 
 fn measures(c: &mut Criterion) {
     let make = |rows: usize| {
@@ -24,6 +24,25 @@ fn measures(c: &mut Criterion) {
             )
         });
     });
+    let config = LinearConfig {
+        decay: Some(1e-2),
+        iterations: 20,
+    };
+    let mut group = c.benchmark_group("linear");
+    group.sample_size(10);
+    group.bench_function("20 iterations, 5000 of 256", |b| {
+        b.iter(|| {
+            linear(
+                train.clone(),
+                &labels,
+                test.clone(),
+                &labels[..1000],
+                &config,
+                &mut |_, _| true,
+            )
+        });
+    });
+    group.finish();
     c.bench_function("effective rank, 1000 of 256", |b| {
         b.iter(|| effective_rank(&test))
     });

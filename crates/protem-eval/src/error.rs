@@ -37,7 +37,29 @@ pub enum EvalError {
         /// What it is.
         value: f64,
     },
+    /// A penalty that no classifier can have.
+    #[error("the penalty is {value}, it must be finite and above 0")]
+    Decay {
+        /// What it is.
+        value: f64,
+    },
+    /// Nothing to choose a penalty by.
+    #[error("no class has {of} training images, of which one would be held out")]
+    NothingHeldOut {
+        /// Images of a class of which one is held out.
+        of: usize,
+    },
     /// A decomposition that did not converge.
     #[error("the eigenvalues of the features' covariance did not converge")]
     Eigenvalues,
+}
+
+impl EvalError {
+    /// Fails unless there are as many of the one as of the other.
+    pub(crate) fn counted(what: &'static str, left: usize, right: usize) -> Result<(), Self> {
+        match left == right {
+            true => Ok(()),
+            false => Err(Self::Count { what, left, right }),
+        }
+    }
 }

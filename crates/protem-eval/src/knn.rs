@@ -1,5 +1,6 @@
 //! Weighted k-nearest-neighbour classification.
 
+use crate::products::rows_by_rows;
 use crate::{EvalError, Features};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -55,21 +56,14 @@ pub fn knn(
     config: &KnnConfig,
     progress: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<KnnResult>, EvalError> {
-    let count = |what, left, right| {
-        if left == right {
-            Ok(())
-        } else {
-            Err(EvalError::Count { what, left, right })
-        }
-    };
     if !(config.temperature.is_finite() && config.temperature > 0.0) {
         return Err(EvalError::Temperature {
             value: config.temperature,
         });
     }
-    count("training labels", train_labels.len(), train.rows())?;
-    count("test labels", test_labels.len(), test.rows())?;
-    count("test dimensions", test.dim(), train.dim())?;
+    EvalError::counted("training labels", train_labels.len(), train.rows())?;
+    EvalError::counted("test labels", test_labels.len(), test.rows())?;
+    EvalError::counted("test dimensions", test.dim(), train.dim())?;
     let (train, test) = (train.normalised(), test.normalised());
     let k = config.k.clamp(1, train.rows());
     let vote = |near: Nearest| vote(&near.first(), train_labels, config.temperature);
@@ -107,27 +101,12 @@ fn nearest(block: &[f32], train: &Features, k: usize) -> Vec<Nearest> {
     for (tile, images) in train.values().chunks(TILE * train.dim()).enumerate() {
         let columns = images.len() / train.dim();
         let similarities = &mut similarities[..rows * columns];
-        products(block, images, train.dim(), similarities);
+        rows_by_rows(block, images, train.dim(), similarities);
         for (near, row) in all.iter_mut().zip(similarities.chunks_exact(columns)) {
             near.look_at(row, tile * TILE);
         }
     }
     all
-}
-
-/// Inner products of the rows of `a` (lines of `out`) with those of `b` (its columns).
-fn products(a: &[f32], b: &[f32], dim: usize, out: &mut [f32]) {
-    let (rows, columns) = (a.len() / dim, b.len() / dim);
-    let a = faer::MatRef::from_row_major_slice(a, rows, dim);
-    let b = faer::MatRef::from_row_major_slice(b, columns, dim);
-    faer::linalg::matmul::matmul(
-        faer::MatMut::from_row_major_slice_mut(out, rows, columns),
-        faer::Accum::Replace,
-        a,
-        b.transpose(),
-        1.0,
-        faer::Par::Seq,
-    );
 }
 
 /// The `k` largest of the similarities seen, and some that may be.

@@ -1,4 +1,5 @@
-//! What learned features are worth: kNN accuracy, effective rank, agreement of labellings.
+//! What learned features are worth: accuracy of kNN and of a linear classifier, effective rank,
+//! agreement of labellings.
 //!
 //! Pure functions of features and labels; the crate knows nothing of how they were made.
 //!
@@ -18,12 +19,16 @@ mod agreement;
 mod clusters;
 mod error;
 mod knn;
+mod lbfgs;
+mod linear;
+mod products;
 mod rank;
 
 pub use agreement::ami;
 pub use clusters::{ClusterConfig, cluster_ami};
 pub use error::EvalError;
 pub use knn::{KnnConfig, KnnResult, knn};
+pub use linear::{DECAYS, HELD_OUT, LinearConfig, LinearResult, linear};
 pub use rank::effective_rank;
 
 /// Row-major `f32` features, one row an image.
@@ -64,6 +69,17 @@ impl Features {
     /// All values.
     pub fn values(&self) -> &[f32] {
         &self.values
+    }
+
+    /// Those of some images.
+    fn some(&self, rows: &[usize]) -> Self {
+        let values = rows
+            .iter()
+            .flat_map(|row| &self.values[row * self.dim..][..self.dim]);
+        Self {
+            values: values.copied().collect(),
+            dim: self.dim,
+        }
     }
 
     /// With every row scaled to length one; a row of zeros stays.

@@ -1,7 +1,8 @@
 //! Measures against slow or other implementations.
 
 use protem_eval::{
-    ClusterConfig, EvalError, Features, KnnConfig, KnnResult, ami, cluster_ami, effective_rank, knn,
+    ClusterConfig, DECAYS, EvalError, Features, KnnConfig, KnnResult, LinearConfig, LinearResult,
+    ami, cluster_ami, effective_rank, knn, linear,
 };
 
 fn waves(rows: usize, dim: usize, from: usize) -> Features {
@@ -232,4 +233,106 @@ fn clusters_of_separate_classes_match_them() {
     let unrelated = cluster_ami(&features, &other, &ClusterConfig::new(3, 0)).unwrap();
     assert!(unrelated.abs() < 0.05, "{unrelated}");
     assert!(cluster_ami(&features, &labels, &ClusterConfig::new(61, 0)).is_err());
+}
+
+/// Images of four classes, with arbitrary numbers; what tells them apart is small beside the noise.
+fn noisy(rows: usize, from: usize) -> (Features, Vec<u32>) {
+    let labels: Vec<u32> = (0..rows as u32).map(|i| 10 * (i * i % 13 % 4)).collect();
+    let mut values = waves(rows, 9, from).values().to_vec();
+    for (row, label) in values.chunks_exact_mut(9).zip(&labels) {
+        row[*label as usize / 10] += 0.35;
+        row[8] = 5.0; // tells nothing
+    }
+    (Features::new(values, 9).unwrap(), labels)
+}
+
+fn regress(decay: Option<f64>) -> LinearResult {
+    let ((train, train_labels), (test, test_labels)) = (noisy(3000, 1), noisy(700, 50_000));
+    let config = LinearConfig {
+        decay,
+        ..LinearConfig::default()
+    };
+    let found = linear(
+        train,
+        &train_labels,
+        test,
+        &test_labels,
+        &config,
+        &mut |_, _| true,
+    );
+    found.unwrap().expect("never asked to stop")
+}
+
+#[test]
+fn a_linear_classifier_takes_the_penalty_that_does_best_on_images_held_out() {
+    let found = regress(None);
+    let decays: Vec<f64> = found.tried.iter().map(|(decay, _)| *decay).collect();
+    assert_eq!(decays, DECAYS);
+    let best = found
+        .tried
+        .iter()
+        .map(|(_, top1)| *top1)
+        .fold(0.0, f64::max);
+    let first = found.tried.iter().find(|(_, top1)| *top1 == best).unwrap();
+    assert_eq!(found.decay, first.0);
+    assert!(found.converged && found.top1 > 0.5, "{found:?}");
+    // The classifier is the one that the penalty gives by itself.
+    let alone = regress(Some(found.decay));
+    assert_eq!(alone.predictions, found.predictions);
+    assert!(alone.tried.is_empty());
+}
+
+#[test]
+fn a_linear_classifier_is_the_same_on_any_number_of_threads() {
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.unwrap().install(|| regress(Some(1e-3)))
+    };
+    let one = on(1);
+    assert_eq!(one, on(2));
+    assert_eq!(one, on(5));
+}
+
+#[test]
+fn a_linear_classifier_of_what_cannot_be_is_refused() {
+    let (x, labels) = noisy(8, 1);
+    let of = |labels: &[u32], decay| {
+        let config = LinearConfig {
+            decay,
+            iterations: 100,
+        };
+        linear(
+            x.clone(),
+            labels,
+            x.clone(),
+            &[0; 8],
+            &config,
+            &mut |_, _| true,
+        )
+    };
+    assert_eq!(of(&labels, None), Err(EvalError::NothingHeldOut { of: 5 }));
+    for value in [0.0, -1.0, f64::INFINITY] {
+        assert_eq!(of(&labels, Some(value)), Err(EvalError::Decay { value }));
+    }
+    assert!(matches!(
+        of(&labels, Some(f64::NAN)),
+        Err(EvalError::Decay { .. })
+    ));
+    assert!(matches!(
+        of(&labels[1..], Some(1.0)),
+        Err(EvalError::Count { .. })
+    ));
+    // One class is found, whatever the image; and a stop is a stop.
+    let one = of(&[7; 8], None).unwrap().unwrap();
+    assert_eq!(one.predictions, [7; 8]);
+    let config = LinearConfig::default();
+    let stopped = linear(
+        x.clone(),
+        &[7; 8],
+        x.clone(),
+        &[7; 8],
+        &config,
+        &mut |_, _| false,
+    );
+    assert_eq!(stopped, Ok(None));
 }

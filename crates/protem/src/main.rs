@@ -10,6 +10,7 @@ mod console;
 mod data;
 mod doctor;
 mod dry_run;
+mod eval;
 mod failure;
 mod features;
 mod images;
@@ -81,8 +82,9 @@ fn run(command: Command) -> Result<(), Failure> {
     protem_ops::Isa::chosen().map_err(|e| Failure::usage(e.to_string()))?;
     match command {
         Command::Train(args) => train::train(args),
-        Command::Eval(Eval::Knn(args)) => features::knn(args),
-        Command::Eval(Eval::Ami(args)) => features::cluster_agreement(args),
+        Command::Eval(Eval::Knn(args)) => eval::knn(args),
+        Command::Eval(Eval::Linear(args)) => eval::linear(args),
+        Command::Eval(Eval::Ami(args)) => eval::cluster_agreement(args),
         Command::Embed(args) => features::embed(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Bench(Bench::Step { what, bench }) => bench::step(what, &bench),

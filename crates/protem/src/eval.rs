@@ -1,0 +1,308 @@
+//! What a trained encoder is worth: `eval knn`, `eval linear` and `eval ami`.
+
+use crate::args::{AmiArgs, KnnArgs, LinearArgs, PairArgs};
+use crate::console::{counted, say, warn};
+use crate::failure::{Failure, explain};
+use crate::features::{FolderFeatures, features_of, image_bar, open_checkpoint, start};
+use crate::images::{beside_folders, check_apart, class_name, open_images};
+use indicatif::{ProgressBar, ProgressStyle};
+use protem_data::{Labelling, Source};
+use protem_em::{Checkpoint, Origin, Output};
+use protem_eval::{ClusterConfig, EvalError, Features, HELD_OUT, KnnConfig, LinearConfig};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A labelled set, ready for a measure.
+struct Labelled {
+    folder: Arc<dyn Source>,
+    path: PathBuf,
+}
+
+impl Labelled {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let folder = open_images(path)?;
+        match folder.labelling() {
+            Labelling::One => {}
+            Labelling::None => {
+                let why = beside_folders(path, &*folder).unwrap_or_else(|| {
+                    "of a folder, there must be at least two folders of images in it".into()
+                });
+                return Err(Failure::usage(format!(
+                    "{} has no classes: {why}",
+                    path.display()
+                )));
+            }
+            Labelling::Several => {
+                return Err(Failure::usage(format!(
+                    "images of {} have several classes each: this measure takes one",
+                    path.display()
+                )));
+            }
+        }
+        Ok(Self {
+            folder,
+            path: path.to_path_buf(),
+        })
+    }
+
+    fn features(
+        &self,
+        checkpoint: &Checkpoint,
+        output: Output,
+    ) -> Result<(FolderFeatures, Vec<u32>), Failure> {
+        let found = features_of(checkpoint, &self.path, self.folder.clone(), output)?;
+        let label = |i: &u32| self.folder.label(*i as usize);
+        let labels = found.indices.iter().filter_map(label).collect();
+        Ok((found, labels))
+    }
+}
+
+/// Features of two sets with the same classes: one to learn from, one to be measured on.
+struct Pair {
+    checkpoint: Checkpoint,
+    train: (Features, Vec<u32>),
+    test: (Features, Vec<u32>),
+    /// What the sets are.
+    described: [serde_json::Value; 2],
+}
+
+impl Pair {
+    fn of(args: &PairArgs) -> Result<Self, Failure> {
+        let checkpoint = open_checkpoint(&args.checkpoint)?;
+        let (train, test) = (Labelled::open(&args.train)?, Labelled::open(&args.test)?);
+        let (of_train, of_test) = (train.folder.classes(), test.folder.classes());
+        if let Some(at) = of_train.differ_at(of_test) {
+            return Err(Failure::usage(format!(
+                "the classes differ: number {at} is {} in {} and {} in {}; both need the same",
+                class_name(of_train, at),
+                args.train.display(),
+                class_name(of_test, at),
+                args.test.display()
+            )));
+        }
+        check_apart(&args.train, &args.test)?;
+        let (train, train_labels) = train.features(&checkpoint, Output::Features)?;
+        let (test, test_labels) = test.features(&checkpoint, Output::Features)?;
+        Ok(Self {
+            described: [train.describe(&args.train), test.describe(&args.test)],
+            train: (train.features, train_labels),
+            test: (test.features, test_labels),
+            checkpoint,
+        })
+    }
+
+    /// How many images there are, in words.
+    fn images(&self) -> String {
+        let (train, test) = (self.train.1.len(), self.test.1.len());
+        format!("{train} training and {test} test images")
+    }
+
+    /// What a measure of them is a measure of.
+    fn protocol(&self, method: &str) -> serde_json::Value {
+        let [train, test] = &self.described;
+        json!({
+            "method": method,
+            "features": "encoder output before the head, evaluation mode, centre crop",
+            "encoder": provenance(&self.checkpoint),
+            "train": train,
+            "test": test,
+        })
+    }
+}
+
+/// A measure that was not asked to stop.
+fn whole<T>(bar: &ProgressBar, measured: Result<Option<T>, EvalError>) -> Result<T, Failure> {
+    bar.finish_and_clear();
+    let measured = measured.map_err(|e| Failure::running(explain(&e)))?;
+    Ok(measured.expect("never asked to stop"))
+}
+
+/// `protem eval knn`.
+pub fn knn(args: KnnArgs) -> Result<(), Failure> {
+    start(args.pair.threads)?;
+    let positive = args.temperature.is_finite() && args.temperature > 0.0;
+    if args.k == 0 || !positive {
+        return Err(Failure::usage(
+            "--k must be at least 1 and --temperature above 0",
+        ));
+    }
+    let pair = Pair::of(&args.pair)?;
+    let mut protocol = pair.protocol("weighted kNN, cosine similarity");
+    let (images, bar) = (pair.images(), image_bar(pair.test.1.len(), "kNN".into()));
+    let config = KnnConfig {
+        k: args.k,
+        temperature: args.temperature,
+    };
+    let ((train, train_labels), (test, test_labels)) = (pair.train, pair.test);
+    let mut progress = |done| {
+        bar.set_position(done as u64);
+        true
+    };
+    let measured = protem_eval::knn(
+        train,
+        &train_labels,
+        test,
+        &test_labels,
+        &config,
+        &mut progress,
+    );
+    let result = whole(&bar, measured)?;
+    if !args.pair.json {
+        say(format!(
+            "kNN top-1 {:.2} % ({}, cosine, temperature {}; {images})",
+            100.0 * result.top1,
+            counted(result.k, "neighbour"),
+            args.temperature,
+        ));
+        return Ok(());
+    }
+    protocol["k"] = json!(result.k);
+    protocol["temperature"] = json!(args.temperature);
+    say(json!({"protocol": protocol, "top1": result.top1}));
+    Ok(())
+}
+
+/// `protem eval linear`.
+pub fn linear(args: LinearArgs) -> Result<(), Failure> {
+    start(args.pair.threads)?;
+    if args.decay.is_some_and(|d| !(d.is_finite() && d > 0.0)) {
+        return Err(Failure::usage("--decay must be above 0"));
+    }
+    let pair = Pair::of(&args.pair)?;
+    let mut protocol = pair.protocol(
+        "multinomial logistic regression on standardised features: mean cross-entropy + decay/2 of the weights' squares, by L-BFGS",
+    );
+    let config = LinearConfig {
+        decay: args.decay,
+        ..LinearConfig::default()
+    };
+    let (images, bar) = (pair.images(), fit_bar());
+    let ((train, train_labels), (test, test_labels)) = (pair.train, pair.test);
+    let mut progress = |done: usize, fits: usize| {
+        bar.set_length(fits as u64);
+        bar.set_position(done as u64);
+        true
+    };
+    let measured = protem_eval::linear(
+        train,
+        &train_labels,
+        test,
+        &test_labels,
+        &config,
+        &mut progress,
+    );
+    if let Err(EvalError::NothingHeldOut { of }) = measured {
+        return Err(Failure::usage(format!(
+            "no class of {} has {of} images, so that none can be held out to choose a decay by: give one with --decay",
+            args.pair.train.display()
+        )));
+    }
+    let result = whole(&bar, measured)?;
+    if !result.converged {
+        warn(format!(
+            "the classifier is not quite the best of its kind: {} were not enough",
+            counted(result.iterations, "iteration")
+        ));
+    }
+    let among = match result.tried.len() {
+        0 => String::new(),
+        n => format!(", the best of {n} for one in {HELD_OUT} training images held out"),
+    };
+    if !args.pair.json {
+        say(format!(
+            "linear top-1 {:.2} % (logistic regression, decay {}{among}; {images})",
+            100.0 * result.top1,
+            result.decay,
+        ));
+        return Ok(());
+    }
+    protocol["decay"] = json!(result.decay);
+    if !result.tried.is_empty() {
+        let row = |(decay, top1): &(f64, f64)| json!({"decay": decay, "top1": top1});
+        protocol["chosen_by"] = json!({
+            "held_out": format!("every {HELD_OUT}th training image of a class"),
+            "tried": result.tried.iter().map(row).collect::<Vec<_>>(),
+        });
+    }
+    protocol["iterations"] = json!(result.iterations);
+    protocol["converged"] = json!(result.converged);
+    say(json!({"protocol": protocol, "top1": result.top1}));
+    Ok(())
+}
+
+/// A bar of fits done.
+fn fit_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("linear [{bar:30}] {pos}/{len} fits, {elapsed}");
+    ProgressBar::new(1).with_style(style.expect("a fixed template").progress_chars("=> "))
+}
+
+/// `protem eval ami`.
+pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
+    start(args.threads)?;
+    let checkpoint = open_checkpoint(&args.checkpoint)?;
+    let data = Labelled::open(&args.data)?;
+    let images = data.folder.len();
+    if args.k < 2 || args.k > images {
+        return Err(Failure::usage(format!(
+            "--k {} must lie between 2 and the {images} images",
+            args.k
+        )));
+    }
+    let config = ClusterConfig::new(args.k, args.seed);
+    let (found, labels) = data.features(&checkpoint, Output::Embedding)?;
+    if args.k > labels.len() {
+        return Err(Failure::running(format!(
+            "{} of the {images} images can be read, fewer than --k {}: ask for fewer clusters",
+            labels.len(),
+            args.k
+        )));
+    }
+    let ami = protem_eval::cluster_ami(&found.features, &labels, &config)
+        .map_err(|e| Failure::running(explain(&e)))?;
+    if !args.json {
+        say(format!(
+            "AMI {ami:.4} of {} clusters (k-means of normalised embeddings, {}, seed {}) with {} classes ({} images)",
+            args.k,
+            counted(config.restarts, "restart"),
+            args.seed,
+            data.folder.classes().len(),
+            labels.len()
+        ));
+        return Ok(());
+    }
+    let protocol = json!({
+        "method": "AMI (arithmetic mean) of k-means clusters with the classes",
+        "features": "L2-normalised embedding, evaluation mode, centre crop",
+        "encoder": provenance(&checkpoint),
+        "k": args.k,
+        "iterations": config.iterations,
+        "restarts": config.restarts,
+        "seed": args.seed,
+        "data": found.describe(&args.data),
+    });
+    say(json!({"protocol": protocol, "ami": ami}));
+    Ok(())
+}
+
+/// Which encoder a figure belongs to.
+fn provenance(checkpoint: &Checkpoint) -> serde_json::Value {
+    let Origin { settings, images } = checkpoint.origin();
+    json!({
+        "checkpoint": checkpoint.path().display().to_string(),
+        "epoch": checkpoint.position().epoch,
+        "mode": settings.mode,
+        "arch": settings.encoder.arch,
+        "stem": settings.encoder.stem,
+        "width": settings.encoder.width,
+        "dim": settings.encoder.dim,
+        "seed": settings.seed,
+        "precision": settings.precision,
+        "image_size": checkpoint.image_size(),
+        "trained_on": {
+            "folder": settings.data.folder,
+            "images": images.images,
+            "names_crc32": format!("{:08x}", images.names_crc32),
+        },
+    })
+}
