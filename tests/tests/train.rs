@@ -85,8 +85,10 @@ fn real_images_from_training_to_features() {
     let mut command = protem(&["eval", "ami", "--json", "--k", "10", "--checkpoint"]);
     let ended = run(command.arg(&checkpoint).arg("--data").arg(&test)).expect(0);
     let found: Value = serde_json::from_str(&ended.stdout).unwrap();
-    let ami = found["ami"].as_f64().unwrap();
-    assert!(ami > 0.0 && ami < 1.0, "{found}");
+    for measure in ["ami", "nmi", "ari"] {
+        let value = found[measure].as_f64().unwrap();
+        assert!(value > 0.0 && value < 1.0, "{found}");
+    }
     assert_eq!(found["protocol"]["data"]["images"], count(&test));
 
     let features = folder.path().join("x.npy");

@@ -3,6 +3,55 @@
 use crate::EvalError;
 use std::collections::HashMap;
 
+/// How far two labellings agree, by three measures that are 1 for equal partitions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Agreement {
+    /// [`ami`].
+    pub ami: f64,
+    /// Mutual information over the arithmetic mean of the entropies, as scikit-learn's default: 0 for
+    /// independent labellings, but above it by chance, the more the more clusters there are.
+    pub nmi: f64,
+    /// Adjusted Rand index (Hubert and Arabie 1985): of pairs of images, about 0 for independent
+    /// labellings.
+    pub ari: f64,
+}
+
+impl Agreement {
+    /// Of two labellings of the same images; labels may be any numbers.
+    ///
+    /// # Errors
+    /// Labellings of different lengths, or empty ones.
+    pub fn of(a: &[u32], b: &[u32]) -> Result<Self, EvalError> {
+        Ok(Self {
+            ami: ami(a, b)?,
+            nmi: normalised_information(a, b),
+            ari: adjusted_rand(a, b),
+        })
+    }
+}
+
+fn normalised_information(a: &[u32], b: &[u32]) -> f64 {
+    let scale = (entropy(&sizes(a), a.len()) + entropy(&sizes(b), b.len())) / 2.0;
+    match scale > 0.0 {
+        true => mutual_information(a, b) / scale,
+        false => 1.0, // one cluster on both sides
+    }
+}
+
+fn adjusted_rand(a: &[u32], b: &[u32]) -> f64 {
+    let pairs = |count: usize| count as f64 * (count as f64 - 1.0) / 2.0;
+    let within = |counts: Vec<usize>| counts.into_iter().map(pairs).sum::<f64>();
+    let both = within(cells(a, b).into_iter().map(|(_, count)| count).collect());
+    let (of_a, of_b) = (within(sizes(a)), within(sizes(b)));
+    // There may be no pair at all, of a single image.
+    let expected = of_a * of_b / pairs(a.len()).max(1.0);
+    let most = (of_a + of_b) / 2.0;
+    match most > expected {
+        true => (both - expected) / (most - expected),
+        false => 1.0, // all images in one cluster, or each in its own, on both sides
+    }
+}
+
 /// Adjusted mutual information (Vinh, Epps, Bailey 2010) with the arithmetic mean of the entropies
 /// as its scale, as scikit-learn's default: 1 for equal partitions, about 0 for independent ones.
 ///
@@ -49,22 +98,29 @@ fn entropy(sizes: &[usize], n: usize) -> f64 {
         .sum()
 }
 
-fn mutual_information(a: &[u32], b: &[u32]) -> f64 {
+/// How many images have each pair of labels, in the labels' order.
+fn cells(a: &[u32], b: &[u32]) -> Vec<((u32, u32), usize)> {
     let mut joint: HashMap<(u32, u32), usize> = HashMap::new();
-    let (mut of_a, mut of_b): (HashMap<u32, usize>, HashMap<u32, usize>) = Default::default();
     for (a, b) in a.iter().zip(b) {
         *joint.entry((*a, *b)).or_default() += 1;
+    }
+    let mut cells: Vec<((u32, u32), usize)> = joint.into_iter().collect();
+    cells.sort_unstable(); // one order of summation, whatever the hash
+    cells
+}
+
+fn mutual_information(a: &[u32], b: &[u32]) -> f64 {
+    let (mut of_a, mut of_b): (HashMap<u32, usize>, HashMap<u32, usize>) = Default::default();
+    for (a, b) in a.iter().zip(b) {
         *of_a.entry(*a).or_default() += 1;
         *of_b.entry(*b).or_default() += 1;
     }
     let n = a.len() as f64;
-    let mut terms: Vec<((u32, u32), usize)> = joint.into_iter().collect();
-    terms.sort_unstable(); // one order of summation, whatever the hash
     let term = |((a, b), count): ((u32, u32), usize)| {
         let count = count as f64;
         count / n * (n * count / (of_a[&a] as f64 * of_b[&b] as f64)).ln()
     };
-    terms.into_iter().map(term).sum()
+    cells(a, b).into_iter().map(term).sum()
 }
 
 /// Mutual information expected of random labellings with these cluster sizes: a sum over the

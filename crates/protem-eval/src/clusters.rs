@@ -1,9 +1,9 @@
 //! How well clusters of the features match the classes.
 
-use crate::{EvalError, Features, ami};
+use crate::{Agreement, EvalError, Features};
 use protem_cluster::{KMeans, Matrix};
 
-/// Settings of [`cluster_ami`].
+/// Settings of [`cluster_agreement`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClusterConfig {
     /// Clusters.
@@ -28,16 +28,16 @@ impl ClusterConfig {
     }
 }
 
-/// Clusters L2-normalised features by k-means and compares the clusters with the classes: the
-/// adjusted mutual information, as PCL reports it of its clusterings (Li et al. 2021).
+/// Clusters L2-normalised features by k-means and compares the clusters with the classes; PCL
+/// reports the adjusted mutual information (Li et al. 2021).
 ///
 /// # Errors
 /// Labels that do not fit the features, or a clustering that cannot be: more clusters than images.
-pub fn cluster_ami(
+pub fn cluster_agreement(
     features: &Features,
     labels: &[u32],
     config: &ClusterConfig,
-) -> Result<f64, EvalError> {
+) -> Result<Agreement, EvalError> {
     let features = features.clone().normalised();
     let points = Matrix::new(features.values(), features.rows(), features.dim())?;
     let kmeans = KMeans::builder(config.k)
@@ -46,5 +46,5 @@ pub fn cluster_ami(
         .max_points_per_centroid(1000)
         .seed(config.seed)
         .build()?;
-    ami(&kmeans.fit(points)?.labels, labels)
+    Agreement::of(&kmeans.fit(points)?.labels, labels)
 }

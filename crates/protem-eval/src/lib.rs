@@ -24,8 +24,8 @@ mod linear;
 mod products;
 mod rank;
 
-pub use agreement::ami;
-pub use clusters::{ClusterConfig, cluster_ami};
+pub use agreement::{Agreement, ami};
+pub use clusters::{ClusterConfig, cluster_agreement};
 pub use error::EvalError;
 pub use knn::{KnnConfig, KnnResult, knn};
 pub use linear::{DECAYS, HELD_OUT, LinearConfig, LinearResult, linear};

@@ -1,8 +1,8 @@
 //! Measures against slow or other implementations.
 
 use protem_eval::{
-    ClusterConfig, DECAYS, EvalError, Features, KnnConfig, KnnResult, LinearConfig, LinearResult,
-    ami, cluster_ami, effective_rank, knn, linear,
+    Agreement, ClusterConfig, DECAYS, EvalError, Features, KnnConfig, KnnResult, LinearConfig,
+    LinearResult, ami, cluster_agreement, effective_rank, knn, linear,
 };
 
 fn waves(rows: usize, dim: usize, from: usize) -> Features {
@@ -201,20 +201,51 @@ fn effective_rank_of_known_spectra() {
 }
 
 #[test]
-fn ami_equals_scikit_learn() {
+fn agreement_equals_scikit_learns() {
     // from sklearn.metrics import adjusted_mutual_info_score as ami
+    // from sklearn.metrics import normalized_mutual_info_score as nmi, adjusted_rand_score as ari
     // a = [i * i % 7 for i in range(60)]; b = [(i * i * i + i) % 5 for i in range(60)]
-    // print(ami(a, b), ami([0, 0, 1, 1, 2, 2], [0, 0, 1, 2, 2, 2]))
+    // for x, y in (a, b), ([0, 0, 1, 1, 2, 2], [0, 0, 1, 2, 2, 2]), ([0] * 4, [0, 1, 2, 3]),
+    //         ([0] * 4, [1] * 4), ([0, 1, 2, 3], [3, 1, 0, 2]), ([0, 1, 2], [4, 4, 5]):
+    //     print(ami(x, y), nmi(x, y), ari(x, y))
     let a: Vec<u32> = (0..60).map(|i| i * i % 7).collect();
     let b: Vec<u32> = (0..60u32).map(|i| (i * i * i + i) % 5).collect();
-    assert!((ami(&a, &b).unwrap() - (-0.041712566703012544)).abs() < 1e-9);
-    assert!(
-        (ami(&[0, 0, 1, 1, 2, 2], &[0, 0, 1, 2, 2, 2]).unwrap() - 0.5023607027202738).abs() < 1e-9
-    );
+    let cases: [(&[u32], &[u32], [f64; 3]); 6] = [
+        (
+            &a,
+            &b,
+            [
+                -0.041712566703012544,
+                0.008802369279535338,
+                -0.022206309620813682,
+            ],
+        ),
+        (
+            &[0, 0, 1, 1, 2, 2],
+            &[0, 0, 1, 2, 2, 2],
+            [0.5023607027202738, 0.7396673768007592, 0.4444444444444444],
+        ),
+        (&[0; 4], &[0, 1, 2, 3], [0.0, 0.0, 0.0]),
+        (&[0; 4], &[1; 4], [1.0, 1.0, 1.0]),
+        (&[0, 1, 2, 3], &[3, 1, 0, 2], [1.0, 1.0, 1.0]),
+        (
+            &[0, 1, 2],
+            &[4, 4, 5],
+            [9.61027951144476e-16, 0.7336804366512112, 0.0],
+        ),
+    ];
+    for (a, b, expected) in cases {
+        let Agreement { ami, nmi, ari } = Agreement::of(a, b).unwrap();
+        for (got, want) in [ami, nmi, ari].into_iter().zip(expected) {
+            assert!((got - want).abs() < 1e-9, "{a:?} {b:?}: {got}, not {want}");
+        }
+    }
     assert_eq!(ami(&a, &a).unwrap(), 1.0);
     // Labels are any numbers, and cost no room.
     assert_eq!(ami(&[u32::MAX, 7, 7], &[0, 1, 1]).unwrap(), 1.0);
-    assert!(ami(&a, &b[1..]).is_err());
+    assert!(Agreement::of(&a, &b[1..]).is_err() && Agreement::of(&[], &[]).is_err());
+    // Of one image there are no pairs.
+    assert_eq!(Agreement::of(&[3], &[5]).unwrap().ari, 1.0);
 }
 
 #[test]
@@ -227,12 +258,16 @@ fn clusters_of_separate_classes_match_them() {
         row
     });
     let features = Features::new(values.collect(), 3).unwrap();
-    let matched = cluster_ami(&features, &labels, &ClusterConfig::new(3, 0)).unwrap();
-    assert!((matched - 1.0).abs() < 1e-12, "{matched}");
+    let matched = cluster_agreement(&features, &labels, &ClusterConfig::new(3, 0)).unwrap();
+    for measure in [matched.ami, matched.nmi, matched.ari] {
+        assert!((measure - 1.0).abs() < 1e-12, "{matched:?}");
+    }
     let other: Vec<u32> = (0..60).map(|i| i / 20).collect();
-    let unrelated = cluster_ami(&features, &other, &ClusterConfig::new(3, 0)).unwrap();
-    assert!(unrelated.abs() < 0.05, "{unrelated}");
-    assert!(cluster_ami(&features, &labels, &ClusterConfig::new(61, 0)).is_err());
+    let unrelated = cluster_agreement(&features, &other, &ClusterConfig::new(3, 0)).unwrap();
+    for measure in [unrelated.ami, unrelated.nmi, unrelated.ari] {
+        assert!(measure.abs() < 0.05, "{unrelated:?}");
+    }
+    assert!(cluster_agreement(&features, &labels, &ClusterConfig::new(61, 0)).is_err());
 }
 
 /// Images of four classes, with arbitrary numbers; what tells them apart is small beside the noise.

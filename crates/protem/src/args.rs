@@ -138,8 +138,8 @@ pub enum Eval {
         after_help = "Example:\n  protem eval linear --checkpoint runs/photos --train train --test test --json"
     )]
     Linear(LinearArgs),
-    /// Agreement of k-means clusters of the embeddings with the classes: adjusted mutual
-    /// information.
+    /// Agreement of k-means clusters of the embeddings with the classes: adjusted and normalised
+    /// mutual information, adjusted Rand index.
     #[command(
         after_help = "Example:\n  protem eval ami --checkpoint runs/photos --data test --k 10 --json"
     )]

@@ -8,7 +8,9 @@ use crate::images::{beside_folders, check_apart, class_name, open_images};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{Labelling, Source};
 use protem_em::{Checkpoint, Origin, Output};
-use protem_eval::{ClusterConfig, EvalError, Features, HELD_OUT, KnnConfig, LinearConfig};
+use protem_eval::{
+    Agreement, ClusterConfig, EvalError, Features, HELD_OUT, KnnConfig, LinearConfig,
+};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -258,11 +260,12 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
             args.k
         )));
     }
-    let ami = protem_eval::cluster_ami(&found.features, &labels, &config)
-        .map_err(|e| Failure::running(explain(&e)))?;
+    let Agreement { ami, nmi, ari } =
+        protem_eval::cluster_agreement(&found.features, &labels, &config)
+            .map_err(|e| Failure::running(explain(&e)))?;
     if !args.json {
         say(format!(
-            "AMI {ami:.4} of {} clusters (k-means of normalised embeddings, {}, seed {}) with {} classes ({} images)",
+            "AMI {ami:.4}, NMI {nmi:.4}, ARI {ari:.4} of {} clusters (k-means of normalised embeddings, {}, seed {}) with {} classes ({} images)",
             args.k,
             counted(config.restarts, "restart"),
             args.seed,
@@ -272,7 +275,7 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let protocol = json!({
-        "method": "AMI (arithmetic mean) of k-means clusters with the classes",
+        "method": "AMI, NMI (both over the arithmetic mean of the entropies) and ARI of k-means clusters with the classes",
         "features": "L2-normalised embedding, evaluation mode, centre crop",
         "encoder": provenance(&checkpoint),
         "k": args.k,
@@ -281,7 +284,7 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
         "seed": args.seed,
         "data": found.describe(&args.data),
     });
-    say(json!({"protocol": protocol, "ami": ami}));
+    say(json!({"protocol": protocol, "ami": ami, "nmi": nmi, "ari": ari}));
     Ok(())
 }
 
