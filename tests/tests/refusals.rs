@@ -196,8 +196,10 @@ fn a_run_that_goes_on_has_the_settings_of_its_folder() {
     ]);
     fs::write(out.join("config.toml"), config).unwrap();
     // What is complete is said to be.
-    let ended = run(&mut resume(&out)).expect(0);
-    ended.says(&["1 epochs are done", "raise it"]);
+    for args in [&[][..], &["--dry-run"]] {
+        let ended = run(resume(&out).args(args)).expect(0);
+        ended.says(&["1 of 1 epochs are done", "raise optim.epochs"]);
+    }
     // What going on would refuse, a dry run does.
     let config = fs::read_to_string(out.join("config.toml")).unwrap();
     let wider = config.replace("width = 4", "width = 5");

@@ -54,12 +54,14 @@ pub fn print(
 
 fn still_to_do(plan: &Plan, found: &Estimate, from: &Checkpoint) -> String {
     let (done, of) = (from.position().epoch, plan.optim.epochs);
-    let left = of.saturating_sub(done);
-    format!(
-        "goes on from {}: {done} of {of} epochs are done, and the rest takes about {}",
-        from.path().display(),
-        time(found.seconds * left as f64 / of.max(1) as f64)
-    )
+    let path = from.path().display();
+    match of.saturating_sub(done) {
+        0 => format!("goes on from {path}, and has nothing left to do"),
+        left => format!(
+            "goes on from {path}: {done} of {of} epochs are done, and the rest takes about {}",
+            time(found.seconds * left as f64 / of as f64)
+        ),
+    }
 }
 
 fn say_plan(args: &TrainArgs, plan: &Plan, images: &Images, found: &Estimate, notes: &[String]) {

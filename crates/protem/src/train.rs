@@ -86,7 +86,7 @@ fn say_what_is_new(args: &TrainArgs, plan: &mut Plan, from: &Checkpoint) {
     let done = from.position().epoch;
     if done >= plan.optim.epochs {
         warn(format!(
-            "{done} epochs are done, and optim.epochs = {}: raise it in {} to train on",
+            "{done} of {} epochs are done: raise optim.epochs in {} to train on",
             plan.optim.epochs,
             args.out.join("config.toml").display()
         ));
