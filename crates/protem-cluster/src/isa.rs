@@ -54,8 +54,8 @@ impl Isa {
         if cfg!(target_arch = "aarch64") && name == "neon" {
             return Ok(Self::Portable);
         }
-        let name = if name == "avx512bf16" { "avx512" } else { name };
-        let level = Self::available().iter().find(|l| l.name() == name);
+        let known = if name == "avx512bf16" { "avx512" } else { name };
+        let level = Self::available().iter().find(|l| l.name() == known);
         level.copied().ok_or_else(|| Self::missing(name))
     }
 

@@ -33,8 +33,8 @@ impl Agreement {
 fn normalised_information(a: &[u32], b: &[u32]) -> f64 {
     let scale = (entropy(&sizes(a), a.len()) + entropy(&sizes(b), b.len())) / 2.0;
     match scale > 0.0 {
-        true => mutual_information(a, b) / scale,
-        false => 1.0, // one cluster on both sides
+        true => (mutual_information(a, b) / scale).clamp(0.0, 1.0), // rounding passes both
+        false => 1.0,                                               // one cluster on both sides
     }
 }
 

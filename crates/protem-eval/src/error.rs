@@ -38,7 +38,7 @@ pub enum EvalError {
         value: f64,
     },
     /// A penalty that no classifier can have.
-    #[error("the penalty is {value}, it must be finite and above 0")]
+    #[error("the penalty is {value}, it must be above 0 and at most 1000000")]
     Decay {
         /// What it is.
         value: f64,

@@ -23,7 +23,8 @@ const ROUNDING: f64 = 1e-6;
 
 /// Minimises `function`, which answers value and gradient at once, by L-BFGS (Nocedal and Wright
 /// 2006, algorithm 7.5) with steps that are halved until the value falls enough. Ends after so many
-/// `iterations`, where no derivative exceeds `tolerance`, or where no step goes down any more;
+/// `iterations`, where no derivative exceeds `tolerance` (times the value where that is below 1: there
+/// is little left to gain then, and yet it counts), or where no step goes down any more;
 /// nothing if `go_on`, asked before the first iteration and after each, says no.
 pub(crate) fn minimise(
     start: Vec<f64>,
@@ -38,8 +39,11 @@ pub(crate) fn minimise(
     if !go_on() {
         return None;
     }
-    let small = |gradient: &[f64]| gradient.iter().all(|g| g.abs() <= tolerance);
-    while done < iterations && !small(&gradient) {
+    let small = |value: f64, gradient: &[f64]| {
+        let most = tolerance * value.abs().min(1.0);
+        gradient.iter().all(|g| g.abs() <= most)
+    };
+    while done < iterations && !small(value, &gradient) {
         let direction = steps.direction(&gradient);
         let slope = dot(&direction, &gradient);
         let mut length = match steps.0.is_empty() {
@@ -72,7 +76,7 @@ pub(crate) fn minimise(
         }
     }
     Some(Minimum {
-        converged: small(&gradient),
+        converged: small(value, &gradient),
         at,
         iterations: done,
     })

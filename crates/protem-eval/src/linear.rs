@@ -13,8 +13,12 @@ pub const DECAYS: [f64; 13] = [
 /// One of so many training images of a class is held out to choose among [`DECAYS`].
 pub const HELD_OUT: usize = 5;
 
-/// No derivative of what is minimised is larger at the end of a fit that converged.
+/// No derivative of what is minimised is larger at the end of a fit that converged, nor than this
+/// share of what is minimised.
 const TOLERANCE: f64 = 1e-5;
+
+/// The strongest penalty there may be: under it nothing but the biases is left long since.
+const MOST: f64 = 1e6;
 
 /// Images whose scores are one matrix product.
 const BLOCK: usize = 1024;
@@ -63,7 +67,7 @@ pub struct LinearResult {
 /// done and fits in all, and answers whether to go on; nothing if it does not.
 ///
 /// # Errors
-/// Labels or dimensions that do not fit the features; a penalty that is not finite and above 0;
+/// Labels or dimensions that do not fit the features; a penalty that is not above 0 and at most 10⁶;
 /// without one, training images of which none can be held out.
 pub fn linear(
     train: Features,
@@ -79,7 +83,7 @@ pub fn linear(
     let mut tried = Vec::new();
     let fits = config.decay.map_or(DECAYS.len() + 1, |_| 1);
     let decay = match config.decay {
-        Some(value) if value.is_finite() && value > 0.0 => value,
+        Some(value) if value > 0.0 && value <= MOST => value,
         Some(value) => return Err(EvalError::Decay { value }),
         None => {
             let mut go_on = |done| progress(done, fits);
@@ -198,7 +202,8 @@ impl Scale {
         let dim = features.dim;
         for row in features.values.chunks_exact_mut(dim) {
             for ((x, mean), factor) in row.iter_mut().zip(&self.means).zip(&self.factors) {
-                *x = ((f64::from(*x) - mean) * factor) as f32;
+                // However far away a test image is, no product may overflow.
+                *x = ((f64::from(*x) - mean) * factor).clamp(-1e30, 1e30) as f32;
             }
         }
         features
@@ -434,6 +439,46 @@ mod tests {
                 assert!(near(class[6], want), "{decay}: {}, not {want}", class[6]);
             }
         }
+    }
+
+    /// Two classes far apart, of few images: what is minimised is small, and each penalty still has
+    /// its own minimum.
+    #[test]
+    fn weak_penalties_are_fitted_where_nothing_is_lost() {
+        let values = (0..40).map(|i| f32::from(i as u8 % 4 / 2) * 3.0 + (i as f32).sin());
+        let x = Features::new(values.collect(), 2).unwrap();
+        let labels: Vec<u32> = (0..20).map(|i| i % 2).collect();
+        let x = Scale::of(&x).apply(x);
+        let mut problem = Problem::new(&x, &labels, 0.0);
+        let mut at = vec![0.0; 6];
+        for decay in DECAYS {
+            problem.decay = decay;
+            let from_there = problem.fit(at, 1000, &mut || true).unwrap();
+            let alone = problem.fit(vec![0.0; 6], 1000, &mut || true).unwrap();
+            assert!(from_there.converged && alone.converged, "{decay}");
+            assert!(from_there.iterations > 0, "{decay}");
+            let (one, other) = (problem.value(&from_there.at).0, problem.value(&alone.at).0);
+            assert!(
+                (one / other - 1.0).abs() < 1e-4,
+                "{decay}: {one} and {other}"
+            );
+            at = from_there.at;
+        }
+    }
+
+    #[test]
+    fn an_image_beyond_all_numbers_has_a_class() {
+        let x = Features::new(vec![0.0, 1e-42, 0.0, 1e-42], 1).unwrap();
+        let problem = Problem::new(&x, &[0, 1, 0, 1], 0.1);
+        let scale = Scale::of(&x);
+        let train = scale.apply(x.clone());
+        let fitted = Problem {
+            x: &train,
+            ..problem
+        };
+        let found = fitted.fit(vec![0.0; 4], 1000, &mut || true).unwrap();
+        let far = Features::new(vec![f32::MAX, -f32::MAX, 1.0], 1).unwrap();
+        assert_eq!(fitted.predict(&found.at, &scale.apply(far)), [1, 0, 1]);
     }
 
     #[test]

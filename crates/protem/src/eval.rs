@@ -168,8 +168,10 @@ pub fn knn(args: KnnArgs) -> Result<(), Failure> {
 /// `protem eval linear`.
 pub fn linear(args: LinearArgs) -> Result<(), Failure> {
     start(args.pair.threads)?;
-    if args.decay.is_some_and(|d| !(d.is_finite() && d > 0.0)) {
-        return Err(Failure::usage("--decay must be above 0"));
+    if args.decay.is_some_and(|d| !(d > 0.0 && d <= 1e6)) {
+        return Err(Failure::usage(
+            "--decay must be above 0 and at most 1000000",
+        ));
     }
     let pair = Pair::of(&args.pair)?;
     let mut protocol = pair.protocol(
@@ -202,9 +204,13 @@ pub fn linear(args: LinearArgs) -> Result<(), Failure> {
     }
     let result = whole(&bar, measured)?;
     if !result.converged {
+        let iterations = counted(result.iterations, "iteration");
+        let why = match result.iterations < config.iterations {
+            true => format!("after {iterations} rounding hides what is left to gain"),
+            false => format!("{iterations} were not enough"),
+        };
         warn(format!(
-            "the classifier is not quite the best of its kind: {} were not enough",
-            counted(result.iterations, "iteration")
+            "the classifier is not quite the best of its kind: {why}"
         ));
     }
     let among = match result.tried.len() {
@@ -264,6 +270,8 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
         protem_eval::cluster_agreement(&found.features, &labels, &config)
             .map_err(|e| Failure::running(explain(&e)))?;
     if !args.json {
+        // What is 0 but for rounding has no sign.
+        let [ami, nmi, ari] = [ami, nmi, ari].map(|x| if x.abs() < 5e-5 { 0.0 } else { x });
         say(format!(
             "AMI {ami:.4}, NMI {nmi:.4}, ARI {ari:.4} of {} clusters (k-means of normalised embeddings, {}, seed {}) with {} classes ({} images)",
             args.k,

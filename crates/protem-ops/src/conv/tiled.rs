@@ -181,7 +181,8 @@ impl Job<'_> {
 }
 
 /// Rows whose taps lie side by side, filled up with zeros: for blocks that cannot be read where
-/// they are.
+/// they are. Zeros stand for taps outside the image too, where a weight that is not finite makes a NaN
+/// that other levels do not have.
 struct Gathered {
     data: Buffer<bf16>,
     row: usize,

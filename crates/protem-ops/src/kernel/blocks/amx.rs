@@ -1,4 +1,5 @@
-//! The instructions of AMX, and of AVX-512 beyond what its levels have: all `asm!` of the kernels on tiles.
+//! The instructions of AMX, and the rounding of AVX512-BF16, which dot products use too: all `asm!` of
+//! the kernels on blocks.
 
 use super::{Accumulator, Sum};
 use half::bf16;
