@@ -105,9 +105,12 @@ impl<'a> PlacedRun<'a> {
         target: Shape,
         weights: &Packed<bf16>,
     ) -> Self {
-        let pairs = run.taps.iter().map(|tap| Pair {
-            a: tap.pixel * source.pixel(),
-            b: tap.tap * weights.depth * BLOCK,
+        let pairs = run.taps.iter().map(|tap| {
+            let along = tap.tap * weights.depth;
+            Pair {
+                a: tap.pixel * source.pixel(),
+                b: along / BLOCK * BLOCK_LEN + along % BLOCK / 2 * BLOCK,
+            }
         });
         Self {
             run,
@@ -136,14 +139,16 @@ impl Job<'_> {
     fn blocks(&mut self, run: &PlacedRun, row: usize, panels: std::ops::Range<usize>) {
         let rows = BLOCK.min(run.rows - row);
         let depth = self.weights.depth;
-        let direct = rows == BLOCK && depth.is_multiple_of(BLOCK);
+        let half = depth == BLOCK / 2 && self.by.halves();
+        let direct = rows == BLOCK && (half || depth.is_multiple_of(BLOCK));
         let whole = [Pair { a: 0, b: 0 }];
-        let (a, sum) = if direct {
+        let (a, mut sum) = if direct {
             let sum = Sum {
                 pairs: &run.pairs,
-                steps: depth / BLOCK,
+                depth,
                 a_row: depth,
                 accumulate: false,
+                size: (rows, BLOCK),
             };
             // Rows that no tap reaches may be more than the map has: nothing is read for them.
             (self.from.data.get(row * depth..).unwrap_or(&[]), sum)
@@ -151,27 +156,28 @@ impl Job<'_> {
             self.gathered.fill(self.from, run.run, row, rows, depth);
             let sum = Sum {
                 pairs: &whole,
-                steps: self.gathered.row / BLOCK,
+                depth: self.gathered.row,
                 a_row: self.gathered.row,
                 accumulate: false,
+                size: (rows, BLOCK),
             };
             (&self.gathered.data[..], sum)
         };
         let panel_len = (self.weights.taps * depth).div_ceil(BLOCK) * BLOCK_LEN;
         for panel in panels {
             let b = &self.weights.data[panel * panel_len..][..panel_len];
-            self.by.product(&sum, a, b, &mut self.result);
             let column = panel * BLOCK;
+            sum.size.1 = BLOCK.min(self.weights.columns - column);
+            self.by.product(&sum, a, b, &mut self.result);
             let at = run.at + row * self.channels + column;
             let finish = Finish {
                 bias: self.finish.bias.map(|bias| &bias[column..]),
                 added: self.finish.added.map(|added| &added[at..]),
                 ..self.finish
             };
-            let size = (rows, BLOCK.min(self.weights.columns - column));
             self.by.store(
                 &self.result,
-                size,
+                sum.size,
                 &finish,
                 &mut self.out[at..],
                 self.channels,
@@ -239,14 +245,20 @@ pub(super) fn weight_gradient(
             .enumerate()
             .for_each(|(i, sums)| {
                 let by = multiplier();
-                let a = &left[i / outs * left_len..][..left_len];
-                let b = &right[i % outs * right_len..][..right_len];
+                let (row, column) = (i / outs, i % outs);
+                let a = &left[row * left_len..][..left_len];
+                let b = &right[column * right_len..][..right_len];
+                let size = (
+                    BLOCK.min(conv.inputs - row * BLOCK),
+                    BLOCK.min(conv.outputs - column * BLOCK),
+                );
                 for (pairs, sums) in pairs.iter().zip(sums.chunks_exact_mut(BLOCK_LEN)) {
                     let sum = Sum {
                         pairs,
-                        steps: 1,
+                        depth: BLOCK,
                         a_row: BLOCK,
                         accumulate: true,
+                        size,
                     };
                     by.product(&sum, a, b, Accumulator::over(sums));
                 }

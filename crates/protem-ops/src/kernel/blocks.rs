@@ -79,28 +79,40 @@ impl Blocks {
         }
     }
 
-    /// `out (+)= Σ_p A_p·B_p`, 32×32: each `A_p` 32 rows, `a_row` values apart, of `32·steps`
-    /// values from `a[pair.a]` on; each `B_p` from `b[pair.b]` on as `steps` blocks of two tiles,
-    /// columns 0–15 and 16–31.
+    /// Whether products may be 16 values deep.
+    pub fn halves(&self) -> bool {
+        self.by == By::Dots
+    }
+
+    /// `out (+)= Σ_p A_p·B_p`, 32×32: each `A_p` 32 rows, `a_row` values apart, of `depth` values from
+    /// `a[pair.a]` on; each `B_p` from `b[pair.b]` on as `depth/32` blocks of two tiles, columns 0–15
+    /// and 16–31, or, of 16 values, as the first or the last eight rows of both tiles.
     ///
     /// # Panics
-    /// If a pair reaches outside a slice.
+    /// If a pair reaches outside a slice, or for a depth that is not to be had.
     #[inline]
     pub fn product(&self, sum: &Sum, a: &[bf16], b: &[bf16], out: &mut Accumulator) {
         let Sum {
             pairs,
-            steps,
+            depth,
             a_row,
             accumulate,
+            size: (rows, columns),
         } = *sum;
-        if steps == 0 || pairs.is_empty() {
+        assert!(rows <= BLOCK && columns <= BLOCK, "part of a block");
+        if depth == 0 || pairs.is_empty() {
             if !accumulate {
                 out.0.fill(0.0);
             }
             return;
         }
-        let a_end = end_of(0, &[(BLOCK - 1, a_row), (steps, BLOCK)], 0);
-        let b_end = end_of(0, &[(steps, BLOCK_LEN)], 0);
+        let half = depth == BLOCK / 2 && self.halves();
+        assert!(half || depth.is_multiple_of(BLOCK), "blocks or a half");
+        let a_end = end_of(0, &[(BLOCK - 1, a_row)], depth);
+        let b_end = match half {
+            true => BLOCK_LEN / 2 + BLOCK_LEN / 4,
+            false => end_of(0, &[(depth / BLOCK, BLOCK_LEN)], 0),
+        };
         for pair in pairs {
             let (a_end, b_end) = (end_of(pair.a, &[], a_end), end_of(pair.b, &[], b_end));
             assert!(a_end <= a.len(), "left operand outside its slice");
@@ -181,12 +193,14 @@ impl Blocks {
 pub(crate) struct Sum<'a> {
     /// Where the operands of each product begin, in values.
     pub pairs: &'a [Pair],
-    /// Blocks of 32 values along the contraction.
-    pub steps: usize,
+    /// Values along the contraction.
+    pub depth: usize,
     /// Values from one row of `A` to the next.
     pub a_row: usize,
     /// Add to the result instead of overwriting it.
     pub accumulate: bool,
+    /// Rows and columns of the result that are asked for; the others may be left as they are.
+    pub size: (usize, usize),
 }
 
 #[cfg_attr(
@@ -380,29 +394,69 @@ mod tests {
                         b: steps * BLOCK_LEN,
                     },
                 ];
-                let mut out = Accumulator([0.25; BLOCK_LEN]);
-                let sum = Sum {
-                    pairs: &pairs,
-                    steps,
-                    a_row,
-                    accumulate,
-                };
-                blocks.product(&sum, &a, &b, &mut out);
-                for row in 0..BLOCK {
-                    for column in 0..BLOCK {
-                        let mut want = if accumulate { 0.25f64 } else { 0.0 };
-                        for pair in pairs {
-                            for k in 0..steps * BLOCK {
-                                let tile = k / BLOCK * BLOCK_LEN + column / 16 * (BLOCK_LEN / 2);
-                                let at = tile + k % BLOCK / 2 * BLOCK + column % 16 * 2 + k % 2;
-                                let left = a[pair.a + row * a_row + k].to_f64();
-                                want += left * b[pair.b + at].to_f64();
+                for (rows, columns) in [(32, 32), (1, 1), (12, 17), (31, 16), (17, 3)] {
+                    let mut out = Accumulator([0.25; BLOCK_LEN]);
+                    let sum = Sum {
+                        pairs: &pairs,
+                        depth: steps * BLOCK,
+                        a_row,
+                        accumulate,
+                        size: (rows, columns),
+                    };
+                    blocks.product(&sum, &a, &b, &mut out);
+                    for row in 0..rows {
+                        for column in 0..columns {
+                            let mut want = if accumulate { 0.25f64 } else { 0.0 };
+                            for pair in pairs {
+                                for k in 0..steps * BLOCK {
+                                    let tile =
+                                        k / BLOCK * BLOCK_LEN + column / 16 * (BLOCK_LEN / 2);
+                                    let at = tile + k % BLOCK / 2 * BLOCK + column % 16 * 2 + k % 2;
+                                    let left = a[pair.a + row * a_row + k].to_f64();
+                                    want += left * b[pair.b + at].to_f64();
+                                }
                             }
+                            let got = f64::from(out.0[row * BLOCK + column]);
+                            assert!((got - want).abs() < 1e-4, "{got}, not {want}");
                         }
-                        let got = f64::from(out.0[row * BLOCK + column]);
-                        assert!((got - want).abs() < 1e-4, "{got}, not {want}");
                     }
                 }
+            }
+        });
+    }
+
+    #[test]
+    fn half_a_step_is_a_product_too() {
+        guarded(|blocks, against| {
+            if !blocks.halves() {
+                return;
+            }
+            let (half, a_row) = (BLOCK / 2, 19);
+            let a = Guarded::new(&numbers((BLOCK - 1) * a_row + half, 1), against);
+            let b = Guarded::new(&numbers(BLOCK_LEN, 2), against);
+            // The block's first half, and its second.
+            let pairs = [0, 1].map(|second| Pair {
+                a: 0,
+                b: second * half / 2 * BLOCK,
+            });
+            let mut out = Accumulator([0.0; BLOCK_LEN]);
+            let sum = Sum {
+                pairs: &pairs,
+                depth: half,
+                a_row,
+                accumulate: false,
+                size: (BLOCK, BLOCK),
+            };
+            blocks.product(&sum, &a, &b, &mut out);
+            for (at, got) in out.0.into_iter().enumerate() {
+                let (row, column) = (at / BLOCK, at % BLOCK);
+                let mut want = 0.0;
+                for k in 0..BLOCK {
+                    let tile = column / 16 * (BLOCK_LEN / 2);
+                    let b = b[tile + k / 2 * BLOCK + column % 16 * 2 + k % 2];
+                    want += a[row * a_row + k % half].to_f64() * b.to_f64();
+                }
+                assert!((f64::from(got) - want).abs() < 1e-4, "{got}, not {want}");
             }
         });
     }

@@ -1,7 +1,7 @@
 //! The instructions of AMX, and the rounding of AVX512-BF16, which dot products use too: all `asm!` of
 //! the kernels on blocks.
 
-use super::{Accumulator, Sum};
+use super::{Accumulator, BLOCK, Sum};
 use half::bf16;
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -98,9 +98,10 @@ pub(super) unsafe fn narrow(values: [__m512; 2]) -> __m512i {
 pub(super) unsafe fn product(sum: &Sum, a: &[bf16], b: &[bf16], out: &mut Accumulator) {
     let Sum {
         pairs,
-        steps,
+        depth,
         a_row,
         accumulate,
+        size: _, // tiles are whole
     } = *sum;
     macro_rules! tiles {
         ($($start:literal),*) => {
@@ -142,7 +143,7 @@ pub(super) unsafe fn product(sum: &Sum, a: &[bf16], b: &[bf16], out: &mut Accumu
                 b = in(reg) b.as_ptr(),
                 a_row = in(reg) 2 * a_row,
                 line = in(reg) 64usize,
-                steps = in(reg) steps,
+                steps = in(reg) depth / BLOCK,
                 top = out(reg) _,
                 bottom = out(reg) _,
                 right = out(reg) _,

@@ -19,58 +19,79 @@ pub(crate) fn usable() -> bool {
 /// The processor has the instructions, and no pair reaches outside its slice.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) unsafe fn product(sum: &Sum, a: &[bf16], b: &[bf16], out: &mut Accumulator) {
-    let (a, b) = (a.as_ptr(), b.as_ptr());
-    // As many rows as leave registers for two vectors of columns, and about equally many in turn.
-    // SAFETY: passed on from the caller; 11 + 11 + 10 rows are a block.
-    unsafe {
-        rows::<11>(sum, a, b, out, 0);
-        rows::<11>(sum, a, b, out, 11);
-        rows::<10>(sum, a, b, out, 22);
+    let (rows, columns) = sum.size;
+    // As many rows as leave registers for the vectors of columns and of rows, and about equally many
+    // in turn.
+    let most = if columns > BLOCK / 2 { 11 } else { 16 };
+    let groups = rows.div_ceil(most);
+    let mut first = 0;
+    for group in 0..groups {
+        let some = (rows - first).div_ceil(groups - group);
+        macro_rules! by_size {
+            ($vectors:literal: $($rows:literal)*) => {
+                match some {
+                    // SAFETY: passed on from the caller.
+                    $($rows => unsafe { part::<$rows, $vectors>(sum, a, b, out, first) },)*
+                    _ => unreachable!("no more rows than registers"),
+                }
+            };
+        }
+        if columns > BLOCK / 2 {
+            by_size!(2: 1 2 3 4 5 6 7 8 9 10 11)
+        } else {
+            by_size!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+        }
+        first += some;
     }
 }
 
-/// The block's rows from `first` on.
+/// The block's rows from `first` on, in the first 16 columns or all of them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn rows<const ROWS: usize>(
+unsafe fn part<const ROWS: usize, const VECTORS: usize>(
     sum: &Sum,
-    a: *const bf16,
-    b: *const bf16,
+    a: &[bf16],
+    b: &[bf16],
     out: &mut Accumulator,
     first: usize,
 ) {
+    let (a, b) = (a.as_ptr(), b.as_ptr());
     let out = out.0[first * BLOCK..][..ROWS * BLOCK].as_mut_ptr();
-    // SAFETY: the caller vouches for 32 rows of 32 values a step of `a` and a block a step of `b`;
-    // `out` was found long enough.
+    // SAFETY: the caller vouches for 32 rows of `depth` values of `a` and for what of a block of `b`
+    // meets them; `out` was found long enough.
     unsafe {
-        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+        let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
         if sum.accumulate {
-            for (row, [left, right]) in sums.iter_mut().enumerate() {
-                *left = _mm512_loadu_ps(out.add(row * BLOCK));
-                *right = _mm512_loadu_ps(out.add(row * BLOCK + 16));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                for (vector, sum) in sums.iter_mut().enumerate() {
+                    *sum = _mm512_loadu_ps(out.add(row * BLOCK + vector * 16));
+                }
             }
         }
         for pair in sum.pairs {
             let a = a.add(pair.a + first * sum.a_row);
             let b = b.add(pair.b);
-            for step in 0..sum.steps {
+            for step in 0..sum.depth.div_ceil(BLOCK) {
                 let (a, b) = (a.add(step * BLOCK), b.add(step * BLOCK_LEN));
-                for k in 0..BLOCK / 2 {
-                    let left = pairs(_mm512_loadu_si512(b.add(k * BLOCK).cast()));
-                    let right = b.add(BLOCK_LEN / 2 + k * BLOCK);
-                    let right = pairs(_mm512_loadu_si512(right.cast()));
+                for k in 0..BLOCK.min(sum.depth) / 2 {
+                    let columns: [__m512bh; VECTORS] = std::array::from_fn(|vector| {
+                        let at = b.add(vector * (BLOCK_LEN / 2) + k * BLOCK);
+                        pairs(_mm512_loadu_si512(at.cast()))
+                    });
                     for (row, sums) in sums.iter_mut().enumerate() {
                         let both = a.add(row * sum.a_row + 2 * k).cast::<i32>();
                         let both = pairs(_mm512_set1_epi32(both.read_unaligned()));
-                        sums[0] = _mm512_dpbf16_ps(sums[0], both, left);
-                        sums[1] = _mm512_dpbf16_ps(sums[1], both, right);
+                        for (sum, columns) in sums.iter_mut().zip(columns) {
+                            *sum = _mm512_dpbf16_ps(*sum, both, columns);
+                        }
                     }
                 }
             }
         }
-        for (row, [left, right]) in sums.into_iter().enumerate() {
-            _mm512_storeu_ps(out.add(row * BLOCK), left);
-            _mm512_storeu_ps(out.add(row * BLOCK + 16), right);
+        for (row, sums) in sums.into_iter().enumerate() {
+            for (vector, sum) in sums.into_iter().enumerate() {
+                _mm512_storeu_ps(out.add(row * BLOCK + vector * 16), sum);
+            }
         }
     }
 }

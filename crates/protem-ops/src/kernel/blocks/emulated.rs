@@ -47,7 +47,7 @@ pub(super) unsafe fn product(sum: &Sum, a: &[bf16], b: &[bf16], out: &mut Accumu
     for (pair, step) in sum
         .pairs
         .iter()
-        .flat_map(|pair| (0..sum.steps).map(move |step| (pair, step)))
+        .flat_map(|pair| (0..sum.depth / BLOCK).map(move |step| (pair, step)))
     {
         let b = &b[pair.b + step * BLOCK_LEN..][..BLOCK_LEN];
         for row in 0..BLOCK {
