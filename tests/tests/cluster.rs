@@ -49,6 +49,11 @@ fn finds_the_clusters_there_are_and_writes_them() {
     let ended = cluster(&input, &out, &["--k=3", "--restarts=5", "--json"]).expect(0);
     let told: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((&told["k"], &told["empty"]), (&3.into(), &0.into()));
+    let protocol = &told["protocol"];
+    assert_eq!(
+        (&protocol["dim"], &protocol["restarts"]),
+        (&2.into(), &5.into())
+    );
     let labels: Vec<u32> = values(&out.join("labels.npy"))
         .into_iter()
         .map(u32::from_le_bytes)
@@ -106,6 +111,11 @@ fn several_k_have_folders_of_their_own_and_centroids_can_be_given() {
     assert!(ended.stdout.contains("K = 6"), "{}", ended.stdout);
     // Centroids that stand already stay where they are.
     assert_eq!(values(&init), values(&again.join("centroids.npy")));
+    let ended = cluster(&input, &again, &["--k=3,6,3"]).expect(2);
+    ended.says(&["names 3 twice"]);
+    // The corners are not on the unit circle.
+    let ended = cluster(&input, &again, &["--k=3", "--spherical"]).expect(0);
+    ended.says(&["a point of length"]);
     let ended = cluster(&input, &again, &["--k=3,6", &init_flag]).expect(2);
     assert!(ended.stderr.contains("1 to 3 of them"), "{}", ended.stderr);
 }

@@ -142,6 +142,17 @@ fn a_dry_run_prints_the_plan_and_leaves_nothing() {
     std::fs::write(&config, "").unwrap();
     command.arg("--config").arg(&config);
     let ended = run(&mut command).expect(0);
+    let without = run(command.args(["--set", "mode=moco-v2"])).expect(0);
+    assert!(
+        ended.stdout.contains("negative prototypes"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        !without.stdout.contains("# queue 288, K"),
+        "{}",
+        without.stdout
+    );
     for said in [
         "queue = 288",
         "method.queue = 288: the largest multiple of the batch (32)",

@@ -360,6 +360,9 @@ fn evaluations_of_nothing() {
         run(command.arg("--test").arg(&test))
     };
     knn(&out, &classes, "1").expect(0);
+    knn(&out, &classes, "5")
+        .expect(0)
+        .says(&["all of which vote"]);
     knn(&out, &test, "1").expect(2).says(&["would find itself"]);
     knn(&out, &flat, "1").expect(2).says(&["no classes"]);
     let stray = folder.path().join("stray");
@@ -389,9 +392,9 @@ fn evaluations_of_nothing() {
     linear(&classes, &[])
         .expect(2)
         .says(&["no class of", "has 5 images", "--decay"]);
-    for decay in ["0", "-1", "nan", "inf"] {
-        let decay = format!("--decay={decay}");
-        linear(&classes, &[&decay]).expect(2).says(&["above 0"]);
+    for decay in ["0", "-1", "nan", "inf", "1e7"] {
+        let ended = linear(&classes, &["--decay", decay]).expect(2);
+        ended.says(&["above 0 and at most"]);
     }
     linear(&test, &[]).expect(2).says(&["would find itself"]);
     let three = folder.path().join("three");

@@ -48,7 +48,7 @@ pub enum Command {
     Embed(EmbedArgs),
     /// Cluster the rows of a .npy file by k-means.
     #[command(
-        after_help = "Examples:\n  protem cluster --input photos.npy --k 100 --out clusters\n  protem cluster --input photos.npy --k 1000,5000 --spherical --out clusters --json"
+        after_help = "Examples:\n  protem cluster --input photos.npy --k 100 --out clusters\n  protem cluster --input photos.npy --k 1000,5000 --restarts 5 --out clusters --json"
     )]
     Cluster(ClusterArgs),
     /// Look at sets of images, or write them as shards.
@@ -188,7 +188,7 @@ pub struct LinearArgs {
     pub pair: PairArgs,
     /// Weight of the penalty; when not given, the one of 13 between 1 and 0.000001 that does best on
     /// one in five of the training images, held out for it.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub decay: Option<f64>,
 }
 

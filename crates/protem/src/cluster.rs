@@ -28,6 +28,19 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
             points.rows()
         )));
     }
+    let twice = args
+        .k
+        .iter()
+        .enumerate()
+        .find(|(i, k)| args.k[..*i].contains(k));
+    if let Some((_, k)) = twice {
+        return Err(Failure::usage(format!(
+            "--k names {k} twice: once is enough"
+        )));
+    }
+    if args.spherical {
+        warn_of_lengths(points);
+    }
     let init = match &args.init {
         None => Init::Random,
         Some(path) => Init::Given(centroids(path, &args, points)?),
@@ -52,6 +65,22 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
         tell(&args, &fit, seconds, isa.name(), &folder);
     }
     Ok(())
+}
+
+/// Says where centroids of length 1 stand for points of other lengths.
+fn warn_of_lengths(points: Matrix) {
+    const LOOKED_AT: usize = 1000;
+    let every = points.rows().div_ceil(LOOKED_AT);
+    let length = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let odd = (0..points.rows())
+        .step_by(every)
+        .map(|i| length(points.row(i)))
+        .find(|length| (length - 1.0).abs() > 0.01);
+    if let Some(length) = odd {
+        warn(format!(
+            "--spherical makes centroids of length 1, and there is a point of length {length:.3}: distances and objective tell little"
+        ));
+    }
 }
 
 fn kmeans(k: usize, args: &ClusterArgs, init: &Init) -> Result<KMeans, Failure> {
@@ -160,6 +189,17 @@ fn tell(args: &ClusterArgs, fit: &Fit, seconds: f64, isa: &str, folder: &Path) {
             "splits": fit.iterations.iter().map(|i| i.splits).sum::<usize>(),
             "empty": fit.sizes.iter().filter(|size| **size == 0).count(),
             "out": folder.display().to_string(),
+            "protocol": {
+                "input": args.input.display().to_string(),
+                "dim": fit.dim,
+                "init": args.init.as_ref().map_or("points drawn".into(), |path| path.display().to_string()),
+                "iterations": args.iters,
+                "restarts": args.restarts,
+                "seed": args.seed,
+                "spherical": args.spherical,
+                "max_points_per_centroid": args.max_points_per_centroid,
+                "version": env!("CARGO_PKG_VERSION"),
+            },
         }));
         return;
     }

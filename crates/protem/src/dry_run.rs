@@ -78,6 +78,13 @@ fn say_plan(args: &TrainArgs, plan: &Plan, images: &Images, found: &Estimate, no
 
 fn sets(plan: &Plan, images: &Images, test: usize) -> Vec<String> {
     let (steps, epochs) = (plan.steps_per_epoch(), plan.optim.epochs);
+    let prototypes = match plan.clusters.is_empty() {
+        true => String::new(),
+        false => format!(
+            ", K {:?}, {} negative prototypes",
+            plan.clusters, plan.negatives
+        ),
+    };
     vec![
         format!(
             "{} training images, {test} test images for kNN, {} unreadable",
@@ -85,10 +92,8 @@ fn sets(plan: &Plan, images: &Images, test: usize) -> Vec<String> {
             images.unreadable.len()
         ),
         format!(
-            "queue {}, K {:?}, {} negative prototypes; InfoNCE at chance is ln(1 + {}) = {:.3}",
+            "queue {}{prototypes}; InfoNCE at chance is ln(1 + {}) = {:.3}",
             plan.queue,
-            plan.clusters,
-            plan.negatives,
             plan.queue,
             plan.chance_loss()
         ),

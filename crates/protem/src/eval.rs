@@ -6,7 +6,7 @@ use crate::failure::{Failure, explain};
 use crate::features::{FolderFeatures, features_of, image_bar, open_checkpoint, start};
 use crate::images::{beside_folders, check_apart, class_name, open_images};
 use indicatif::{ProgressBar, ProgressStyle};
-use protem_data::{Labelling, Source};
+use protem_data::{Evaluation, Labelling, Source};
 use protem_em::{Checkpoint, Origin, Output};
 use protem_eval::{
     Agreement, ClusterConfig, EvalError, Features, HELD_OUT, KnnConfig, LinearConfig,
@@ -60,11 +60,19 @@ impl Labelled {
     }
 }
 
+/// What is encoded of an image.
+fn crop(checkpoint: &Checkpoint) -> String {
+    let Evaluation { resize, crop } = Evaluation::for_size(checkpoint.image_size());
+    format!("shorter side resized to {resize} pixels, centre crop of {crop}")
+}
+
 /// Features of two sets with the same classes: one to learn from, one to be measured on.
 struct Pair {
     checkpoint: Checkpoint,
     train: (Features, Vec<u32>),
     test: (Features, Vec<u32>),
+    /// How many classes both have.
+    classes: usize,
     /// What the sets are.
     described: [serde_json::Value; 2],
 }
@@ -84,9 +92,11 @@ impl Pair {
             )));
         }
         check_apart(&args.train, &args.test)?;
+        let classes = of_train.len();
         let (train, train_labels) = train.features(&checkpoint, Output::Features)?;
         let (test, test_labels) = test.features(&checkpoint, Output::Features)?;
         Ok(Self {
+            classes,
             described: [train.describe(&args.train), test.describe(&args.test)],
             train: (train.features, train_labels),
             test: (test.features, test_labels),
@@ -105,7 +115,9 @@ impl Pair {
         let [train, test] = &self.described;
         json!({
             "method": method,
-            "features": "encoder output before the head, evaluation mode, centre crop",
+            "features": format!("encoder output before the head, evaluation mode, {}", crop(&self.checkpoint)),
+            "feature_dim": self.train.0.dim(),
+            "classes": self.classes,
             "encoder": provenance(&self.checkpoint),
             "train": train,
             "test": test,
@@ -150,6 +162,12 @@ pub fn knn(args: KnnArgs) -> Result<(), Failure> {
         &mut progress,
     );
     let result = whole(&bar, measured)?;
+    if result.k < args.k {
+        warn(format!(
+            "there are {} training images, all of which vote",
+            result.k
+        ));
+    }
     if !args.pair.json {
         say(format!(
             "kNN top-1 {:.2} % ({}, cosine, temperature {}; {images})",
@@ -175,7 +193,7 @@ pub fn linear(args: LinearArgs) -> Result<(), Failure> {
     }
     let pair = Pair::of(&args.pair)?;
     let mut protocol = pair.protocol(
-        "multinomial logistic regression on standardised features: mean cross-entropy + decay/2 of the weights' squares, by L-BFGS",
+        "multinomial logistic regression on standardised features: mean cross-entropy + decay/2 of the weights' squares over all training images, by L-BFGS",
     );
     let config = LinearConfig {
         decay: args.decay,
@@ -211,6 +229,21 @@ pub fn linear(args: LinearArgs) -> Result<(), Failure> {
         };
         warn(format!(
             "the classifier is not quite the best of its kind: {why}"
+        ));
+    }
+    let ends = [result.tried.first(), result.tried.last()];
+    if ends
+        .into_iter()
+        .flatten()
+        .any(|(decay, _)| *decay == result.decay)
+    {
+        warn(format!(
+            "of the decays tried the {} did best: another beyond it may do better, and --decay takes it",
+            if result.decay == 1.0 {
+                "strongest"
+            } else {
+                "weakest"
+            }
         ));
     }
     let among = match result.tried.len() {
@@ -284,7 +317,8 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
     }
     let protocol = json!({
         "method": "AMI, NMI (both over the arithmetic mean of the entropies) and ARI of k-means clusters with the classes",
-        "features": "L2-normalised embedding, evaluation mode, centre crop",
+        "features": format!("L2-normalised embedding, evaluation mode, {}", crop(&checkpoint)),
+        "classes": data.folder.classes().len(),
         "encoder": provenance(&checkpoint),
         "k": args.k,
         "iterations": config.iterations,
@@ -302,16 +336,18 @@ fn provenance(checkpoint: &Checkpoint) -> serde_json::Value {
     json!({
         "checkpoint": checkpoint.path().display().to_string(),
         "epoch": checkpoint.position().epoch,
+        "step": checkpoint.position().step,
         "mode": settings.mode,
         "arch": settings.encoder.arch,
         "stem": settings.encoder.stem,
         "width": settings.encoder.width,
-        "dim": settings.encoder.dim,
+        "embedding_dim": settings.encoder.dim,
         "seed": settings.seed,
         "precision": settings.precision,
         "image_size": checkpoint.image_size(),
+        "encoded_by": format!("protem {} on {}", env!("CARGO_PKG_VERSION"), protem_ops::Isa::current().name()),
         "trained_on": {
-            "folder": settings.data.folder,
+            "folder": settings.data.folder.as_ref().map_or("generated images".into(), |folder| folder.display().to_string()),
             "images": images.images,
             "names_crc32": format!("{:08x}", images.names_crc32),
         },

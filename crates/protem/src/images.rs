@@ -199,8 +199,8 @@ pub fn check_apart(train: &Path, test: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "{} has images that are trained on too: each would find itself among its neighbours, and kNN \
-         accuracy say nothing; name another test set",
+        "{} has images of the training set too: each would find itself there, and what is measured say \
+         nothing of others; name another test set",
         test.display()
     )))
 }

@@ -286,8 +286,12 @@ fn describe(event: &Event, epochs: usize) -> Option<String> {
                     word(precision)
                 )
             });
+            let prototypes = match clusters.is_empty() {
+                true => String::new(),
+                false => format!(", K {clusters:?}, {negatives} negative prototypes"),
+            };
             format!(
-                "{begun}{mode} on {images} {of}{kept}: {encoder}{:.2} M parameters, batch {batch}, queue {queue}, K {clusters:?}, {negatives} negative prototypes; InfoNCE at chance is {chance:.3}",
+                "{begun}{mode} on {images} {of}{kept}: {encoder}{:.2} M parameters, batch {batch}, queue {queue}{prototypes}; InfoNCE at chance is {chance:.3}",
                 *parameters as f64 / 1e6
             )
         }
