@@ -391,7 +391,7 @@ fn evaluations_of_nothing() {
     linear(&classes, &["--decay", "0.1"]).expect(0).says(&[]);
     linear(&classes, &[])
         .expect(2)
-        .says(&["no class of", "has 5 images", "--decay"]);
+        .says(&["no class", "has 5 images", "--decay"]);
     for decay in ["0", "-1", "nan", "inf", "1e7"] {
         let ended = linear(&classes, &["--decay", decay]).expect(2);
         ended.says(&["above 0 and at most"]);

@@ -106,6 +106,37 @@ fn real_images_from_training_to_features() {
     assert_eq!(names.lines().count(), count(&test));
 }
 
+/// Without other images an encoder is measured on its run's own, as the run measured it.
+#[test]
+fn a_run_is_measured_on_its_own_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, out) = (folder.path().join("images"), folder.path().join("run"));
+    class_folders(&images, 2, 20);
+    train(&images, &out, &["--set", "eval.knn_every=1"]).expect(0);
+    let knn = |args: &[&str]| {
+        let mut command = protem(&["eval", "knn", "--json", "--checkpoint"]);
+        run(command.arg(&out).args(args))
+    };
+    let found: Value = serde_json::from_str(&knn(&[]).expect(0).stdout).unwrap();
+    let last = metrics_of(&out, "epoch").pop().unwrap();
+    assert_eq!(found["top1"], last["knn_top1"], "{found} {last}");
+    let [train_set, test_set] = ["train", "test"].map(|set| &found["protocol"][set]);
+    assert_eq!(test_set["part"], "kept out of training");
+    let both = [train_set, test_set].map(|set| set["images"].as_u64().unwrap());
+    assert_eq!(both.iter().sum::<u64>(), 40, "{found}");
+    knn(&["--test", "x"]).expect(2).says(&["--train"]);
+    // Other images by the same name are other images.
+    fs::remove_file(&files(&files(&images)[0])[0]).unwrap();
+    knn(&[])
+        .expect(2)
+        .says(&["name labelled images with --train"]);
+    fs::remove_dir_all(&images).unwrap();
+    fs::create_dir(&images).unwrap();
+    (0..12).for_each(|i| picture(&images.join(format!("{i}.png")), 0, i));
+    train(&images, &out, &["--overwrite"]).expect(0);
+    knn(&[]).expect(2).says(&["no images with classes"]);
+}
+
 fn count(folder: &Path) -> usize {
     files(folder).iter().map(|class| files(class).len()).sum()
 }

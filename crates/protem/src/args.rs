@@ -152,12 +152,14 @@ pub struct PairArgs {
     /// Checkpoint file, or the folder of a run for its newest.
     #[arg(long)]
     pub checkpoint: PathBuf,
-    /// Labelled images to learn from, such as class folders.
-    #[arg(long)]
-    pub train: PathBuf,
-    /// Labelled images to classify.
-    #[arg(long)]
-    pub test: PathBuf,
+    /// Labelled images to learn from, such as class folders; when not given, with --test, those that
+    /// the run trained on.
+    #[arg(long, requires = "test")]
+    pub train: Option<PathBuf>,
+    /// Labelled images to classify; when not given, those that the run kept out of training, or had by
+    /// its own --test.
+    #[arg(long, requires = "train")]
+    pub test: Option<PathBuf>,
     /// Threads; as many as the machine has when not given.
     #[arg(long)]
     pub threads: Option<usize>,

@@ -2,9 +2,9 @@
 
 use crate::args::{AmiArgs, KnnArgs, LinearArgs, PairArgs};
 use crate::console::{counted, say, warn};
-use crate::failure::{Failure, explain};
+use crate::failure::{Failure, explain, explain_em};
 use crate::features::{FolderFeatures, features_of, image_bar, open_checkpoint, start};
-use crate::images::{beside_folders, check_apart, class_name, open_images};
+use crate::images::{Sets, beside_folders, check_apart, class_name, open_images};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{Evaluation, Labelling, Source};
 use protem_em::{Checkpoint, Origin, Output};
@@ -19,6 +19,8 @@ use std::sync::Arc;
 struct Labelled {
     folder: Arc<dyn Source>,
     path: PathBuf,
+    /// What a run has them for, where it says which they are.
+    part: Option<&'static str>,
 }
 
 impl Labelled {
@@ -45,7 +47,68 @@ impl Labelled {
         Ok(Self {
             folder,
             path: path.to_path_buf(),
+            part: None,
         })
+    }
+
+    /// The images that the checkpoint's run trained on, and those it was measured on.
+    fn of_run(checkpoint: &Checkpoint) -> Result<[Self; 2], Failure> {
+        const ADVICE: &str = "name labelled images with --train and --test";
+        let settings = &checkpoint.origin().settings;
+        let images = Sets::list(settings)?.readable(settings, None)?;
+        checkpoint
+            .check_images(settings, &*images.train)
+            .map_err(|e| Failure::usage(format!("{}: {ADVICE}", explain_em(&e))))?;
+        for (_, bad) in &images.unreadable {
+            warn(format!("skipped {}: {}", bad.name, bad.reason));
+        }
+        let Some(test) = images
+            .test
+            .filter(|test| test.labelling() == Labelling::One)
+        else {
+            return Err(Failure::usage(format!(
+                "the run kept no images with classes out of training: {ADVICE}"
+            )));
+        };
+        let data = &settings.data;
+        let name = |path: Option<&PathBuf>| path.map_or("generated images".into(), Clone::clone);
+        let whole = name(data.folder.as_ref());
+        let (path, part) = match &data.test_folder {
+            Some(folder) => (folder.clone(), "measured on"),
+            None => (whole.clone(), "kept out of training"),
+        };
+        let of = |folder, path, part| Self {
+            folder,
+            path,
+            part: Some(part),
+        };
+        Ok([of(images.train, whole, "trained on"), of(test, path, part)])
+    }
+
+    /// Two sets by their names, with the same classes and none of the same images.
+    fn two(train: &Path, test: &Path) -> Result<[Self; 2], Failure> {
+        let sets = [Self::open(train)?, Self::open(test)?];
+        let [of_train, of_test] = sets.each_ref().map(|set| set.folder.classes());
+        if let Some(at) = of_train.differ_at(of_test) {
+            return Err(Failure::usage(format!(
+                "the classes differ: number {at} is {} in {} and {} in {}; both need the same",
+                class_name(of_train, at),
+                train.display(),
+                class_name(of_test, at),
+                test.display()
+            )));
+        }
+        check_apart(train, test)?;
+        Ok(sets)
+    }
+
+    /// Which images a figure belongs to.
+    fn describe(&self, found: &FolderFeatures) -> serde_json::Value {
+        let mut described = found.describe(&self.path);
+        if let Some(part) = self.part {
+            described["part"] = json!(part);
+        }
+        described
     }
 
     fn features(
@@ -80,26 +143,18 @@ struct Pair {
 impl Pair {
     fn of(args: &PairArgs) -> Result<Self, Failure> {
         let checkpoint = open_checkpoint(&args.checkpoint)?;
-        let (train, test) = (Labelled::open(&args.train)?, Labelled::open(&args.test)?);
-        let (of_train, of_test) = (train.folder.classes(), test.folder.classes());
-        if let Some(at) = of_train.differ_at(of_test) {
-            return Err(Failure::usage(format!(
-                "the classes differ: number {at} is {} in {} and {} in {}; both need the same",
-                class_name(of_train, at),
-                args.train.display(),
-                class_name(of_test, at),
-                args.test.display()
-            )));
-        }
-        check_apart(&args.train, &args.test)?;
-        let classes = of_train.len();
-        let (train, train_labels) = train.features(&checkpoint, Output::Features)?;
-        let (test, test_labels) = test.features(&checkpoint, Output::Features)?;
+        let sets = match (&args.train, &args.test) {
+            (Some(train), Some(test)) => Labelled::two(train, test)?,
+            _ => Labelled::of_run(&checkpoint)?,
+        };
+        let [train, test] = &sets;
+        let (of_train, train_labels) = train.features(&checkpoint, Output::Features)?;
+        let (of_test, test_labels) = test.features(&checkpoint, Output::Features)?;
         Ok(Self {
-            classes,
-            described: [train.describe(&args.train), test.describe(&args.test)],
-            train: (train.features, train_labels),
-            test: (test.features, test_labels),
+            classes: train.folder.classes().len(),
+            described: [train.describe(&of_train), test.describe(&of_test)],
+            train: (of_train.features, train_labels),
+            test: (of_test.features, test_labels),
             checkpoint,
         })
     }
@@ -216,8 +271,7 @@ pub fn linear(args: LinearArgs) -> Result<(), Failure> {
     );
     if let Err(EvalError::NothingHeldOut { of }) = measured {
         return Err(Failure::usage(format!(
-            "no class of {} has {of} images, so that none can be held out to choose a decay by: give one with --decay",
-            args.pair.train.display()
+            "no class to learn from has {of} images, so that none can be held out to choose a decay by: give one with --decay"
         )));
     }
     let result = whole(&bar, measured)?;
@@ -324,7 +378,7 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
         "iterations": config.iterations,
         "restarts": config.restarts,
         "seed": args.seed,
-        "data": found.describe(&args.data),
+        "data": data.describe(&found),
     });
     say(json!({"protocol": protocol, "ami": ami, "nmi": nmi, "ari": ari}));
     Ok(())
