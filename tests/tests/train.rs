@@ -104,6 +104,19 @@ fn real_images_from_training_to_features() {
     assert_eq!(bytes.len(), 128 + count(&test) * 32 * 4);
     let names = fs::read_to_string(features.with_extension("txt")).unwrap();
     assert_eq!(names.lines().count(), count(&test));
+
+    // Embeddings are those that an E-step clusters: of length 1.
+    let ended = run(command.arg("--what=embedding")).expect(0);
+    assert!(ended.stdout.contains("embeddings in"), "{}", ended.stdout);
+    let bytes = fs::read(&features).unwrap();
+    let values = bytes[128..]
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+    let values: Vec<f32> = values.collect();
+    for row in values.chunks_exact(values.len() / count(&test)) {
+        let length = row.iter().map(|x| x * x).sum::<f32>();
+        assert!((length - 1.0).abs() < 1e-5, "{length}");
+    }
 }
 
 /// Without other images an encoder is measured on its run's own, as the run measured it.

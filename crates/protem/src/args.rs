@@ -226,12 +226,25 @@ pub struct EmbedArgs {
     /// Images: a folder, shards, or any other source that `train` takes.
     #[arg(long)]
     pub data: PathBuf,
-    /// File to write: images in their order by features, 32-bit floats; names go beside it.
+    /// File to write: images in their order by features, 32-bit floats; names go beside it. Earlier
+    /// features of that name are replaced.
     #[arg(long)]
     pub out: PathBuf,
+    /// What is written.
+    #[arg(long, value_enum, default_value_t = EmbedKind::Features)]
+    pub what: EmbedKind,
     /// Threads; as many as the machine has when not given.
     #[arg(long)]
     pub threads: Option<usize>,
+}
+
+/// What an encoder makes of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EmbedKind {
+    /// What comes before the head.
+    Features,
+    /// What comes out of the head, of length 1: what losses compare and E-steps cluster.
+    Embedding,
 }
 
 /// Arguments of `cluster`.

@@ -1,6 +1,6 @@
 //! Features of images by a trained encoder, and `embed`, which writes them.
 
-use crate::args::EmbedArgs;
+use crate::args::{EmbedArgs, EmbedKind};
 use crate::console::{counted, say, warn};
 use crate::failure::{Failure, explain, explain_em};
 use crate::images::open_images;
@@ -151,8 +151,7 @@ fn check_targets(args: &EmbedArgs, names: &Path) -> Result<(), Failure> {
 }
 
 /// Whether the disk holds the features of so many images.
-fn check_room(parent: &Path, images: usize, checkpoint: &Checkpoint) -> Result<(), Failure> {
-    let dim = checkpoint.encoder().feature_dim();
+fn check_room(parent: &Path, images: usize, dim: usize) -> Result<(), Failure> {
     let need = (images * dim * 4) as u64;
     match free_bytes(parent) {
         Some(free) if free < need => Err(Failure::running(format!(
@@ -173,8 +172,16 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
     let checkpoint = open_checkpoint(&args.checkpoint)?;
     let folder = open_images(&args.data)?;
     let parent = outputs::folder_of(&args.out);
-    check_room(parent, folder.len(), &checkpoint)?;
-    let found = features_of(&checkpoint, &args.data, folder.clone(), Output::Features)?;
+    let encoder = checkpoint.encoder();
+    let (output, dim) = match args.what {
+        EmbedKind::Features => (Output::Features, encoder.feature_dim()),
+        EmbedKind::Embedding => (Output::Embedding, encoder.dim),
+    };
+    check_room(parent, folder.len(), dim)?;
+    let mut found = features_of(&checkpoint, &args.data, folder.clone(), output)?;
+    if output == Output::Embedding {
+        found.features = found.features.normalised();
+    }
     std::fs::create_dir_all(parent)
         .map_err(|e| Failure::running(format!("cannot create {}: {e}", parent.display())))?;
     let features = &found.features;
@@ -189,9 +196,13 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
         n => format!(", {} left out", counted(n, "unreadable image")),
     };
     say(format!(
-        "{} × {} features in {}, names in {}{skipped}",
+        "{} × {} {} in {}, names in {}{skipped}",
         features.rows(),
         features.dim(),
+        match args.what {
+            EmbedKind::Features => "features",
+            EmbedKind::Embedding => "embeddings",
+        },
         args.out.display(),
         names.display()
     ));
