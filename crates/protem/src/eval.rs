@@ -2,126 +2,16 @@
 
 use crate::args::{AmiArgs, KnnArgs, LinearArgs, PairArgs};
 use crate::console::{counted, say, warn};
-use crate::failure::{Failure, explain, explain_em};
-use crate::features::{FolderFeatures, features_of, image_bar, open_checkpoint, start};
-use crate::images::{Sets, beside_folders, check_apart, class_name, open_images};
+use crate::failure::{Failure, explain};
+use crate::features::{image_bar, open_checkpoint, start};
+use crate::labelled::Labelled;
 use indicatif::{ProgressBar, ProgressStyle};
-use protem_data::{Evaluation, Labelling, Source};
+use protem_data::Evaluation;
 use protem_em::{Checkpoint, Origin, Output};
 use protem_eval::{
-    Agreement, ClusterConfig, EvalError, Features, HELD_OUT, KnnConfig, LinearConfig,
+    Agreement, ClusterConfig, EvalError, Features, HELD_OUT, KnnConfig, LinearConfig, LinearResult,
 };
 use serde_json::json;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-/// A labelled set, ready for a measure.
-struct Labelled {
-    folder: Arc<dyn Source>,
-    path: PathBuf,
-    /// What a run has them for, where it says which they are.
-    part: Option<&'static str>,
-}
-
-impl Labelled {
-    fn open(path: &Path) -> Result<Self, Failure> {
-        let folder = open_images(path)?;
-        match folder.labelling() {
-            Labelling::One => {}
-            Labelling::None => {
-                let why = beside_folders(path, &*folder).unwrap_or_else(|| {
-                    "of a folder, there must be at least two folders of images in it".into()
-                });
-                return Err(Failure::usage(format!(
-                    "{} has no classes: {why}",
-                    path.display()
-                )));
-            }
-            Labelling::Several => {
-                return Err(Failure::usage(format!(
-                    "images of {} have several classes each: this measure takes one",
-                    path.display()
-                )));
-            }
-        }
-        Ok(Self {
-            folder,
-            path: path.to_path_buf(),
-            part: None,
-        })
-    }
-
-    /// The images that the checkpoint's run trained on, and those it was measured on.
-    fn of_run(checkpoint: &Checkpoint) -> Result<[Self; 2], Failure> {
-        const ADVICE: &str = "name labelled images with --train and --test";
-        let settings = &checkpoint.origin().settings;
-        let images = Sets::list(settings)?.readable(settings, None)?;
-        checkpoint
-            .check_images(settings, &*images.train)
-            .map_err(|e| Failure::usage(format!("{}: {ADVICE}", explain_em(&e))))?;
-        for (_, bad) in &images.unreadable {
-            warn(format!("skipped {}: {}", bad.name, bad.reason));
-        }
-        let Some(test) = images
-            .test
-            .filter(|test| test.labelling() == Labelling::One)
-        else {
-            return Err(Failure::usage(format!(
-                "the run kept no images with classes out of training: {ADVICE}"
-            )));
-        };
-        let data = &settings.data;
-        let name = |path: Option<&PathBuf>| path.map_or("generated images".into(), Clone::clone);
-        let whole = name(data.folder.as_ref());
-        let (path, part) = match &data.test_folder {
-            Some(folder) => (folder.clone(), "measured on"),
-            None => (whole.clone(), "kept out of training"),
-        };
-        let of = |folder, path, part| Self {
-            folder,
-            path,
-            part: Some(part),
-        };
-        Ok([of(images.train, whole, "trained on"), of(test, path, part)])
-    }
-
-    /// Two sets by their names, with the same classes and none of the same images.
-    fn two(train: &Path, test: &Path) -> Result<[Self; 2], Failure> {
-        let sets = [Self::open(train)?, Self::open(test)?];
-        let [of_train, of_test] = sets.each_ref().map(|set| set.folder.classes());
-        if let Some(at) = of_train.differ_at(of_test) {
-            return Err(Failure::usage(format!(
-                "the classes differ: number {at} is {} in {} and {} in {}; both need the same",
-                class_name(of_train, at),
-                train.display(),
-                class_name(of_test, at),
-                test.display()
-            )));
-        }
-        check_apart(train, test)?;
-        Ok(sets)
-    }
-
-    /// Which images a figure belongs to.
-    fn describe(&self, found: &FolderFeatures) -> serde_json::Value {
-        let mut described = found.describe(&self.path);
-        if let Some(part) = self.part {
-            described["part"] = json!(part);
-        }
-        described
-    }
-
-    fn features(
-        &self,
-        checkpoint: &Checkpoint,
-        output: Output,
-    ) -> Result<(FolderFeatures, Vec<u32>), Failure> {
-        let found = features_of(checkpoint, &self.path, self.folder.clone(), output)?;
-        let label = |i: &u32| self.folder.label(*i as usize);
-        let labels = found.indices.iter().filter_map(label).collect();
-        Ok((found, labels))
-    }
-}
 
 /// What is encoded of an image.
 fn crop(checkpoint: &Checkpoint) -> String {
@@ -275,31 +165,7 @@ pub fn linear(args: LinearArgs) -> Result<(), Failure> {
         )));
     }
     let result = whole(&bar, measured)?;
-    if !result.converged {
-        let iterations = counted(result.iterations, "iteration");
-        let why = match result.iterations < config.iterations {
-            true => format!("after {iterations} rounding hides what is left to gain"),
-            false => format!("{iterations} were not enough"),
-        };
-        warn(format!(
-            "the classifier is not quite the best of its kind: {why}"
-        ));
-    }
-    let ends = [result.tried.first(), result.tried.last()];
-    if ends
-        .into_iter()
-        .flatten()
-        .any(|(decay, _)| *decay == result.decay)
-    {
-        warn(format!(
-            "of the decays tried the {} did best: another beyond it may do better, and --decay takes it",
-            if result.decay == 1.0 {
-                "strongest"
-            } else {
-                "weakest"
-            }
-        ));
-    }
+    warn_of_fit(&result, &config);
     let among = match result.tried.len() {
         0 => String::new(),
         n => format!(", the best of {n} for one in {HELD_OUT} training images held out"),
@@ -324,6 +190,29 @@ pub fn linear(args: LinearArgs) -> Result<(), Failure> {
     protocol["converged"] = json!(result.converged);
     say(json!({"protocol": protocol, "top1": result.top1}));
     Ok(())
+}
+
+/// Says what may be better than the classifier.
+fn warn_of_fit(found: &LinearResult, config: &LinearConfig) {
+    if !found.converged {
+        let iterations = counted(found.iterations, "iteration");
+        let why = match found.iterations < config.iterations {
+            true => format!("after {iterations} rounding hides what is left to gain"),
+            false => format!("{iterations} were not enough"),
+        };
+        warn(format!(
+            "the classifier is not quite the best of its kind: {why}"
+        ));
+    }
+    let is_best = |tried: Option<&(f64, f64)>| tried.is_some_and(|tried| tried.0 == found.decay);
+    let end = match (is_best(found.tried.first()), is_best(found.tried.last())) {
+        (true, _) => "strongest",
+        (_, true) => "weakest",
+        _ => return,
+    };
+    warn(format!(
+        "of the decays tried the {end} did best: another beyond it may do better, and --decay takes it"
+    ));
 }
 
 /// A bar of fits done.

@@ -14,6 +14,7 @@ mod eval;
 mod failure;
 mod features;
 mod images;
+mod labelled;
 mod outputs;
 mod progress;
 mod room;

@@ -68,8 +68,8 @@ impl Scaled<'_> {
         }
     }
 
-    /// The same in the form that blocks of bf16 are multiplied in: panels of `BLOCK` columns, in each the values along
-    /// (tap, depth) in blocks of `BLOCK`, the last one filled up with zeros.
+    /// The same in the form that blocks of bf16 are multiplied in: panels of `BLOCK` columns, in each
+    /// the values along (tap, depth) in blocks of `BLOCK`, the last one filled up with zeros.
     #[cfg(target_arch = "x86_64")]
     pub fn tiles(&self, pool: &Pool, role: Role) -> Packed<bf16> {
         let (depth, columns, taps) = self.sizes(role);

@@ -1,0 +1,122 @@
+//! Images with classes, for a measure of an encoder: by their names, or those of its run.
+
+use crate::console::warn;
+use crate::failure::{Failure, explain_em};
+use crate::features::{FolderFeatures, features_of};
+use crate::images::{Sets, beside_folders, check_apart, class_name, open_images};
+use protem_data::{Labelling, Source};
+use protem_em::{Checkpoint, Output};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A labelled set, ready for a measure.
+pub struct Labelled {
+    /// The images.
+    pub folder: Arc<dyn Source>,
+    path: PathBuf,
+    /// What a run has them for, where it says which they are.
+    part: Option<&'static str>,
+}
+
+impl Labelled {
+    /// By a name: each image must have one class.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let folder = open_images(path)?;
+        match folder.labelling() {
+            Labelling::One => {}
+            Labelling::None => {
+                let why = beside_folders(path, &*folder).unwrap_or_else(|| {
+                    "of a folder, there must be at least two folders of images in it".into()
+                });
+                return Err(Failure::usage(format!(
+                    "{} has no classes: {why}",
+                    path.display()
+                )));
+            }
+            Labelling::Several => {
+                return Err(Failure::usage(format!(
+                    "images of {} have several classes each: this measure takes one",
+                    path.display()
+                )));
+            }
+        }
+        Ok(Self {
+            folder,
+            path: path.to_path_buf(),
+            part: None,
+        })
+    }
+
+    /// The images that the checkpoint's run trained on, and those it was measured on.
+    pub fn of_run(checkpoint: &Checkpoint) -> Result<[Self; 2], Failure> {
+        const ADVICE: &str = "name labelled images with --train and --test";
+        let settings = &checkpoint.origin().settings;
+        let images = Sets::list(settings)?.readable(settings, None)?;
+        checkpoint
+            .check_images(settings, &*images.train)
+            .map_err(|e| Failure::usage(format!("{}: {ADVICE}", explain_em(&e))))?;
+        for (_, bad) in &images.unreadable {
+            warn(format!("skipped {}: {}", bad.name, bad.reason));
+        }
+        let Some(test) = images
+            .test
+            .filter(|test| test.labelling() == Labelling::One)
+        else {
+            return Err(Failure::usage(format!(
+                "the run kept no images with classes out of training: {ADVICE}"
+            )));
+        };
+        let data = &settings.data;
+        let name = |path: Option<&PathBuf>| path.map_or("generated images".into(), Clone::clone);
+        let whole = name(data.folder.as_ref());
+        let (path, part) = match &data.test_folder {
+            Some(folder) => (folder.clone(), "measured on"),
+            None => (whole.clone(), "kept out of training"),
+        };
+        let of = |folder, path, part| Self {
+            folder,
+            path,
+            part: Some(part),
+        };
+        Ok([of(images.train, whole, "trained on"), of(test, path, part)])
+    }
+
+    /// Two sets by their names, with the same classes and none of the same images.
+    pub fn two(train: &Path, test: &Path) -> Result<[Self; 2], Failure> {
+        let sets = [Self::open(train)?, Self::open(test)?];
+        let [of_train, of_test] = sets.each_ref().map(|set| set.folder.classes());
+        if let Some(at) = of_train.differ_at(of_test) {
+            return Err(Failure::usage(format!(
+                "the classes differ: number {at} is {} in {} and {} in {}; both need the same",
+                class_name(of_train, at),
+                train.display(),
+                class_name(of_test, at),
+                test.display()
+            )));
+        }
+        check_apart(train, test)?;
+        Ok(sets)
+    }
+
+    /// Which images a figure belongs to.
+    pub fn describe(&self, found: &FolderFeatures) -> serde_json::Value {
+        let mut described = found.describe(&self.path);
+        if let Some(part) = self.part {
+            described["part"] = json!(part);
+        }
+        described
+    }
+
+    /// Features of those that can be read, and their classes.
+    pub fn features(
+        &self,
+        checkpoint: &Checkpoint,
+        output: Output,
+    ) -> Result<(FolderFeatures, Vec<u32>), Failure> {
+        let found = features_of(checkpoint, &self.path, self.folder.clone(), output)?;
+        let label = |i: &u32| self.folder.label(*i as usize);
+        let labels = found.indices.iter().filter_map(label).collect();
+        Ok((found, labels))
+    }
+}
