@@ -12,7 +12,7 @@ pub(crate) struct Minimum {
 }
 
 /// Steps that the curvature is taken from.
-const MEMORY: usize = 10;
+const MEMORY: usize = 30;
 /// Halvings of a step, after which rounding is all that is left.
 const HALVINGS: usize = 30;
 

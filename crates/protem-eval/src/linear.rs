@@ -15,7 +15,7 @@ pub const HELD_OUT: usize = 5;
 
 /// No derivative of what is minimised is larger at the end of a fit that converged, nor than this
 /// share of what is minimised.
-const TOLERANCE: f64 = 1e-5;
+const TOLERANCE: f64 = 3e-5;
 
 /// The strongest penalty there may be: under it nothing but the biases is left long since.
 const MOST: f64 = 1e6;
@@ -36,7 +36,7 @@ impl Default for LinearConfig {
     fn default() -> Self {
         Self {
             decay: None,
-            iterations: 1000,
+            iterations: 2000,
         }
     }
 }
