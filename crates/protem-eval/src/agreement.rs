@@ -32,17 +32,16 @@ impl Agreement {
 
 fn normalised_information(a: &[u32], b: &[u32]) -> f64 {
     let scale = (entropy(&sizes(a), a.len()) + entropy(&sizes(b), b.len())) / 2.0;
-    match scale > 0.0 {
-        true => (mutual_information(a, b) / scale).clamp(0.0, 1.0), // rounding passes both
-        false => 1.0,                                               // one cluster on both sides
+    if scale == 0.0 {
+        return 1.0; // one cluster on both sides
     }
+    (mutual_information(a, b) / scale).clamp(0.0, 1.0) // rounding passes both
 }
 
 fn adjusted_rand(a: &[u32], b: &[u32]) -> f64 {
     let pairs = |count: usize| count as f64 * (count as f64 - 1.0) / 2.0;
-    let within = |counts: Vec<usize>| counts.into_iter().map(pairs).sum::<f64>();
-    let both = within(cells(a, b).into_iter().map(|(_, count)| count).collect());
-    let (of_a, of_b) = (within(sizes(a)), within(sizes(b)));
+    let both: f64 = cells(a, b).into_iter().map(|(_, count)| pairs(count)).sum();
+    let [of_a, of_b] = [a, b].map(|labels| sizes(labels).into_iter().map(pairs).sum::<f64>());
     // There may be no pair at all, of a single image.
     let expected = of_a * of_b / pairs(a.len()).max(1.0);
     let most = (of_a + of_b) / 2.0;

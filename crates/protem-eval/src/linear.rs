@@ -41,6 +41,19 @@ impl Default for LinearConfig {
     }
 }
 
+impl LinearConfig {
+    /// Whether there can be such a classifier.
+    ///
+    /// # Errors
+    /// A penalty that is not above 0 and at most 10⁶.
+    pub fn check(&self) -> Result<(), EvalError> {
+        match self.decay {
+            Some(value) if !(value > 0.0 && value <= MOST) => Err(EvalError::Decay { value }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The outcome of [`linear`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinearResult {
@@ -67,8 +80,8 @@ pub struct LinearResult {
 /// done and fits in all, and answers whether to go on; nothing if it does not.
 ///
 /// # Errors
-/// Labels or dimensions that do not fit the features; a penalty that is not above 0 and at most 10⁶;
-/// without one, training images of which none can be held out.
+/// Labels or dimensions that do not fit the features; what [`LinearConfig::check`] refuses; without a
+/// penalty, training images of which none can be held out.
 pub fn linear(
     train: Features,
     train_labels: &[u32],
@@ -80,11 +93,11 @@ pub fn linear(
     EvalError::counted("training labels", train_labels.len(), train.rows())?;
     EvalError::counted("test labels", test_labels.len(), test.rows())?;
     EvalError::counted("test dimensions", test.dim(), train.dim())?;
+    config.check()?;
     let mut tried = Vec::new();
     let fits = config.decay.map_or(DECAYS.len() + 1, |_| 1);
     let decay = match config.decay {
-        Some(value) if value > 0.0 && value <= MOST => value,
-        Some(value) => return Err(EvalError::Decay { value }),
+        Some(decay) => decay,
         None => {
             let mut go_on = |done| progress(done, fits);
             match try_all(&train, train_labels, config.iterations, &mut go_on)? {

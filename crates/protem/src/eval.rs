@@ -131,19 +131,17 @@ pub fn knn(args: KnnArgs) -> Result<(), Failure> {
 /// `protem eval linear`.
 pub fn linear(args: LinearArgs) -> Result<(), Failure> {
     start(args.pair.threads)?;
-    if args.decay.is_some_and(|d| !(d > 0.0 && d <= 1e6)) {
-        return Err(Failure::usage(
-            "--decay must be above 0 and at most 1000000",
-        ));
-    }
-    let pair = Pair::of(&args.pair)?;
-    let mut protocol = pair.protocol(
-        "multinomial logistic regression on standardised features: mean cross-entropy + decay/2 of the weights' squares over all training images, by L-BFGS",
-    );
     let config = LinearConfig {
         decay: args.decay,
         ..LinearConfig::default()
     };
+    config
+        .check()
+        .map_err(|e| Failure::usage(format!("--decay: {e}")))?;
+    let pair = Pair::of(&args.pair)?;
+    let mut protocol = pair.protocol(
+        "multinomial logistic regression on standardised features: mean cross-entropy + decay/2 of the weights' squares over all training images, by L-BFGS",
+    );
     let (images, bar) = (pair.images(), fit_bar());
     let ((train, train_labels), (test, test_labels)) = (pair.train, pair.test);
     let mut progress = |done: usize, fits: usize| {
