@@ -19,11 +19,14 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 const FORMAT: u32 = 2;
 /// What the header takes beside the tensors, generously.
 const HEADER_BYTES: u64 = 64 * 1024;
+/// The longest header that safetensors may have.
+const LONGEST_HEADER: u64 = 100_000_000;
 
 /// What a state was made from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -220,6 +223,22 @@ impl Checkpoint {
             floats,
             labels,
         })
+    }
+
+    /// Whether a file is one, whole or not, by the beginning that safetensors of this program have.
+    pub fn is_at(path: &Path) -> bool {
+        let header = || {
+            let mut file = fs::File::open(path).ok()?;
+            let mut length = [0; 8];
+            file.read_exact(&mut length).ok()?;
+            let length = u64::from_le_bytes(length);
+            let mut header = Vec::new();
+            file.take(length.min(LONGEST_HEADER))
+                .read_to_end(&mut header)
+                .ok()?;
+            serde_json::from_slice::<serde_json::Value>(&header).ok()
+        };
+        header().is_some_and(|header| header["__metadata__"]["protem"].is_string())
     }
 
     /// The newest whole checkpoint of a folder, and the newer files that are none, with why.

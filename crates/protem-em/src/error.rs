@@ -1,6 +1,7 @@
 //! What can end a run.
 
 use crate::image_set::ImageSet;
+use protem_encoder::WeightsError;
 use std::path::PathBuf;
 
 /// Why training, a checkpoint or a resume failed.
@@ -22,6 +23,14 @@ pub enum EmError {
     /// Weights do not fit.
     #[error(transparent)]
     Encoder(#[from] protem_encoder::EncoderError),
+    /// A file that training was to begin with holds no weights for it.
+    #[error("{}: {source}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: WeightsError,
+    },
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

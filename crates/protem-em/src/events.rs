@@ -133,7 +133,7 @@ pub enum Event {
         /// Time of its M-steps in which training waited for images.
         waited_seconds: f64,
     },
-    /// An evaluation outside the epochs: of raw pixels, of the untrained encoder.
+    /// An evaluation outside the epochs: of raw pixels, of the encoder at the beginning.
     Eval {
         /// Steps done.
         step: u64,
@@ -199,6 +199,8 @@ pub enum Evaluated {
     RawPixels,
     /// Pooled features of the query encoder before the first step.
     Untrained,
+    /// The same where it began with given weights.
+    Given,
     /// Pooled features of the trained query encoder.
     Trained,
 }

@@ -258,6 +258,10 @@ pub struct EncoderSettings {
     pub width: usize,
     /// Values of the embedding.
     pub dim: usize,
+    /// File of weights to begin with: safetensors, or of `torch.save`; of a ResNet of this structure, by
+    /// torchvision's names. A projection head is taken from it if it has one like this. Without any, the
+    /// encoder begins untrained.
+    pub weights: Option<PathBuf>,
     /// Equal parts of a batch with batch-norm statistics of their own, as on so many devices; 1 is
     /// plain batch norm.
     pub split_bn: usize,
@@ -273,6 +277,7 @@ impl Default for EncoderSettings {
             stem: Stem::Cifar,
             width: 64,
             dim: 128,
+            weights: None,
             split_bn: 1,
             shuffle_bn: false,
         }

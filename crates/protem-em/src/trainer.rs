@@ -12,7 +12,7 @@ use crate::measure::Measured;
 use crate::quarantine::Quarantine;
 use crate::resume;
 use crate::schedule::LearningRate;
-use crate::settings::Plan;
+use crate::settings::{Note, Plan};
 use crate::state::{Clock, Position, State};
 use protem_data::Source;
 use protem_encoder::MomentumPair;
@@ -58,17 +58,25 @@ impl Trainer {
     /// labelled `train` and `test` sources, kNN accuracy is measured.
     ///
     /// # Errors
-    /// A plan for another number of images than `train` has; a queue the batch does not divide, which
-    /// [`Plan::check`] rules out.
+    /// A plan for another number of images than `train` has; weights to begin with that [`Plan::weights`]
+    /// refuses; a queue the batch does not divide, which [`Plan::check`] rules out.
     pub fn new(
-        plan: Plan,
+        mut plan: Plan,
         train: Arc<dyn Source>,
         test: Option<Arc<dyn Source>>,
         checkpoints: PathBuf,
     ) -> Result<Self, EmError> {
         of_plan(&plan, &*train)?;
         let seed = plan.seed;
-        let pair = MomentumPair::new(plan.encoder, plan.precision, seed, plan.momentum as f32);
+        let mut pair = MomentumPair::new(plan.encoder, plan.precision, seed, plan.momentum as f32);
+        if let Some(weights) = plan.weights()? {
+            if !weights.put(&mut pair.query)? {
+                plan.notes.push(Note::HeadUntrained {
+                    dim: plan.encoder.dim,
+                });
+            }
+            pair.key = pair.query.clone();
+        }
         let state = State {
             velocity: vec![0.0; pair.query.parameters().len()],
             queue: Queue::new(plan.queue, plan.encoder.dim, plan.optim.batch, seed)?,

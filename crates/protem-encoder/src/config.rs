@@ -19,6 +19,15 @@ pub enum Arch {
 }
 
 impl Arch {
+    /// As it stands in a config.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resnet18 => "resnet18",
+            Self::Resnet34 => "resnet34",
+            Self::Resnet50 => "resnet50",
+        }
+    }
+
     /// Blocks per stage.
     pub fn blocks(self) -> [usize; 4] {
         match self {
@@ -44,6 +53,16 @@ pub enum Stem {
     Cifar,
     /// 7×7 convolution at stride 2 and 3×3 max-pool at stride 2.
     Imagenet,
+}
+
+impl Stem {
+    /// As it stands in a config.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cifar => "cifar",
+            Self::Imagenet => "imagenet",
+        }
+    }
 }
 
 /// What maps the pooled features to the embedding that the losses see.
@@ -96,6 +115,19 @@ impl EncoderConfig {
             }
         }
         Ok(())
+    }
+
+    /// What comes before the head, in words.
+    pub fn backbone(&self) -> String {
+        let (arch, stem) = (self.arch.name(), self.stem.name());
+        format!("{arch} with the {stem} stem and width {}", self.width)
+    }
+
+    /// Name and shape of every tensor, by torchvision.
+    pub(crate) fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let (mut parameters, mut running) = (Layout::default(), Layout::default());
+        ResNet::new(self, &mut parameters, &mut running);
+        parameters.shapes().chain(running.shapes()).collect()
     }
 
     /// Values per image of the pooled features, before the head.

@@ -40,12 +40,14 @@ mod error;
 mod layers;
 mod parameters;
 mod resnet;
+mod weights;
 
 /// What images, feature maps and optimizer steps are made of.
 pub use protem_ops::{Activation, Pool, Precision, Shape, optim};
 
 pub use config::{Arch, EncoderConfig, Head, Stem};
 pub use encoder::{Encoder, MomentumPair};
-pub use error::EncoderError;
+pub use error::{EncoderError, WeightsError};
 pub use parameters::NamedTensor;
 pub use resnet::Tape;
+pub use weights::Weights;

@@ -85,6 +85,13 @@ impl Layout {
         values
     }
 
+    /// Names and shapes.
+    pub fn shapes(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
+        self.entries
+            .iter()
+            .map(|entry| (entry.name.clone(), entry.shape.clone()))
+    }
+
     pub fn tensors<'a>(&'a self, values: &'a [f32]) -> impl Iterator<Item = NamedTensor<'a>> {
         self.entries.iter().map(|entry| NamedTensor {
             name: &entry.name,

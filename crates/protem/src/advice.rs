@@ -5,6 +5,7 @@ use crate::failure::{Failure, explain, explain_em};
 use crate::images::list;
 use protem_data::{DataError, Source};
 use protem_em::{EmError, Plan, Precision};
+use protem_encoder::{EncoderError, WeightsError};
 use protem_report::ReportError;
 
 /// Says where half the memory costs time.
@@ -65,6 +66,24 @@ pub fn report(error: ReportError) -> Failure {
         )),
         _ => Failure::running(text),
     }
+}
+
+/// What the user can do about weights to begin with.
+pub fn weights(error: EmError) -> Failure {
+    let text = explain_em(&error);
+    let EmError::Weights {
+        source: WeightsError::Encoder(EncoderError::Structure { found, wanted }),
+        ..
+    } = error
+    else {
+        return Failure::usage(format!("weights to begin with: {text}"));
+    };
+    let arch = (found.arch != wanted.arch).then(|| format!("encoder.arch={}", found.arch.name()));
+    let stem = (found.stem != wanted.stem).then(|| format!("encoder.stem={}", found.stem.name()));
+    let width = (found.width != wanted.width).then(|| format!("encoder.width={}", found.width));
+    let set = [arch, stem, width].into_iter().flatten();
+    let set: Vec<String> = set.map(|set| format!("--set {set}")).collect();
+    Failure::usage(format!("{text}: add {}", set.join(" ")))
 }
 
 /// What the user can do about a failed run.

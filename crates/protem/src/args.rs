@@ -14,6 +14,7 @@ use std::path::PathBuf;
   train        protem train ~/photos --config photos --out runs/photos
   eval knn     protem eval knn --checkpoint runs/photos --train train --test test
   embed        protem embed --checkpoint runs/photos --data ~/photos --out photos.npy
+  export       protem export --checkpoint runs/photos --out photos.safetensors
   cluster      protem cluster --input photos.npy --k 100 --out clusters
   data         protem data inspect ~/photos
   bench        protem bench step --encoder resnet18 --stem cifar --precision bf16
@@ -46,6 +47,11 @@ pub enum Command {
         after_help = "Example:\n  protem embed --checkpoint runs/photos --data ~/photos --out photos.npy"
     )]
     Embed(EmbedArgs),
+    /// Write an encoder's weights for other programs: safetensors with torchvision's names.
+    #[command(
+        after_help = "Examples:\n  protem export --checkpoint runs/photos --out photos.safetensors\n  protem export --checkpoint resnet50.pth --out resnet50.safetensors"
+    )]
+    Export(ExportArgs),
     /// Cluster the rows of a .npy file by k-means.
     #[command(
         after_help = "Examples:\n  protem cluster --input photos.npy --k 100 --out clusters\n  protem cluster --input photos.npy --k 1000,5000 --restarts 5 --out clusters --json"
@@ -95,6 +101,10 @@ pub struct TrainArgs {
     /// imagenet-pcl-v2, quickstart.
     #[arg(long)]
     pub config: Option<PathBuf>,
+    /// Weights to begin with: a file of a ResNet by torchvision's names, safetensors or of torch.save, or
+    /// the folder of a run for its newest checkpoint. The same as --set encoder.weights=FILE.
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub weights: Option<PathBuf>,
     /// Folder of the run.
     #[arg(long, default_value = "runs/latest")]
     pub out: PathBuf,
@@ -146,12 +156,28 @@ pub enum Eval {
     Ami(AmiArgs),
 }
 
+/// A trained encoder.
+#[derive(Debug, Args)]
+pub struct EncoderArgs {
+    /// Checkpoint file, the folder of a run for its newest, or a file of weights of a ResNet by
+    /// torchvision's names, safetensors or of torch.save.
+    #[arg(long)]
+    pub checkpoint: PathBuf,
+    /// Side of the images that the encoder sees, in pixels. When not given, that of its training; of
+    /// weights that do not tell it, 32 with the CIFAR stem, otherwise 224.
+    #[arg(long)]
+    pub image_size: Option<u32>,
+    /// f32 or bf16; when not given, as it was trained, and weights in f32.
+    #[arg(long, value_parser = parsed::<Precision>)]
+    pub precision: Option<Precision>,
+}
+
 /// An encoder, and the images that a classifier of its features learns from and is measured on.
 #[derive(Debug, Args)]
 pub struct PairArgs {
-    /// Checkpoint file, or the folder of a run for its newest.
-    #[arg(long)]
-    pub checkpoint: PathBuf,
+    /// The encoder.
+    #[command(flatten)]
+    pub encoder: EncoderArgs,
     /// Labelled images to learn from, such as class folders; when not given, with --test, those that
     /// the run trained on.
     #[arg(long, requires = "test")]
@@ -197,12 +223,15 @@ pub struct LinearArgs {
 /// Arguments of `eval ami`.
 #[derive(Debug, Args)]
 pub struct AmiArgs {
-    /// Checkpoint file, or the folder of a run for its newest.
-    #[arg(long)]
-    pub checkpoint: PathBuf,
+    /// The encoder.
+    #[command(flatten)]
+    pub encoder: EncoderArgs,
     /// Labelled images to cluster.
     #[arg(long)]
     pub data: PathBuf,
+    /// What is clustered.
+    #[arg(long, value_enum, default_value_t = EmbedKind::Embedding)]
+    pub what: EmbedKind,
     /// Clusters.
     #[arg(long)]
     pub k: usize,
@@ -220,9 +249,9 @@ pub struct AmiArgs {
 /// Arguments of `embed`.
 #[derive(Debug, Args)]
 pub struct EmbedArgs {
-    /// Checkpoint file, or the folder of a run for its newest.
-    #[arg(long)]
-    pub checkpoint: PathBuf,
+    /// The encoder.
+    #[command(flatten)]
+    pub encoder: EncoderArgs,
     /// Images: a folder, shards, or any other source that `train` takes.
     #[arg(long)]
     pub data: PathBuf,
@@ -245,6 +274,21 @@ pub enum EmbedKind {
     Features,
     /// What comes out of the head, of length 1: what losses compare and E-steps cluster.
     Embedding,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Checkpoint file, the folder of a run for its newest, or a file of weights.
+    #[arg(long)]
+    pub checkpoint: PathBuf,
+    /// File to write, a .safetensors. Earlier weights of that name are replaced.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// The projection head too, as `fc`, or as `fc.0` and `fc.2` like PCL and MoCo; without it a network
+    /// whose `fc` is an identity loads the file strictly.
+    #[arg(long)]
+    pub head: bool,
 }
 
 /// Arguments of `cluster`.

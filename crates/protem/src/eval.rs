@@ -2,26 +2,20 @@
 
 use crate::args::{AmiArgs, KnnArgs, LinearArgs, PairArgs};
 use crate::console::{counted, say, warn};
+use crate::encoder::Trained;
 use crate::failure::{Failure, explain};
-use crate::features::{image_bar, open_checkpoint, start};
+use crate::features::{image_bar, start};
 use crate::labelled::Labelled;
 use indicatif::{ProgressBar, ProgressStyle};
-use protem_data::Evaluation;
-use protem_em::{Checkpoint, Origin, Output};
+use protem_em::Output;
 use protem_eval::{
     Agreement, ClusterConfig, EvalError, Features, HELD_OUT, KnnConfig, LinearConfig, LinearResult,
 };
 use serde_json::json;
 
-/// What is encoded of an image.
-fn crop(checkpoint: &Checkpoint) -> String {
-    let Evaluation { resize, crop } = Evaluation::for_size(checkpoint.image_size());
-    format!("shorter side resized to {resize} pixels, centre crop of {crop}")
-}
-
 /// Features of two sets with the same classes: one to learn from, one to be measured on.
 struct Pair {
-    checkpoint: Checkpoint,
+    trained: Trained,
     train: (Features, Vec<u32>),
     test: (Features, Vec<u32>),
     /// How many classes both have.
@@ -32,20 +26,20 @@ struct Pair {
 
 impl Pair {
     fn of(args: &PairArgs) -> Result<Self, Failure> {
-        let checkpoint = open_checkpoint(&args.checkpoint)?;
+        let trained = Trained::open(&args.encoder)?;
         let sets = match (&args.train, &args.test) {
             (Some(train), Some(test)) => Labelled::two(train, test)?,
-            _ => Labelled::of_run(&checkpoint)?,
+            _ => Labelled::of_run(&trained)?,
         };
         let [train, test] = &sets;
-        let (of_train, train_labels) = train.features(&checkpoint, Output::Features)?;
-        let (of_test, test_labels) = test.features(&checkpoint, Output::Features)?;
+        let (of_train, train_labels) = train.features(&trained, Output::Features)?;
+        let (of_test, test_labels) = test.features(&trained, Output::Features)?;
         Ok(Self {
             classes: train.folder.classes().len(),
             described: [train.describe(&of_train), test.describe(&of_test)],
             train: (of_train.features, train_labels),
             test: (of_test.features, test_labels),
-            checkpoint,
+            trained,
         })
     }
 
@@ -60,10 +54,10 @@ impl Pair {
         let [train, test] = &self.described;
         json!({
             "method": method,
-            "features": format!("encoder output before the head, evaluation mode, {}", crop(&self.checkpoint)),
+            "features": format!("encoder output before the head, evaluation mode, {}", self.trained.crop()),
             "feature_dim": self.train.0.dim(),
             "classes": self.classes,
-            "encoder": provenance(&self.checkpoint),
+            "encoder": self.trained.provenance(),
             "train": train,
             "test": test,
         })
@@ -222,7 +216,13 @@ fn fit_bar() -> ProgressBar {
 /// `protem eval ami`.
 pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
     start(args.threads)?;
-    let checkpoint = open_checkpoint(&args.checkpoint)?;
+    let trained = Trained::open(&args.encoder)?;
+    let output = args.what.output();
+    trained.check(output)?;
+    let (clustered, in_protocol) = match output {
+        Output::Features => ("features", "encoder output before the head"),
+        Output::Embedding => ("embeddings", "embedding"),
+    };
     let data = Labelled::open(&args.data)?;
     let images = data.folder.len();
     if args.k < 2 || args.k > images {
@@ -232,7 +232,7 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
         )));
     }
     let config = ClusterConfig::new(args.k, args.seed);
-    let (found, labels) = data.features(&checkpoint, Output::Embedding)?;
+    let (found, labels) = data.features(&trained, output)?;
     if args.k > labels.len() {
         return Err(Failure::running(format!(
             "{} of the {images} images can be read, fewer than --k {}: ask for fewer clusters",
@@ -247,7 +247,7 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
         // What is 0 but for rounding has no sign.
         let [ami, nmi, ari] = [ami, nmi, ari].map(|x| if x.abs() < 5e-5 { 0.0 } else { x });
         say(format!(
-            "AMI {ami:.4}, NMI {nmi:.4}, ARI {ari:.4} of {} clusters (k-means of normalised embeddings, {}, seed {}) with {} classes ({} images)",
+            "AMI {ami:.4}, NMI {nmi:.4}, ARI {ari:.4} of {} clusters (k-means of normalised {clustered}, {}, seed {}) with {} classes ({} images)",
             args.k,
             counted(config.restarts, "restart"),
             args.seed,
@@ -258,9 +258,9 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
     }
     let protocol = json!({
         "method": "AMI, NMI (both over the arithmetic mean of the entropies) and ARI of k-means clusters with the classes",
-        "features": format!("L2-normalised embedding, evaluation mode, {}", crop(&checkpoint)),
+        "features": format!("L2-normalised {in_protocol}, evaluation mode, {}", trained.crop()),
         "classes": data.folder.classes().len(),
-        "encoder": provenance(&checkpoint),
+        "encoder": trained.provenance(),
         "k": args.k,
         "iterations": config.iterations,
         "restarts": config.restarts,
@@ -269,28 +269,4 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
     });
     say(json!({"protocol": protocol, "ami": ami, "nmi": nmi, "ari": ari}));
     Ok(())
-}
-
-/// Which encoder a figure belongs to.
-fn provenance(checkpoint: &Checkpoint) -> serde_json::Value {
-    let Origin { settings, images } = checkpoint.origin();
-    json!({
-        "checkpoint": checkpoint.path().display().to_string(),
-        "epoch": checkpoint.position().epoch,
-        "step": checkpoint.position().step,
-        "mode": settings.mode,
-        "arch": settings.encoder.arch,
-        "stem": settings.encoder.stem,
-        "width": settings.encoder.width,
-        "embedding_dim": settings.encoder.dim,
-        "seed": settings.seed,
-        "precision": settings.precision,
-        "image_size": checkpoint.image_size(),
-        "encoded_by": format!("protem {} on {}", env!("CARGO_PKG_VERSION"), protem_ops::Isa::current().name()),
-        "trained_on": {
-            "folder": settings.data.folder.as_ref().map_or("generated images".into(), |folder| folder.display().to_string()),
-            "images": images.images,
-            "names_crc32": format!("{:08x}", images.names_crc32),
-        },
-    })
 }

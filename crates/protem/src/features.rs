@@ -2,14 +2,15 @@
 
 use crate::args::{EmbedArgs, EmbedKind};
 use crate::console::{counted, say, warn};
-use crate::failure::{Failure, explain, explain_em};
+use crate::encoder::Trained;
+use crate::failure::{Failure, explain};
 use crate::images::open_images;
 use crate::outputs;
 use crate::system::{free_bytes, size, start_threads};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_cluster::Npy;
 use protem_data::{Decoded, Location, Source};
-use protem_em::{Checkpoint, Output, extract};
+use protem_em::{Output, extract};
 use protem_eval::Features;
 use protem_report::escape;
 use std::path::Path;
@@ -18,28 +19,6 @@ use std::sync::Arc;
 /// Starts the threads asked for; otherwise there are as many as the machine has.
 pub fn start(threads: Option<usize>) -> Result<(), Failure> {
     threads.map_or(Ok(()), |threads| start_threads("--threads", threads))
-}
-
-pub fn open_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
-    const ADVICE: &str = "Name a file of a run's checkpoints folder, or the run's folder.";
-    if !path.exists() {
-        return Err(Failure::usage(format!(
-            "there is no checkpoint {}. {ADVICE}",
-            path.display()
-        )));
-    }
-    let opened = if path.is_dir() {
-        let inner = protem_report::RunFolder::checkpoints(path);
-        Checkpoint::newest(if inner.is_dir() { &inner } else { path }).map(|(found, refused)| {
-            for (_, reason) in refused {
-                warn(format!("{reason}; taking the one before"));
-            }
-            found
-        })
-    } else {
-        Checkpoint::open(path)
-    };
-    opened.map_err(|e| Failure::running(format!("{}\n{ADVICE}", explain_em(&e))))
 }
 
 /// Features of the images of a folder that can be read, and which those are. The others are said
@@ -58,25 +37,19 @@ impl FolderFeatures {
 }
 
 pub fn features_of(
-    checkpoint: &Checkpoint,
+    trained: &Trained,
     path: &Path,
     folder: Arc<dyn Source>,
     output: Output,
 ) -> Result<FolderFeatures, Failure> {
-    let decoding = checkpoint.origin().settings.data.decode_options();
-    let folder = Arc::new(Decoded::new(folder, decoding, 0));
-    let encoder = checkpoint
-        .query_encoder()
-        .map_err(|e| Failure::running(explain(&e)))?;
-    let dim = match output {
-        Output::Features => encoder.config().feature_dim(),
-        Output::Embedding => encoder.config().dim,
-    };
+    let folder = Arc::new(Decoded::new(folder, trained.decode_options(), 0));
+    let encoder = trained.encoder()?;
+    let dim = trained.dim(output);
     let bar = image_bar(folder.len(), path.display().to_string());
     let extracted = extract(
         &encoder,
         folder,
-        checkpoint.image_size(),
+        trained.image_size(),
         rayon::current_num_threads(),
         output,
         &mut |done| {
@@ -104,6 +77,16 @@ pub fn features_of(
         indices,
         skipped,
     })
+}
+
+impl EmbedKind {
+    /// Which output of an encoder that is.
+    pub fn output(self) -> Output {
+        match self {
+            Self::Features => Output::Features,
+            Self::Embedding => Output::Embedding,
+        }
+    }
 }
 
 /// A bar of images done.
@@ -138,7 +121,7 @@ fn check_targets(args: &EmbedArgs, names: &Path) -> Result<(), Failure> {
         )));
     }
     let data = Location::parse(&args.data).path;
-    outputs::inputs_stay(&[features, names], &[&args.checkpoint, &data])?;
+    outputs::inputs_stay(&[features, names], &[&args.encoder.checkpoint, &data])?;
     let extension = features.extension().filter(|e| *e != "npy");
     if let Some(extension) = extension {
         return Err(Failure::usage(format!(
@@ -169,16 +152,13 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
     start(args.threads)?;
     let names = args.out.with_extension("txt");
     check_targets(&args, &names)?; // before the work, so that it is not lost
-    let checkpoint = open_checkpoint(&args.checkpoint)?;
+    let trained = Trained::open(&args.encoder)?;
+    let output = args.what.output();
+    trained.check(output)?;
     let folder = open_images(&args.data)?;
     let parent = outputs::folder_of(&args.out);
-    let encoder = checkpoint.encoder();
-    let (output, dim) = match args.what {
-        EmbedKind::Features => (Output::Features, encoder.feature_dim()),
-        EmbedKind::Embedding => (Output::Embedding, encoder.dim),
-    };
-    check_room(parent, folder.len(), dim)?;
-    let mut found = features_of(&checkpoint, &args.data, folder.clone(), output)?;
+    check_room(parent, folder.len(), trained.dim(output))?;
+    let mut found = features_of(&trained, &args.data, folder.clone(), output)?;
     if output == Output::Embedding {
         found.features = found.features.normalised();
     }

@@ -1,11 +1,12 @@
 //! Images with classes, for a measure of an encoder: by their names, or those of its run.
 
 use crate::console::warn;
+use crate::encoder::Trained;
 use crate::failure::{Failure, explain_em};
 use crate::features::{FolderFeatures, features_of};
 use crate::images::{Sets, beside_folders, check_apart, class_name, open_images};
 use protem_data::{Labelling, Source};
-use protem_em::{Checkpoint, Output};
+use protem_em::Output;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,9 +49,15 @@ impl Labelled {
         })
     }
 
-    /// The images that the checkpoint's run trained on, and those it was measured on.
-    pub fn of_run(checkpoint: &Checkpoint) -> Result<[Self; 2], Failure> {
+    /// The images that the encoder's run trained on, and those it was measured on.
+    pub fn of_run(trained: &Trained) -> Result<[Self; 2], Failure> {
         const ADVICE: &str = "name labelled images with --train and --test";
+        let Some(checkpoint) = trained.checkpoint() else {
+            return Err(Failure::usage(format!(
+                "{} holds weights alone, which are of no run: {ADVICE}",
+                trained.path().display()
+            )));
+        };
         let settings = &checkpoint.origin().settings;
         let images = Sets::list(settings)?.readable(settings, None)?;
         checkpoint
@@ -111,10 +118,10 @@ impl Labelled {
     /// Features of those that can be read, and their classes.
     pub fn features(
         &self,
-        checkpoint: &Checkpoint,
+        trained: &Trained,
         output: Output,
     ) -> Result<(FolderFeatures, Vec<u32>), Failure> {
-        let found = features_of(checkpoint, &self.path, self.folder.clone(), output)?;
+        let found = features_of(trained, &self.path, self.folder.clone(), output)?;
         let label = |i: &u32| self.folder.label(*i as usize);
         let labels = found.indices.iter().filter_map(label).collect();
         Ok((found, labels))

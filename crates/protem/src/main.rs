@@ -10,7 +10,9 @@ mod console;
 mod data;
 mod doctor;
 mod dry_run;
+mod encoder;
 mod eval;
+mod export;
 mod failure;
 mod features;
 mod images;
@@ -87,6 +89,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Eval(Eval::Linear(args)) => eval::linear(args),
         Command::Eval(Eval::Ami(args)) => eval::cluster_agreement(args),
         Command::Embed(args) => features::embed(args),
+        Command::Export(args) => export::run(&args),
         Command::Cluster(args) => cluster::run(args),
         Command::Bench(Bench::Step { what, bench }) => bench::step(what, &bench),
         Command::Bench(Bench::Augment(args)) => bench::augment(&args),

@@ -1,8 +1,9 @@
 //! `protem train`: from arguments to a finished run.
 
-use crate::advice::{em, report, warn_of_size, warn_of_speed};
+use crate::advice::{self, em, report, warn_of_size, warn_of_speed};
 use crate::args::{LogFormat, TrainArgs};
 use crate::console::{say, warn};
+use crate::encoder;
 use crate::failure::{Failure, explain, explain_em};
 use crate::images::{Images, Sets};
 use crate::progress::Progress;
@@ -30,7 +31,8 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     let sets = Sets::list(&settings).map_err(|failure| of_config(&args, failure))?;
     if !goes_on {
         // Before all images are decoded: with fewer of them, what is wrong stays wrong.
-        check_plan(&settings, sets.most(&settings))?;
+        let plan = check_plan(&settings, sets.most(&settings))?;
+        plan.weights().map_err(advice::weights)?;
     }
     let images = sets.readable(&settings, left_out.as_ref())?;
     let from = goes_on.then(|| newest(&args.out)).transpose()?;
@@ -167,6 +169,15 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
             *setting = Some(path);
         }
     }
+    if !args.resume {
+        let weights = &mut settings.encoder.weights;
+        if let Some(path) = args.weights.as_deref().or(weights.as_deref()) {
+            let file = encoder::weights_file(path)?;
+            utf8(&file)?;
+            *weights = Some(file);
+        }
+    }
+    let data = &settings.data;
     if data.test_folder.is_some() && data.folder.is_none() {
         return Err(Failure::usage(
             "a test folder needs a training folder: name it, as in protem train FOLDER --test FOLDER",
@@ -184,7 +195,8 @@ fn is_of_images(pair: &str) -> bool {
 
 /// Names go to config.toml and metrics.jsonl, which are text.
 fn check_names(args: &TrainArgs) -> Result<(), Failure> {
-    let named = [&args.folder, &args.data, &args.test].into_iter().flatten();
+    let named = [&args.folder, &args.data, &args.test, &args.weights];
+    let named = named.into_iter().flatten();
     named.chain([&args.out]).try_for_each(|path| utf8(path))
 }
 
@@ -342,6 +354,7 @@ struct Baseline {
     chance: Option<f64>,
     raw_pixels: Option<f64>,
     untrained: Option<f64>,
+    given: Option<f64>,
     knn: Option<f64>,
 }
 
@@ -358,6 +371,7 @@ impl Baseline {
                 match features {
                     Evaluated::RawPixels => self.raw_pixels = Some(*top1),
                     Evaluated::Untrained => self.untrained = Some(*top1),
+                    Evaluated::Given => self.given = Some(*top1),
                     Evaluated::Trained => {}
                 }
             }
@@ -374,6 +388,7 @@ fn finish(out: &Path, folder: Option<&Path>, b: &Baseline) {
             ("chance", b.chance),
             ("raw pixels", b.raw_pixels),
             ("untrained encoder", b.untrained),
+            ("given weights", b.given),
         ];
         let known: Vec<String> = known
             .into_iter()

@@ -32,6 +32,11 @@ pub enum Note {
         /// Most prototypes of a clustering.
         largest: usize,
     },
+    /// The weights to begin with have no projection head that fits.
+    HeadUntrained {
+        /// Values of the embedding.
+        dim: usize,
+    },
     /// The run goes on with another value than it had.
     SettingChanged {
         /// Which setting.
@@ -148,6 +153,10 @@ impl fmt::Display for Note {
                 f,
                 "method.negatives = {asked}, and a clustering has K = {k}, up to {batch} of them in the batch: where \
                  fewer are left, all of those are used"
+            ),
+            Self::HeadUntrained { dim } => write!(
+                f,
+                "the weights have no projection head of this kind to {dim} values: it begins untrained"
             ),
             Self::NoPrototypes {
                 warmup_epochs,

@@ -5,8 +5,9 @@ use super::{
     CheckpointSettings, EStepSettings, EvalSettings, MethodSettings, Mode, Note, OptimSettings,
     Optimizer, Schedule, Settings, Violation,
 };
+use crate::error::EmError;
 use protem_data::{Augment, CropConfig, InvalidView, Recipe, ViewConfig};
-use protem_encoder::EncoderConfig;
+use protem_encoder::{EncoderConfig, Weights};
 use protem_ops::Precision;
 
 /// Longest queue that is chosen unasked: the reference's.
@@ -167,6 +168,24 @@ impl Plan {
             notes,
             settings: resolved,
         }
+    }
+
+    /// The weights to begin with, if there are to be some.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no such file, or is of another encoder.
+    pub fn weights(&self) -> Result<Option<Weights>, EmError> {
+        let Some(path) = &self.settings.encoder.weights else {
+            return Ok(None);
+        };
+        let of_file = |source| EmError::Weights {
+            path: path.clone(),
+            source,
+        };
+        let weights = Weights::open(path).map_err(of_file)?;
+        let fits = weights.fits(&self.encoder);
+        fits.map_err(|error| of_file(error.into()))?;
+        Ok(Some(weights))
     }
 
     /// Threads that compute: as set, or as many as the machine has.

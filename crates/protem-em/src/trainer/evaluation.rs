@@ -39,7 +39,7 @@ impl Trainer {
         Ok(measured)
     }
 
-    /// What there is to beat: kNN on raw pixels and on the untrained encoder's features. False if
+    /// What there is to beat: kNN on raw pixels and on the features of the encoder as it begins. False if
     /// it was stopped.
     pub(super) fn measure_beginning(
         &mut self,
@@ -61,13 +61,17 @@ impl Trainer {
         let Some(raw) = measure.raw_pixels()? else {
             return Ok(false);
         };
-        let Some(untrained) = self.measure(true, listener, stop)? else {
+        let Some(beginning) = self.measure(true, listener, stop)? else {
             return Ok(false);
         };
         let chance = self.test.as_ref().map_or(0.0, |test| commonest(&**test));
+        let of_beginning = match self.plan.settings.encoder.weights {
+            Some(_) => Evaluated::Given,
+            None => Evaluated::Untrained,
+        };
         let found = [
             (Evaluated::RawPixels, raw.knn_top1),
-            (Evaluated::Untrained, untrained.knn_top1),
+            (of_beginning, beginning.knn_top1),
         ];
         for (features, top1) in found {
             if let Some(top1) = top1 {

@@ -1,0 +1,222 @@
+//! A trained encoder by its name: of a run's checkpoint, or of weights from elsewhere.
+
+use crate::args::EncoderArgs;
+use crate::console::warn;
+use crate::failure::{Failure, explain, explain_em};
+use protem_data::{DecodeOptions, Evaluation};
+use protem_em::{Checkpoint, EmError, Origin, Output, Precision};
+use protem_encoder::{Encoder, EncoderConfig, Stem, Weights};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Where the weights are from.
+enum From {
+    Run(Box<Checkpoint>),
+    File { weights: Weights, path: PathBuf },
+}
+
+/// An encoder, and how images are brought before it.
+pub struct Trained {
+    from: From,
+    image_size: u32,
+    precision: Precision,
+}
+
+impl Trained {
+    pub fn open(args: &EncoderArgs) -> Result<Self, Failure> {
+        let path = &args.checkpoint;
+        let weights = path.is_file() && !Checkpoint::is_at(path);
+        let from = match weights {
+            false => From::Run(Box::new(open_checkpoint(path)?)),
+            true => From::File {
+                weights: open_weights(path)?,
+                path: path.clone(),
+            },
+        };
+        let (size, precision) = match &from {
+            From::Run(checkpoint) => (
+                checkpoint.image_size(),
+                checkpoint.origin().settings.precision,
+            ),
+            From::File { weights, .. } => {
+                let usual = match weights.config().stem {
+                    Stem::Cifar => 32,
+                    Stem::Imagenet => 224,
+                };
+                let told = weights.image_size().filter(|size| allowed(*size));
+                (told.unwrap_or(usual), Precision::F32)
+            }
+        };
+        let image_size = args.image_size.unwrap_or(size);
+        if !allowed(image_size) {
+            return Err(Failure::usage(format!(
+                "--image-size {image_size} must lie between {} and {}",
+                SIZES.start(),
+                SIZES.end()
+            )));
+        }
+        Ok(Self {
+            from,
+            image_size,
+            precision: args.precision.unwrap_or(precision),
+        })
+    }
+
+    /// Where it was read from.
+    pub fn path(&self) -> &Path {
+        match &self.from {
+            From::Run(checkpoint) => checkpoint.path(),
+            From::File { path, .. } => path,
+        }
+    }
+
+    /// Its run's checkpoint, if it is of one.
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        match &self.from {
+            From::Run(checkpoint) => Some(checkpoint),
+            From::File { .. } => None,
+        }
+    }
+
+    /// Side of the images that it sees.
+    pub fn image_size(&self) -> u32 {
+        self.image_size
+    }
+
+    /// What it is made of.
+    pub fn config(&self) -> &EncoderConfig {
+        match &self.from {
+            From::Run(checkpoint) => checkpoint.encoder(),
+            From::File { weights, .. } => weights.config(),
+        }
+    }
+
+    /// Whether it makes embeddings.
+    pub fn has_head(&self) -> bool {
+        match &self.from {
+            From::Run(_) => true,
+            From::File { weights, .. } => weights.has_head(),
+        }
+    }
+
+    /// Refuses an output that it does not have.
+    pub fn check(&self, output: Output) -> Result<(), Failure> {
+        match output {
+            Output::Embedding if !self.has_head() => Err(Failure::usage(format!(
+                "the weights of {} have no projection head, and so no embedding: take --what features",
+                self.path().display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Values of an output.
+    pub fn dim(&self, output: Output) -> usize {
+        match output {
+            Output::Features => self.config().feature_dim(),
+            Output::Embedding => self.config().dim,
+        }
+    }
+
+    /// The encoder itself.
+    pub fn encoder(&self) -> Result<Encoder, Failure> {
+        let encoder = match &self.from {
+            From::Run(checkpoint) => checkpoint
+                .query_encoder()
+                .map_err(|e| Failure::running(explain(&e)))?,
+            From::File { weights, .. } => weights.encoder(),
+        };
+        Ok(encoder.with_precision(self.precision))
+    }
+
+    /// How its images are decoded.
+    pub fn decode_options(&self) -> DecodeOptions {
+        match &self.from {
+            From::Run(checkpoint) => checkpoint.origin().settings.data.decode_options(),
+            From::File { .. } => DecodeOptions::default(),
+        }
+    }
+
+    /// What is encoded of an image, in words.
+    pub fn crop(&self) -> String {
+        let Evaluation { resize, crop } = Evaluation::for_size(self.image_size);
+        format!("shorter side resized to {resize} pixels, centre crop of {crop}")
+    }
+
+    /// Which encoder a figure belongs to.
+    pub fn provenance(&self) -> serde_json::Value {
+        let config = self.config();
+        let mut of = json!({
+            "checkpoint": self.path().display().to_string(),
+            "arch": config.arch,
+            "stem": config.stem,
+            "width": config.width,
+            "embedding_dim": self.has_head().then_some(config.dim),
+            "precision": self.precision,
+            "image_size": self.image_size,
+            "encoded_by": format!("protem {} on {}", env!("CARGO_PKG_VERSION"), protem_ops::Isa::current().name()),
+        });
+        match &self.from {
+            From::File { weights, .. } => of["prefix"] = json!(weights.prefix()),
+            From::Run(checkpoint) => {
+                let Origin { settings, images } = checkpoint.origin();
+                of["epoch"] = json!(checkpoint.position().epoch);
+                of["step"] = json!(checkpoint.position().step);
+                of["mode"] = json!(settings.mode);
+                of["seed"] = json!(settings.seed);
+                of["began_with"] = json!(settings.encoder.weights);
+                of["trained_on"] = json!({
+                    "folder": settings.data.folder.as_ref().map_or("generated images".into(), |folder| folder.display().to_string()),
+                    "images": images.images,
+                    "names_crc32": format!("{:08x}", images.names_crc32),
+                });
+            }
+        }
+        of
+    }
+}
+
+/// Sides of images that encoders see.
+const SIZES: std::ops::RangeInclusive<u32> = 8..=4096;
+
+fn allowed(size: u32) -> bool {
+    SIZES.contains(&size)
+}
+
+fn open_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
+    const ADVICE: &str = "Name a file of a run's checkpoints folder, or the run's folder.";
+    if !path.exists() {
+        return Err(Failure::usage(format!(
+            "there is no checkpoint {}. {ADVICE}",
+            path.display()
+        )));
+    }
+    let opened = if path.is_dir() {
+        let inner = protem_report::RunFolder::checkpoints(path);
+        Checkpoint::newest(if inner.is_dir() { &inner } else { path }).map(|(found, refused)| {
+            for (_, reason) in refused {
+                warn(format!("{reason}; taking the one before"));
+            }
+            found
+        })
+    } else {
+        Checkpoint::open(path)
+    };
+    opened.map_err(|e| Failure::running(format!("{}\n{ADVICE}", explain_em(&e))))
+}
+
+fn open_weights(path: &Path) -> Result<Weights, Failure> {
+    Weights::open(path).map_err(|source| {
+        let path = path.to_path_buf();
+        Failure::running(explain(&EmError::Weights { path, source }))
+    })
+}
+
+/// The file of weights that a name stands for: of a run's folder its newest checkpoint.
+pub fn weights_file(path: &Path) -> Result<PathBuf, Failure> {
+    let file = match path.is_dir() {
+        true => open_checkpoint(path)?.path().to_path_buf(),
+        false => path.to_path_buf(),
+    };
+    std::path::absolute(&file).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
+}
