@@ -73,7 +73,7 @@ pub enum WeightsError {
     #[error(
         "there is no ResNet in it by torchvision's names (conv1.weight, bn1.weight, layer1.0.conv1.weight and so on{})",
         match tensors.is_empty() {
-            true => "; it has no tensors".into(),
+            true => "; it has no dictionary of tensors, as the state_dict() of a model is".into(),
             false => format!("; it has {}, …", tensors.join(", ")),
         }
     )]

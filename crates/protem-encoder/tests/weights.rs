@@ -156,7 +156,7 @@ fn what_is_no_encoder_says_why() {
         let text = error.to_string();
         assert!(text.contains(words), "{text}");
     };
-    says(changed(|t| t.clear()), "it has no tensors");
+    says(changed(|t| t.clear()), "it has no dictionary of tensors");
     says(
         changed(|t| _ = t.remove("layer1.0.conv1.weight")),
         "it has bn1.bias",

@@ -184,7 +184,8 @@ fn allowed(size: u32) -> bool {
 }
 
 fn open_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
-    const ADVICE: &str = "Name a file of a run's checkpoints folder, or the run's folder.";
+    const ADVICE: &str =
+        "Name a file of a run's checkpoints folder, the run's folder, or a file of weights.";
     if !path.exists() {
         return Err(Failure::usage(format!(
             "there is no checkpoint {}. {ADVICE}",

@@ -85,6 +85,11 @@ pub const TARGETS: &[Target] = &[
         read: |bytes| _ = readers::places(bytes),
         memory: 16 << 20,
     },
+    Target {
+        name: "weights",
+        read: readers::weights,
+        memory: 64 << 20,
+    },
 ];
 
 impl Target {

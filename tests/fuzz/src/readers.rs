@@ -3,6 +3,7 @@
 
 use protem_cluster::Npy;
 use protem_data::{Encoded, Kind, Source, open, open_memory};
+use protem_encoder::Weights;
 use std::cell::RefCell;
 use std::fs;
 use std::io::{Seek, Write};
@@ -38,6 +39,18 @@ fn holds(npy: &Npy, bytes: &[u8]) {
         }
     }
     assert_eq!(expected.next(), None);
+}
+
+/// An encoder's weights, in each format.
+pub fn weights(bytes: &[u8]) {
+    if let Ok(weights) = Weights::from_bytes(bytes) {
+        let encoder = weights.encoder();
+        let (trained, running) = weights.config().values();
+        let values = encoder.tensors().flat_map(|tensor| tensor.values.to_vec());
+        let values: Vec<f32> = values.collect();
+        assert_eq!(values.len(), trained + running);
+        assert!(values.iter().all(|x| x.is_finite()));
+    }
 }
 
 /// What the limit on pixels comes to: a decoded image of four channels of 16 bits, its RGB at 16

@@ -90,19 +90,27 @@ impl Stored<'_> {
         (values > 0 && values <= span && span <= there).then_some(span)
     }
 
-    /// Values picked by the strides.
+    /// Values picked by the strides, the last dimension fastest.
     fn in_order(&self, all: &[f32]) -> Vec<f32> {
-        let mut places = vec![0];
-        for (size, stride) in self.shape.iter().zip(&self.strides) {
-            let along = |place: &usize| {
-                (0..*size).map({
-                    let place = *place;
-                    move |i| place + i * stride
-                })
-            };
-            places = places.iter().flat_map(along).collect();
+        let mut values = Vec::with_capacity(self.shape.iter().product());
+        let (mut at, mut place) = (vec![0; self.shape.len()], 0);
+        loop {
+            values.push(all[place]);
+            let mut dimension = self.shape.len();
+            loop {
+                let Some(next) = dimension.checked_sub(1) else {
+                    return values;
+                };
+                dimension = next;
+                at[dimension] += 1;
+                place += self.strides[dimension];
+                if at[dimension] < self.shape[dimension] {
+                    break;
+                }
+                place -= at[dimension] * self.strides[dimension];
+                at[dimension] = 0;
+            }
         }
-        places.iter().map(|place| all[*place]).collect()
     }
 }
 

@@ -36,7 +36,9 @@ pub(super) fn archive(bytes: &[u8]) -> Result<Tensors<'_>, WeightsError> {
         // Raw: nothing is decompressed, as nothing is compressed.
         let file = zip.by_index_raw(i).map_err(of_zip)?;
         if file.compression() != zip::CompressionMethod::Stored {
-            return Err(unsupported("is a compressed archive"));
+            return Err(unsupported(
+                "is a compressed archive, such as one of TorchScript",
+            ));
         }
         let start = file.data_start().unwrap_or(u64::MAX);
         let of = range(bytes, start, file.size());

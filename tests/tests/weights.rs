@@ -1,0 +1,248 @@
+//! Weights from elsewhere, and for elsewhere: measured, embedded with, exported, trained from.
+
+use protem_tests::*;
+use safetensors::SafeTensors;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A checkpoint of PCL's own program, of a ResNet-18 of width 1.
+fn pcl() -> PathBuf {
+    workspace().join("crates/protem-encoder/tests/fixtures/pcl.pth.tar")
+}
+
+/// Settings of the encoder in it.
+const ITS: [&str; 4] = [
+    "encoder.width=1",
+    "encoder.stem=imagenet",
+    "encoder.dim=4",
+    "data.image_size=32",
+];
+
+const IMAGES: &str = "generated:images=40,size=40,seed=1";
+
+/// The features, or embeddings, that an encoder has of some images.
+fn embedded(checkpoint: &Path, args: &[&str]) -> Vec<u8> {
+    let root = tempfile::tempdir().unwrap();
+    let npy = root.path().join("x.npy");
+    let mut command = protem(&["embed", "--data", IMAGES, "--checkpoint"]);
+    command.arg(checkpoint).arg("--out").arg(&npy).args(args);
+    run(&mut command).expect(0);
+    fs::read(npy).unwrap()
+}
+
+fn export(checkpoint: &Path, out: &Path, args: &[&str]) -> Ended {
+    let mut command = protem(&["export", "--checkpoint"]);
+    command.arg(checkpoint).arg("--out").arg(out).args(args);
+    run(&mut command)
+}
+
+#[test]
+fn an_export_is_the_same_encoder() {
+    let root = tempfile::tempdir().unwrap();
+    let run_folder = root.path().join("run");
+    run(&mut tiny(&run_folder, &[], &["optim.epochs=1"])).expect(0);
+    let newest = checkpoints(&run_folder).pop().unwrap();
+    for (from, args) in [(&run_folder, &[][..]), (&pcl(), &["--image-size", "32"])] {
+        let features = embedded(from, args);
+        let embedding = embedded(from, &[args, &["--what", "embedding"]].concat());
+        let (bare, whole) = (
+            root.path().join("b.safetensors"),
+            root.path().join("new/w.safetensors"),
+        );
+        export(from, &bare, &[]).expect(0);
+        export(from, &whole, &["--head"]).expect(0);
+        assert_eq!(embedded(&bare, args), features);
+        assert_eq!(embedded(&whole, args), features);
+        assert_eq!(
+            embedded(&whole, &[args, &["--what", "embedding"]].concat()),
+            embedding
+        );
+        let none = [
+            "embed",
+            "--what",
+            "embedding",
+            "--data",
+            IMAGES,
+            "--out",
+            "never.npy",
+        ];
+        run(protem(&none).arg("--checkpoint").arg(&bare))
+            .expect(2)
+            .says(&["no projection head", "--what features"]);
+        export(&bare, &whole, &["--head"])
+            .expect(2)
+            .says(&["no projection head"]);
+        // A network whose head is an identity has no other tensors.
+        let bytes = fs::read(&bare).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let of_norm = [
+            "weight",
+            "bias",
+            "running_mean",
+            "running_var",
+            "num_batches_tracked",
+        ];
+        for part in of_norm {
+            assert!(file.names().contains(&&*format!("layer4.1.bn2.{part}")));
+        }
+        assert!(file.names().iter().all(|name| !name.starts_with("fc.")));
+    }
+    let kept = fs::read(&newest).unwrap();
+    let taken = root.path().join("mine.safetensors");
+    fs::write(&taken, "mine").unwrap();
+    let other = root.path().join("other.npy");
+    for (out, says) in [
+        (&newest, "is a checkpoint of a run"),
+        (&taken, "holds no weights"),
+        (&other, ".safetensors"),
+        (&root.path().to_path_buf(), "is a folder"),
+    ] {
+        export(&pcl(), out, &[]).expect(2).says(&[says]);
+    }
+    assert_eq!(fs::read(&newest).unwrap(), kept);
+    assert_eq!(fs::read(&taken).unwrap(), b"mine");
+}
+
+#[test]
+fn given_weights_are_measured() {
+    let eval = |args: &[&str]| run(protem(args).arg("--checkpoint").arg(pcl()));
+    let (train, test) = (
+        "generated:images=60,size=40",
+        "generated:images=40,size=40,split=test",
+    );
+    let sets = ["--train", train, "--test", test, "--json"];
+    let ended = eval(&[&["eval", "knn"], &sets[..]].concat()).expect(0);
+    let found: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let encoder = &found["protocol"]["encoder"];
+    assert_eq!(encoder["arch"], "resnet18");
+    assert_eq!(encoder["image_size"], 224);
+    assert_eq!(encoder["prefix"], "state_dict.module.encoder_q.");
+    assert!(encoder["trained_on"].is_null());
+    eval(&["eval", "knn"])
+        .expect(2)
+        .says(&["of no run", "--train"]);
+    let sizes = ["eval", "ami", "--k", "3", "--data", train];
+    eval(&[&sizes[..], &["--image-size", "0"]].concat())
+        .expect(2)
+        .says(&["between 8 and 4096"]);
+    for (what, said) in [
+        ("features", "normalised features"),
+        ("embedding", "normalised embeddings"),
+    ] {
+        let ended = eval(&[&sizes[..], &["--image-size", "32", "--what", what]].concat()).expect(0);
+        assert!(ended.stdout.contains(said), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn training_begins_with_given_weights() {
+    let root = tempfile::tempdir().unwrap();
+    let out = root.path().join("run");
+    let weights = root.path().join("given.pth.tar");
+    fs::copy(pcl(), &weights).unwrap();
+    let with = ["--weights", weights.to_str().unwrap()];
+    let whole = root.path().join("whole");
+    // A learning rate that does not follow from the number of epochs.
+    let set = [&ITS[..], &["optim.schedule=step"]].concat();
+    let ended = run(&mut tiny(&whole, &with, &set)).expect(0);
+    let said = ended.stdout;
+    assert!(
+        said.contains("kNN of the encoder of the given weights"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("untrained") && !ended.stderr.contains("untrained"),
+        "{said}"
+    );
+    // It goes on without the file, to the same bits.
+    run(&mut tiny(
+        &out,
+        &with,
+        &[&set[..], &["optim.epochs=2"]].concat(),
+    ))
+    .expect(0);
+    fs::remove_file(&weights).unwrap();
+    let config = fs::read_to_string(out.join("config.toml")).unwrap();
+    assert!(config.contains("given.pth.tar"), "{config}");
+    fs::write(
+        out.join("config.toml"),
+        config.replace("epochs = 2", "epochs = 3"),
+    )
+    .unwrap();
+    run(&mut resume(&out)).expect(0);
+    let (mut one, mut other) = (last_state(&whole), last_state(&out));
+    assert!(one.remove("protem").is_some() && other.remove("protem").is_some());
+    // But for the learning rate, which follows from the number of epochs.
+    assert_eq!(
+        one.keys().collect::<Vec<_>>(),
+        other.keys().collect::<Vec<_>>()
+    );
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    let (all, _) = bytes.as_chunks();
+    all.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+#[test]
+fn the_first_step_is_one_from_the_given_weights() {
+    let root = tempfile::tempdir().unwrap();
+    let out = root.path().join("run");
+    // So small a step that the weights stay.
+    let set = [
+        &ITS[..],
+        &["optim.epochs=1", "optim.lr=1e-30", "optim.weight_decay=0"],
+    ]
+    .concat();
+    let with = ["--weights", &pcl().display().to_string()];
+    run(&mut tiny(&out, &with, &set)).expect(0);
+    let exported = root.path().join("given.safetensors");
+    export(&pcl(), &exported, &["--head"]).expect(0);
+    let bytes = fs::read(&exported).unwrap();
+    let given = SafeTensors::deserialize(&bytes).unwrap();
+    let state = last_state(&out);
+    for (name, view) in given.iter().filter(|(name, _)| name.ends_with("weight")) {
+        let query = &state[&format!("query.{name}")];
+        assert!(query == view.data(), "{name}");
+        // Which was averaged with the query encoder's at each step.
+        let key = floats(&state[&format!("key.{name}")]);
+        for (key, given) in key.iter().zip(floats(view.data())) {
+            assert!((key - given).abs() <= 1e-6 * given.abs(), "{name}");
+        }
+    }
+    // Another run begins with what this one ended with; its head is of another size, and said to be new.
+    let next = root.path().join("next");
+    let set = [&ITS[..], &["optim.epochs=1", "encoder.dim=8"]].concat();
+    let ended = run(&mut tiny(
+        &next,
+        &["--weights", out.to_str().unwrap()],
+        &set,
+    ))
+    .expect(0);
+    let said = ended.stdout + &ended.stderr;
+    assert!(
+        said.contains("no projection head of this kind to 8 values"),
+        "{said}"
+    );
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused_at_the_start() {
+    let root = tempfile::tempdir().unwrap();
+    let out = root.path().join("run");
+    let with = |weights: &str, set: &[&str]| run(&mut tiny(&out, &["--weights", weights], set));
+    let pcl = pcl().display().to_string();
+    with(&pcl, &["encoder.stem=cifar"]).expect(2).says(&[
+        "the weights are of a resnet18 with the imagenet stem and width 1",
+        "add --set encoder.stem=imagenet --set encoder.width=1",
+    ]);
+    let text = root.path().join("text.pth");
+    fs::write(&text, "no weights").unwrap();
+    with(&text.display().to_string(), &[])
+        .expect(2)
+        .says(&["neither a safetensors file", "torch.save"]);
+    with("missing.pth", &[]).expect(2).says(&["missing.pth"]);
+    assert!(!out.exists());
+    run(&mut tiny(&out, &[], &["optim.epochs=1"])).expect(0);
+    run(resume(&out).args(["--weights", &pcl])).expect(2);
+}
