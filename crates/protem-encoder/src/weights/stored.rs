@@ -102,12 +102,13 @@ impl Stored<'_> {
                     return values;
                 };
                 dimension = next;
-                at[dimension] += 1;
-                place += self.strides[dimension];
-                if at[dimension] < self.shape[dimension] {
+                let stride = self.strides[dimension];
+                if at[dimension] + 1 < self.shape[dimension] {
+                    at[dimension] += 1;
+                    place += stride;
                     break;
                 }
-                place -= at[dimension] * self.strides[dimension];
+                place -= at[dimension] * stride;
                 at[dimension] = 0;
             }
         }
@@ -165,6 +166,8 @@ mod tests {
             }
             let error = stored([2, 2], [usize::MAX, 2]).values("x");
             assert!(error.is_err());
+            // One value has no next.
+            assert_eq!(stored([1, 1], [usize::MAX, 2]).values("x").unwrap(), [1.5]);
         }
         let whole = Stored {
             kind: Some(Kind::Other(8)),
