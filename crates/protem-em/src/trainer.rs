@@ -70,11 +70,8 @@ impl Trainer {
         let seed = plan.seed;
         let mut pair = MomentumPair::new(plan.encoder, plan.precision, seed, plan.momentum as f32);
         if let Some(weights) = plan.weights()? {
-            if !weights.put(&mut pair.query)? {
-                plan.notes.push(Note::HeadUntrained {
-                    dim: plan.encoder.dim,
-                });
-            }
+            weights.put(&mut pair.query)?;
+            plan.notes.extend(Note::of_weights(&weights, &plan.encoder));
             pair.key = pair.query.clone();
         }
         let state = State {

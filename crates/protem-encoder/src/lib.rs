@@ -3,7 +3,8 @@
 //! An [`Encoder`] maps a batch of images to pooled features and, through its projection head, to
 //! the embedding that a contrastive loss sees. It runs its own backward pass: the caller brings
 //! the gradient of the embedding from wherever its loss was computed. [`MomentumPair`] is the
-//! query and key encoder of momentum contrast. Weights have torchvision's names and shapes.
+//! query and key encoder of momentum contrast. Weights have torchvision's names and shapes:
+//! [`Weights`] are those of a file of PyTorch or of safetensors, which [`Encoder::to_safetensors`] makes.
 //!
 //! The crate knows nothing of data, losses or clustering, and never indexes a pixel.
 //!

@@ -90,6 +90,11 @@ impl Weights {
         self.has_head
     }
 
+    /// Whether the head of such an encoder is there.
+    pub fn has_head_of(&self, config: &EncoderConfig) -> bool {
+        self.has_head && (config.head, config.dim) == (self.config.head, self.config.dim)
+    }
+
     /// Side of the images that it was trained on, in pixels, if the file tells.
     pub fn image_size(&self) -> Option<u32> {
         self.image_size
@@ -122,15 +127,13 @@ impl Weights {
         }
     }
 
-    /// Gives an encoder these weights, but for a head of another kind or size than its own; answers
-    /// whether the head is these weights' too.
+    /// Gives an encoder these weights; its head only if there is [one like it](Self::has_head_of).
     ///
     /// # Errors
     /// An encoder that they do not [fit](Self::fits); nothing has changed then.
-    pub fn put(&self, encoder: &mut Encoder) -> Result<bool, EncoderError> {
-        let own = *encoder.config();
-        self.fits(&own)?;
-        let head = self.has_head && (own.head, own.dim) == (self.config.head, self.config.dim);
+    pub fn put(&self, encoder: &mut Encoder) -> Result<(), EncoderError> {
+        self.fits(encoder.config())?;
+        let head = self.has_head_of(encoder.config());
         let before: HashMap<String, Vec<f32>> = encoder
             .tensors()
             .filter(|tensor| tensor.name.starts_with("fc."))
@@ -143,8 +146,7 @@ impl Weights {
             };
             from.get(name)
                 .map(|values| Cow::Borrowed(values.as_slice()))
-        })?;
-        Ok(head)
+        })
     }
 }
 

@@ -306,7 +306,7 @@ fn describe(event: &Event, epochs: usize) -> Option<String> {
             let what = match features {
                 Evaluated::RawPixels => "raw pixels",
                 Evaluated::Untrained => "the untrained encoder",
-                Evaluated::Given => "the encoder of the given weights",
+                Evaluated::Given => "the given weights",
                 Evaluated::Trained => "the trained encoder",
             };
             format!(

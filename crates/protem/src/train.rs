@@ -11,7 +11,7 @@ use crate::room::{check_disk, check_memory};
 use crate::system::{start_threads, stop_flag};
 use crate::{config, dry_run};
 use protem_data::Location;
-use protem_em::{Checkpoint, EmError, Evaluated, Event, Outcome, Plan, Settings, Trainer};
+use protem_em::{Checkpoint, EmError, Evaluated, Event, Note, Outcome, Plan, Settings, Trainer};
 use protem_report::RunFolder;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -29,10 +29,12 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     let left_out = goes_on.then(|| RunFolder::left_out(&args.out)).transpose();
     let left_out = left_out.map_err(report)?;
     let sets = Sets::list(&settings).map_err(|failure| of_config(&args, failure))?;
+    let mut of_weights = None;
     if !goes_on {
         // Before all images are decoded: with fewer of them, what is wrong stays wrong.
         let plan = check_plan(&settings, sets.most(&settings))?;
-        plan.weights().map_err(advice::weights)?;
+        let weights = plan.weights().map_err(advice::weights)?;
+        of_weights = weights.and_then(|weights| Note::of_weights(&weights, &plan.encoder));
     }
     let images = sets.readable(&settings, left_out.as_ref())?;
     let from = goes_on.then(|| newest(&args.out)).transpose()?;
@@ -48,6 +50,7 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
         None => warn_of_size(&plan, &*images.train),
     }
     if args.dry_run {
+        plan.notes.extend(of_weights);
         if let Some(from) = &from {
             plan.notes
                 .extend(from.check_plan(&plan, &*images.train).map_err(em)?);

@@ -2,6 +2,7 @@
 
 use super::Mode;
 use super::plan::DEFAULT_QUEUE;
+use protem_encoder::{EncoderConfig, Weights};
 use std::fmt;
 
 /// Something that works, but not as it was asked or not as one would expect.
@@ -107,6 +108,14 @@ pub enum Note {
         /// Images of a step.
         step_images: usize,
     },
+}
+
+impl Note {
+    /// What is worth knowing of weights that such an encoder begins with.
+    pub fn of_weights(weights: &Weights, encoder: &EncoderConfig) -> Option<Self> {
+        let dim = encoder.dim;
+        (!weights.has_head_of(encoder)).then_some(Self::HeadUntrained { dim })
+    }
 }
 
 impl fmt::Display for Note {
