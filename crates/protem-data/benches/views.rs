@@ -172,7 +172,7 @@ fn loader(c: &mut Criterion) {
         };
         group.bench_function(format!("{workers} workers"), |b| {
             b.iter(|| {
-                let loader = ViewLoader::new(plan.clone()).expect("enough images");
+                let loader = ViewLoader::<2>::new(plan.clone()).expect("enough images");
                 loader.for_each(|batch| drop(black_box(batch)));
             });
         });

@@ -22,13 +22,13 @@ const AT_ONCE: usize = 1;
 /// be asked for all of a million images.
 const TRIES: usize = 100;
 
-/// Two views of each of a batch's images.
+/// Views of each of a batch's images, two unless another number is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ViewBatch {
+pub struct ViewBatch<const VIEWS: usize = 2> {
     /// Image of each row.
     pub indices: Vec<u32>,
-    /// First and second views: `batch × size × size × 3` bytes each.
-    pub views: [Vec<u8>; 2],
+    /// First views, second views and so on: `batch × size × size × 3` bytes each.
+    pub views: [Vec<u8>; VIEWS],
     /// Images that could not be read; the next readable one of the epoch's order took the place
     /// of each.
     pub skipped: Vec<Unreadable>,
@@ -78,9 +78,9 @@ pub struct ViewPlan {
 ///
 /// An item is an error when no readable image can be found for a row. A panic of the source is
 /// passed on by `next`.
-pub struct ViewLoader(Prefetch<Result<ViewBatch, DataError>>);
+pub struct ViewLoader<const VIEWS: usize = 2>(Prefetch<Result<ViewBatch<VIEWS>, DataError>>);
 
-impl ViewLoader {
+impl<const VIEWS: usize> ViewLoader<VIEWS> {
     /// Starts loading.
     ///
     /// # Errors
@@ -107,25 +107,31 @@ impl ViewLoader {
     }
 }
 
-impl Iterator for ViewLoader {
-    type Item = Result<ViewBatch, DataError>;
+impl<const VIEWS: usize> Iterator for ViewLoader<VIEWS> {
+    type Item = Result<ViewBatch<VIEWS>, DataError>;
     fn next(&mut self) -> Option<Self::Item> {
         self.0.next()
     }
 }
 
-fn view_batch(plan: &ViewPlan, order: &[u32], batch: usize) -> Result<ViewBatch, DataError> {
+fn view_batch<const VIEWS: usize>(
+    plan: &ViewPlan,
+    order: &[u32],
+    batch: usize,
+) -> Result<ViewBatch<VIEWS>, DataError> {
     let Share { rank, world } = plan.share;
     let first = (batch * world + rank) * plan.batch;
     let side = plan.augment.config().size as usize;
     let bytes = side * side * 3;
-    let mut views = [0, 1].map(|_| vec![0; plan.batch * bytes]);
-    let [queries, keys] = views.each_mut().map(|v| v.par_chunks_exact_mut(bytes));
-    let rows: Vec<Row> = queries
-        .zip(keys)
+    let mut views = [(); VIEWS].map(|()| vec![0; plan.batch * bytes]);
+    let mut of_view = views.each_mut().map(|v| v.chunks_exact_mut(bytes));
+    let of_row = |_| of_view.each_mut().map(|v| v.next().expect("one a row"));
+    let of_rows: Vec<[&mut [u8]; VIEWS]> = (0..plan.batch).map(of_row).collect();
+    let rows: Vec<Row> = of_rows
+        .into_par_iter()
         .enumerate()
         .with_max_len(AT_ONCE)
-        .map(|(row, (query, key))| view_row(plan, order, first + row, [query, key]))
+        .map(|(row, views)| view_row(plan, order, first + row, views))
         .collect::<Result<_, _>>()?;
     let mut out = ViewBatch {
         indices: Vec::new(),
@@ -148,11 +154,11 @@ struct Row {
     skipped: Vec<Unreadable>,
 }
 
-fn view_row(
+fn view_row<const VIEWS: usize>(
     plan: &ViewPlan,
     order: &[u32],
     slot: usize,
-    views: [&mut [u8]; 2],
+    views: [&mut [u8]; VIEWS],
 ) -> Result<Row, DataError> {
     let mut skipped = Vec::new();
     for step in 0..order.len().min(TRIES) {

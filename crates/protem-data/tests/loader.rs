@@ -78,7 +78,7 @@ fn plan(source: impl Source + 'static) -> ViewPlan {
 }
 
 fn views(plan: ViewPlan) -> Vec<ViewBatch> {
-    let batches = ViewLoader::new(plan).expect("enough images");
+    let batches = ViewLoader::<2>::new(plan).expect("enough images");
     batches.collect::<Result<_, _>>().expect("readable")
 }
 
@@ -96,6 +96,21 @@ fn batches_do_not_depend_on_the_workers() {
     assert_eq!(one.len(), 7); // the last two of 30 do not make a batch
     assert_eq!(one, with(2));
     assert_eq!(one, with(5));
+}
+
+#[test]
+fn one_view_is_the_first_of_two() {
+    let plan = || plan(Pictures::new(30, [3, 4]));
+    let two = views(plan());
+    let one: Vec<ViewBatch<1>> = ViewLoader::new(plan())
+        .expect("enough images")
+        .collect::<Result<_, _>>()
+        .expect("readable");
+    assert_eq!(one.len(), two.len());
+    for (one, two) in one.iter().zip(&two) {
+        assert_eq!(one.views[0], two.views[0]);
+        assert_eq!((&one.indices, &one.skipped), (&two.indices, &two.skipped));
+    }
 }
 
 #[test]
@@ -168,7 +183,7 @@ fn a_source_without_a_readable_image_is_an_error_soon() {
         source: source.clone(),
         ..plan(Pictures::new(1, []))
     };
-    let first = ViewLoader::new(plan).expect("starts").next();
+    let first = ViewLoader::<2>::new(plan).expect("starts").next();
     assert!(matches!(
         first,
         Some(Err(DataError::UnreadableInARow { .. }))
@@ -181,7 +196,7 @@ fn fewer_images_than_a_batch_are_refused() {
     for (images, batch) in [(3, 4), (3, 0)] {
         let plan = plan(Pictures::new(images, []));
         assert!(matches!(
-            ViewLoader::new(ViewPlan { batch, ..plan }).err(),
+            ViewLoader::<2>::new(ViewPlan { batch, ..plan }).err(),
             Some(DataError::FewerThanBatch { images: 3, .. })
         ));
     }
@@ -194,7 +209,7 @@ fn dropping_a_loader_stops_it() {
         source: source.clone(),
         ..plan(Pictures::new(1, []))
     };
-    let mut loader = ViewLoader::new(plan).expect("starts");
+    let mut loader = ViewLoader::<2>::new(plan).expect("starts");
     loader.next().expect("a batch").expect("readable");
     let begun = Instant::now();
     drop(loader);
@@ -284,7 +299,7 @@ fn over_all_ranks_an_image_comes_once_an_epoch() {
         assert!(in_turn.eq(&alone[..batches * world]));
     }
     let share = Share { rank: 0, world: 13 };
-    let refused = ViewLoader::new(ViewPlan {
+    let refused = ViewLoader::<2>::new(ViewPlan {
         share,
         ..plan(Pictures::new(50, []))
     });

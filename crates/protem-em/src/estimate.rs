@@ -257,7 +257,7 @@ fn seconds_of(mut go: impl FnMut() -> Result<(), EmError>) -> Result<f64, EmErro
 /// times add up.
 fn load_seconds(plan: &Plan, source: Arc<dyn Source>) -> Result<f64, EmError> {
     let begun = Instant::now();
-    let loader = ViewLoader::new(ViewPlan {
+    let loader = ViewLoader::<2>::new(ViewPlan {
         source,
         augment: plan.augment.clone(),
         seed: plan.seed,

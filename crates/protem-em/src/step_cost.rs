@@ -227,7 +227,7 @@ mod tests {
                 let stopped = timed.trainer.e_step(&mut |_| {}, &AtomicBool::new(false));
                 assert!(stopped.expect("an E-step"));
             }
-            let batches = ViewLoader::new(ViewPlan {
+            let batches = ViewLoader::<2>::new(ViewPlan {
                 source: images(),
                 augment: plan.augment.clone(),
                 seed: plan.seed,

@@ -199,6 +199,16 @@ impl Encoder {
         matrix(&self.structure.net.project(&weights, features))
     }
 
+    /// The head's embeddings (`batch × dim`, row-major) of pooled features.
+    ///
+    /// # Panics
+    /// If `features` are not rows of [`EncoderConfig::feature_dim`] values.
+    pub fn project(&self, features: &[f32]) -> Vec<f32> {
+        let dim = self.config.feature_dim();
+        let rows = Activation::from_matrix(&self.pool, features, features.len() / dim, dim);
+        matrix(&self.structure.net.project(&self.weights(), rows))
+    }
+
     fn weights(&self) -> Weights<'_> {
         Weights {
             pool: &self.pool,

@@ -18,6 +18,7 @@
 mod agreement;
 mod clusters;
 mod error;
+mod finetune;
 mod knn;
 mod lbfgs;
 mod linear;
@@ -27,6 +28,7 @@ mod rank;
 pub use agreement::{Agreement, ami};
 pub use clusters::{ClusterConfig, cluster_agreement};
 pub use error::EvalError;
+pub use finetune::{FinetuneConfig, FinetuneError, Finetuned, Trains, finetune, top_k};
 pub use knn::{KnnConfig, KnnResult, knn};
 pub use linear::{DECAYS, HELD_OUT, LinearConfig, LinearResult, linear};
 pub use rank::effective_rank;

@@ -92,7 +92,7 @@ impl Trainer {
         listener: &mut dyn FnMut(&Event),
         stop: &AtomicBool,
     ) -> Result<Option<PathBuf>, EmError> {
-        let batches = ViewLoader::new(ViewPlan {
+        let batches = ViewLoader::<2>::new(ViewPlan {
             source: self.train.clone(),
             augment: self.plan.augment.clone(),
             seed: self.plan.seed,
