@@ -43,6 +43,31 @@ pub enum EvalError {
         /// What it is.
         value: f64,
     },
+    /// A cost that no classifier can have.
+    #[error("the cost is {value}, it must be above 0 and at most 1000000")]
+    Cost {
+        /// What it is.
+        value: f64,
+    },
+    /// A class that is not one of those there are.
+    #[error("an image has class {class}, and there are {classes}, from 0 on")]
+    Class {
+        /// Its number.
+        class: u32,
+        /// How many there are.
+        classes: usize,
+    },
+    /// An image to learn from that is not there.
+    #[error("image {image} is to be learnt from, and there are {images}, from 0 on")]
+    Image {
+        /// Its number.
+        image: usize,
+        /// How many there are.
+        images: usize,
+    },
+    /// Nothing to measure.
+    #[error("no class has both training and test images")]
+    NothingMeasured,
     /// Nothing to choose a penalty by.
     #[error("no class has {of} training images, of which one would be held out")]
     NothingHeldOut {

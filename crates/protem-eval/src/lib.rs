@@ -1,5 +1,5 @@
-//! What learned features are worth: accuracy of kNN and of a linear classifier, effective rank,
-//! agreement of labellings.
+//! What learned features are worth: accuracy of kNN and of a linear classifier, average precision of
+//! linear SVMs (from many images or few), effective rank, agreement of labellings.
 //!
 //! Pure functions of features and labels; the crate knows nothing of how they were made.
 //!
@@ -16,6 +16,8 @@
 //! ```
 
 mod agreement;
+mod average_precision;
+mod classified;
 mod clusters;
 mod error;
 mod finetune;
@@ -24,14 +26,18 @@ mod lbfgs;
 mod linear;
 mod products;
 mod rank;
+mod svm;
 
 pub use agreement::{Agreement, ami};
+pub use average_precision::average_precision;
+pub use classified::Classified;
 pub use clusters::{ClusterConfig, cluster_agreement};
 pub use error::EvalError;
 pub use finetune::{FinetuneConfig, FinetuneError, Finetuned, Trains, finetune, top_k};
 pub use knn::{KnnConfig, KnnResult, knn};
 pub use linear::{DECAYS, HELD_OUT, LinearConfig, LinearResult, linear};
 pub use rank::effective_rank;
+pub use svm::{SvmConfig, SvmResult, svm};
 
 /// Row-major `f32` features, one row an image.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,8 +1,9 @@
 //! Measures against slow or other implementations.
 
 use protem_eval::{
-    Agreement, ClusterConfig, DECAYS, EvalError, Features, KnnConfig, KnnResult, LinearConfig,
-    LinearResult, ami, cluster_agreement, effective_rank, knn, linear,
+    Agreement, Classified, ClusterConfig, DECAYS, EvalError, Features, KnnConfig, KnnResult,
+    LinearConfig, LinearResult, SvmConfig, SvmResult, ami, cluster_agreement, effective_rank, knn,
+    linear, svm,
 };
 
 fn waves(rows: usize, dim: usize, from: usize) -> Features {
@@ -370,4 +371,166 @@ fn a_linear_classifier_of_what_cannot_be_is_refused() {
         &mut |_, _| false,
     );
     assert_eq!(stopped, Ok(None));
+}
+
+/// Images of several classes each, or of one; class 3 only in every 17th.
+fn classified(images: usize, from: usize, one: bool) -> Classified {
+    let labels = (0..images as u32).map(|i| {
+        let first = if i % 17 == 5 { 3 } else { i * i % 13 % 3 };
+        let second = (first + 1 + i % 2) % 3;
+        match (one, i % 4) {
+            (true, _) => vec![first],
+            (_, 0) => vec![],
+            (_, 1) => vec![second, first],
+            _ => vec![first],
+        }
+    });
+    let labels: Vec<Vec<u32>> = labels.collect();
+    let mut values = waves(images, 9, from).values().to_vec();
+    for (row, classes) in values.chunks_exact_mut(9).zip(&labels) {
+        classes.iter().for_each(|class| row[*class as usize] += 0.6);
+    }
+    Classified::new(Features::new(values, 9).unwrap(), labels, 5).unwrap()
+}
+
+fn machines(train: &Classified, samples: &[Vec<usize>]) -> Result<Vec<SvmResult>, EvalError> {
+    let test = classified(301, 50_000, false);
+    let config = SvmConfig::default();
+    let found = svm(train.clone(), test, samples, &config, &|_, _| true)?;
+    Ok(found.expect("never asked to stop"))
+}
+
+#[test]
+fn machines_rank_images_of_several_classes_by_each() {
+    let train = classified(801, 1, false);
+    let all: Vec<usize> = (0..801).collect();
+    let found = machines(&train, std::slice::from_ref(&all))
+        .unwrap()
+        .remove(0);
+    assert_eq!(found.ap.len(), 5);
+    assert_eq!(
+        (found.ap[4], found.top1, found.unconverged),
+        (None, None, 0)
+    );
+    let ap: Vec<f64> = found.ap.iter().copied().flatten().collect();
+    assert_eq!(found.map, ap.iter().sum::<f64>() / 4.0);
+    // Chance is the share of a class, from 1/17 to a half.
+    assert!(found.map > 0.6, "{found:?}");
+    // The order of the images does not count beyond rounding, nor does a sample beside others.
+    let backwards: Vec<usize> = all.iter().rev().copied().collect();
+    let both = machines(&train, &[backwards, all]).unwrap();
+    assert!((both[0].map - found.map).abs() < 1e-6, "{both:?}");
+    assert_eq!(both[1], found);
+}
+
+#[test]
+fn machines_of_one_class_an_image_find_it_too() {
+    let (train, test) = (classified(801, 1, true), classified(301, 50_000, true));
+    let config = SvmConfig::default();
+    let all = vec![(0..801).collect()];
+    let found = svm(train, test, &all, &config, &|_, _| true);
+    let found = found.unwrap().unwrap().remove(0);
+    assert!(found.top1.is_some_and(|top1| top1 > 0.6), "{found:?}");
+}
+
+/// One image is enough of a class; and what only has, or lacks, a class is learnt from as well.
+#[test]
+fn machines_learn_from_few_images() {
+    let train = classified(801, 1, false);
+    let samples: Vec<Vec<usize>> = (0..5).map(|draw| train.shots(1, draw, 3)).collect();
+    let found = machines(&train, &samples).unwrap();
+    for one in &found {
+        assert!(
+            one.map > 0.2 && one.map < 0.9 && one.unconverged == 0,
+            "{one:?}"
+        );
+    }
+    assert!(found.windows(2).all(|pair| pair[0] != pair[1]), "{found:?}");
+    let only = found_of(
+        &train,
+        (0..801).filter(|i| i % 4 == 2 && i * i % 13 % 3 == 0),
+    );
+    assert!(only.ap[0].is_some() && only.unconverged == 0, "{only:?}");
+    // An image that counts twice is another classifier, of another bias at least.
+    let [once, twice] = [vec![1, 2, 3], vec![1, 2, 3, 3, 3]].map(|images| found_of(&train, images));
+    assert_ne!(once, twice);
+}
+
+fn found_of(train: &Classified, images: impl IntoIterator<Item = usize>) -> SvmResult {
+    let sample: Vec<usize> = images.into_iter().collect();
+    machines(train, &[sample]).unwrap().remove(0)
+}
+
+#[test]
+fn machines_are_the_same_on_any_number_of_threads() {
+    let train = classified(401, 1, false);
+    let samples = [(0..401).collect(), train.shots(4, 0, 0)];
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.unwrap()
+            .install(|| machines(&train, &samples).unwrap())
+    };
+    let one = on(1);
+    assert_eq!(one, on(2));
+    assert_eq!(one, on(5));
+}
+
+#[test]
+fn machines_tell_how_far_they_are_and_stop_when_they_are_told() {
+    let train = classified(401, 1, false);
+    let samples = [(0..401).collect(), train.shots(1, 0, 0), vec![0, 2]];
+    let told = std::sync::Mutex::new(Vec::new());
+    let run = |go_on: bool| {
+        let progress = |done, fits| {
+            told.lock().unwrap().push((done, fits));
+            go_on
+        };
+        let test = classified(301, 50_000, false);
+        let config = SvmConfig::default();
+        svm(train.clone(), test, &samples, &config, &progress).unwrap()
+    };
+    assert!(run(true).is_some());
+    let mut fits = std::mem::take(&mut *told.lock().unwrap());
+    fits.sort_unstable();
+    // Four classes, four, and those that the two images have.
+    let expected = 4 + 4 + 1;
+    let all: Vec<(usize, usize)> = (1..=expected).map(|done| (done, expected)).collect();
+    assert_eq!(fits, all);
+    assert_eq!(run(false), None);
+    assert!(told.lock().unwrap().len() <= 4);
+}
+
+#[test]
+fn machines_of_what_cannot_be_are_refused() {
+    let train = classified(41, 1, false);
+    let outside = EvalError::Image {
+        image: 41,
+        images: 41,
+    };
+    assert_eq!(machines(&train, &[vec![0, 41]]), Err(outside));
+    // Image 0 has no class, and without images there is none.
+    for sample in [vec![0], vec![]] {
+        assert_eq!(machines(&train, &[sample]), Err(EvalError::NothingMeasured));
+    }
+    let with = |test: Classified, cost| {
+        let config = SvmConfig {
+            cost,
+            ..SvmConfig::default()
+        };
+        svm(train.clone(), test, &[vec![1, 2]], &config, &|_, _| true)
+    };
+    for value in [0.0, -1.0, 1e7, f64::INFINITY, f64::NAN] {
+        let found = with(train.clone(), value);
+        assert!(matches!(found, Err(EvalError::Cost { .. })), "{value}");
+    }
+    for (dim, classes) in [(8, 5), (9, 4)] {
+        let other = Classified::new(waves(3, dim, 1), vec![vec![0]; 3], classes).unwrap();
+        let found = with(other, 0.5);
+        assert!(matches!(found, Err(EvalError::Count { .. })), "{found:?}");
+    }
+    // At either end there is a classifier, if not always in the iterations there are.
+    for cost in [1e-300, 1e6] {
+        let found = with(train.clone(), cost).unwrap().unwrap().remove(0);
+        assert!(found.map.is_finite(), "{found:?}");
+    }
 }

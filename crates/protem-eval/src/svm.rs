@@ -1,0 +1,490 @@
+//! Linear support vector machines on frozen features, one for each class.
+
+use crate::lbfgs::{Minimum, minimise};
+use crate::{Classified, EvalError, Features, average_precision};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// What a positive image's shortfall weighs beside a negative's.
+const POSITIVE: f64 = 2.0;
+
+/// What lengths of features are raised by before they are divided by them.
+const RAISE: f64 = 1e-5;
+
+/// No derivative of what is minimised is larger at the end of a fit that converged. It grows from its
+/// minimum at least as half the square of the way there, so that the weights are within `√(dim + 1)`
+/// times this of the best ones, in length, and scores within 1.5 times that.
+const TOLERANCE: f64 = 1e-6;
+
+/// The highest cost there may be: under it no image that can be on its right side is left on the wrong
+/// one long since.
+const MOST: f64 = 1e6;
+
+/// Settings of [`svm`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SvmConfig {
+    /// The cost C.
+    pub cost: f64,
+    /// Iterations of a fit at most.
+    pub iterations: usize,
+}
+
+impl Default for SvmConfig {
+    fn default() -> Self {
+        Self {
+            cost: 0.5,
+            iterations: 2000,
+        }
+    }
+}
+
+impl SvmConfig {
+    /// Whether there can be such a classifier.
+    ///
+    /// # Errors
+    /// A cost that is not above 0 and at most 10⁶.
+    pub fn check(&self) -> Result<(), EvalError> {
+        match self.cost > 0.0 && self.cost <= MOST {
+            true => Ok(()),
+            false => Err(EvalError::Cost { value: self.cost }),
+        }
+    }
+}
+
+/// What [`svm`] measured after learning from a sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SvmResult {
+    /// [`average_precision`] of each class; none where no image of the sample has it, or no test image.
+    pub ap: Vec<Option<f64>>,
+    /// Mean of those there are.
+    pub map: f64,
+    /// Share of the test images whose class has the highest score, of equal scores the lowest class;
+    /// where every image of both sets has exactly one.
+    pub top1: Option<f64>,
+    /// Fits that did not converge.
+    pub unconverged: usize,
+}
+
+/// Ranks test images for each class by a linear SVM that has learnt from a sample of the training
+/// images, and measures [`average_precision`]; so for each of `samples`, which are numbers of training
+/// images, and an image that is there twice counts twice. It is the evaluation on PASCAL VOC of Goyal et
+/// al. 2019 as PCL runs it: features are divided by their length plus 10⁻⁵, and for each class
+///
+/// `½(‖w‖² + b²) + C Σᵢ cᵢ max(0, 1 − yᵢ(w·xᵢ + b))²`
+///
+/// is minimised over all images of the sample, `y` being 1 and `c` 2 for those that have the class, −1
+/// and 1 for all others: scikit-learn's `LinearSVC(C, class_weight={1: 2, -1: 1})`. The minimum is
+/// unique; L-BFGS goes nearer to it than `LinearSVC` does by its default. Ours is what is done where
+/// scikit-learn ends: images that all have a class are learnt from like others, and a class that none
+/// has is left out.
+///
+/// `progress` is told fits done and fits in all after each fit, from any thread and not always in order,
+/// and answers whether to go on; nothing if it does not.
+///
+/// # Errors
+/// Dimensions or classes of the sets that differ; a sample of images that are not there, or without a
+/// class that a test image has; what [`SvmConfig::check`] refuses.
+pub fn svm(
+    train: Classified,
+    test: Classified,
+    samples: &[Vec<usize>],
+    config: &SvmConfig,
+    progress: &(dyn Fn(usize, usize) -> bool + Sync),
+) -> Result<Option<Vec<SvmResult>>, EvalError> {
+    EvalError::counted("test dimensions", test.features.dim(), train.features.dim())?;
+    EvalError::counted("test classes", test.classes(), train.classes())?;
+    config.check()?;
+    let images = train.images();
+    if let Some(image) = samples.iter().flatten().find(|image| **image >= images) {
+        let image = *image;
+        return Err(EvalError::Image { image, images });
+    }
+    let measure = Measure {
+        train: scaled(train),
+        test: scaled(test),
+        config: *config,
+    };
+    let classes: Vec<Vec<usize>> = samples
+        .iter()
+        .map(|sample| measure.classes(sample))
+        .collect();
+    let fits = classes.iter().map(Vec::len).sum();
+    let done = AtomicUsize::new(0);
+    let go_on = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, fits);
+    let mut results = Vec::new();
+    for (sample, classes) in samples.iter().zip(&classes) {
+        match measure.fit(sample, classes, &go_on) {
+            Some(fitted) => results.push(measure.result(&fitted)?),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(results))
+}
+
+/// With features of length one, nearly.
+fn scaled(mut set: Classified) -> Classified {
+    let dim = set.features.dim;
+    for row in set.features.values.chunks_exact_mut(dim) {
+        let squares = row.iter().map(|x| f64::from(*x).powi(2));
+        let length = squares.sum::<f64>().sqrt() + RAISE;
+        row.iter_mut()
+            .for_each(|x| *x = (f64::from(*x) / length) as f32);
+    }
+    set
+}
+
+/// What is measured, and how.
+struct Measure {
+    train: Classified,
+    test: Classified,
+    config: SvmConfig,
+}
+
+/// A class that was learnt.
+struct Fitted {
+    class: usize,
+    /// Of the test images.
+    scores: Vec<f64>,
+    converged: bool,
+}
+
+impl Measure {
+    /// Classes that images of a sample have.
+    fn classes(&self, sample: &[usize]) -> Vec<usize> {
+        let mut there = vec![false; self.train.classes()];
+        let labels = sample.iter().flat_map(|image| &self.train.labels[*image]);
+        labels.for_each(|class| there[*class as usize] = true);
+        (0..there.len()).filter(|class| there[*class]).collect()
+    }
+
+    /// Learns classes, as many at a time as there are threads, each on one of them.
+    fn fit(
+        &self,
+        sample: &[usize],
+        classes: &[usize],
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Option<Vec<Fitted>> {
+        let stopped = AtomicBool::new(false);
+        let fit = |class: &usize| {
+            let problem = Problem {
+                x: &self.train.features,
+                images: sample,
+                positive: sample.iter().map(|i| self.train.has(*i, *class)).collect(),
+                cost: self.config.cost,
+            };
+            let not_stopped = &mut || !stopped.load(Ordering::Relaxed);
+            let found = problem.fit(self.config.iterations, not_stopped)?;
+            let test = &self.test.features;
+            let scores = test.values.chunks_exact(test.dim);
+            let fitted = Fitted {
+                class: *class,
+                scores: scores.map(|x| score(x, &found.at)).collect(),
+                converged: found.converged,
+            };
+            let whole = go_on();
+            stopped.fetch_or(!whole, Ordering::Relaxed);
+            whole.then_some(fitted)
+        };
+        classes.par_iter().map(fit).collect()
+    }
+
+    fn result(&self, fitted: &[Fitted]) -> Result<SvmResult, EvalError> {
+        let mut ap = vec![None; self.test.classes()];
+        for Fitted { class, scores, .. } in fitted {
+            let has = |image| self.test.has(image, *class);
+            let positive: Vec<bool> = (0..scores.len()).map(has).collect();
+            ap[*class] = average_precision(scores, &positive)?;
+        }
+        let there: Vec<f64> = ap.iter().copied().flatten().collect();
+        if there.is_empty() {
+            return Err(EvalError::NothingMeasured);
+        }
+        Ok(SvmResult {
+            map: there.iter().sum::<f64>() / there.len() as f64,
+            ap,
+            top1: self.top1(fitted),
+            unconverged: fitted.iter().filter(|fitted| !fitted.converged).count(),
+        })
+    }
+
+    fn top1(&self, fitted: &[Fitted]) -> Option<f64> {
+        let mut labels = self.train.labels.iter().chain(&self.test.labels);
+        if !labels.all(|classes| classes.len() == 1) {
+            return None;
+        }
+        let right = |image: &usize| {
+            // From the last class on, as the last of equal ones is taken.
+            let highest = fitted
+                .iter()
+                .rev()
+                .max_by(|a, b| a.scores[*image].total_cmp(&b.scores[*image]));
+            highest.is_some_and(|highest| self.test.has(*image, highest.class))
+        };
+        let images = self.test.images();
+        Some((0..images).filter(right).count() as f64 / images as f64)
+    }
+}
+
+/// What is minimised: weights and then the bias, which is the weight of a further value of 1.
+struct Problem<'a> {
+    x: &'a Features,
+    images: &'a [usize],
+    /// Whether each of `images` has the class.
+    positive: Vec<bool>,
+    cost: f64,
+}
+
+impl Problem<'_> {
+    fn fit(&self, iterations: usize, go_on: &mut dyn FnMut() -> bool) -> Option<Minimum> {
+        let start = vec![0.0; self.x.dim() + 1];
+        minimise(start, (iterations, TOLERANCE), |at| self.value(at), go_on)
+    }
+
+    /// The value, and the derivatives.
+    fn value(&self, at: &[f64]) -> (f64, Vec<f64>) {
+        let dim = self.x.dim();
+        let mut value = at.iter().map(|w| w * w).sum::<f64>() / 2.0;
+        let mut gradient = at.to_vec();
+        for (image, positive) in self.images.iter().zip(&self.positive) {
+            let x = &self.x.values()[image * dim..][..dim];
+            let (sign, cost) = match positive {
+                true => (1.0, self.cost * POSITIVE),
+                false => (-1.0, self.cost),
+            };
+            let short = 1.0 - sign * score(x, at);
+            if short > 0.0 {
+                value += cost * short * short;
+                let slope = -2.0 * cost * short * sign;
+                gradient
+                    .iter_mut()
+                    .zip(x)
+                    .for_each(|(g, x)| *g += slope * f64::from(*x));
+                gradient[dim] += slope;
+            }
+        }
+        (value, gradient)
+    }
+}
+
+/// Sums that are kept side by side, for vectors.
+const LANES: usize = 8;
+
+/// Of an image, by weights and bias.
+fn score(x: &[f32], at: &[f64]) -> f64 {
+    let (weights, bias) = at.split_at(x.len());
+    let (x, x_rest) = x.as_chunks::<LANES>();
+    let (weights, rest) = weights.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for (x, w) in x.iter().zip(weights) {
+        for ((lane, x), w) in lanes.iter_mut().zip(x).zip(w) {
+            *lane += f64::from(*x) * w;
+        }
+    }
+    let rest = x_rest.iter().zip(rest).map(|(x, w)| f64::from(*x) * w);
+    lanes.into_iter().chain(rest).sum::<f64>() + bias[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Images of five values that tell a little of three classes, of which an image has any number; one
+    /// image has the last.
+    fn waves(first: u32, images: u32) -> Classified {
+        let mut labels = Vec::new();
+        let values = (0..images).flat_map(|i| {
+            let mut row =
+                [0, 1, 2, 3, 4].map(|j| f64::from(first + 5 * i + j).powi(2).sin() as f32);
+            let has = [i * i % 7 == 1, i % 3 == 0, i == 4];
+            let classes: Vec<u32> = (0..3).filter(|c| has[*c as usize]).collect();
+            classes.iter().for_each(|c| row[*c as usize] += 0.4);
+            labels.push(classes);
+            row
+        });
+        let features = Features::new(values.collect(), 5).unwrap();
+        Classified::new(features, labels, 3).unwrap()
+    }
+
+    /// scikit-learn 1.9.1:
+    ///
+    /// ```python
+    /// import numpy as np
+    /// from sklearn.svm import LinearSVC
+    ///
+    /// def waves(first, n):
+    ///     v = np.sin((first + np.arange(n * 5)).astype(np.float64) ** 2).astype(np.float32).reshape(n, 5)
+    ///     i = np.arange(n)
+    ///     y = np.stack([i * i % 7 == 1, i % 3 == 0, i == 4], 1)
+    ///     v[:, :3] += np.float32(0.4) * y
+    ///     v = v.astype(np.float64)
+    ///     return (v / (np.linalg.norm(v, axis=1) + 1e-5)[:, None]).astype(np.float32), y
+    ///
+    /// def ap(scores, positive):
+    ///     order = np.argsort(-scores, kind="stable"); tp = np.cumsum(positive[order])
+    ///     precision, recall = tp / np.arange(1, len(tp) + 1), tp / tp[-1]
+    ///     envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    ///     return (np.diff(recall, prepend=0) * envelope).sum()
+    ///
+    /// (x, y), (test, t) = waves(1, 61), waves(5000, 37)
+    /// for c in 0.5, 100:
+    ///     for k in range(3):
+    ///         svc = LinearSVC(C=c, class_weight={True: 2, False: 1}, tol=1e-12, max_iter=10**7, random_state=0)
+    ///         svc.fit(x.astype(np.float64), y[:, k])
+    ///         s = svc.decision_function(test.astype(np.float64))
+    ///         print(c, [float(w) for w in np.append(svc.coef_, svc.intercept_)], float(ap(s, t[:, k])))
+    /// ```
+    const SCIKIT: [(f64, [f64; 6], f64); 6] = [
+        (
+            0.5,
+            [
+                -0.21328367331126094,
+                -0.45162491368342067,
+                0.5987025777546955,
+                0.6110520489366489,
+                -0.09657558137425414,
+                -0.11986877138825752,
+            ],
+            0.3533689839572193,
+        ),
+        (
+            0.5,
+            [
+                0.01833912159599931,
+                0.30922357231974595,
+                -0.6110162359466457,
+                0.21686697055729828,
+                0.029744398157554013,
+                -0.007365427807581403,
+            ],
+            0.5,
+        ),
+        (
+            0.5,
+            [
+                0.15055006192910617,
+                -0.010802655791887716,
+                0.3539800599687943,
+                -0.27513086697552125,
+                0.029362826490603684,
+                -1.082928948381966,
+            ],
+            0.03225806451612903,
+        ),
+        (
+            100.0,
+            [
+                -0.2378182175767275,
+                -0.49696092834228167,
+                0.6410904062935131,
+                0.6616820348134205,
+                -0.1010637551991589,
+                -0.11945485486380403,
+            ],
+            0.34204031262854795,
+        ),
+        (
+            100.0,
+            [
+                0.03454748394983139,
+                0.33648162649420904,
+                -0.6540885724127009,
+                0.2225697725265078,
+                0.03187467409698086,
+                -0.011719541417608528,
+            ],
+            0.5,
+        ),
+        (
+            100.0,
+            [
+                1.6187485240606687,
+                -1.9361573185572796,
+                7.499719723967846,
+                -6.67424690344214,
+                -0.5382670551736051,
+                -8.366791288604485,
+            ],
+            0.029411764705882353,
+        ),
+    ];
+
+    #[test]
+    fn it_is_the_one_of_scikit_learn() {
+        let (train, test) = (scaled(waves(1, 61)), scaled(waves(5000, 37)));
+        let all: Vec<usize> = (0..61).collect();
+        for (at, (cost, weights, ap)) in SCIKIT.into_iter().enumerate() {
+            let class = at % 3;
+            let problem = Problem {
+                x: &train.features,
+                images: &all,
+                positive: all.iter().map(|i| train.has(*i, class)).collect(),
+                cost,
+            };
+            let found = problem.fit(2000, &mut || true).unwrap();
+            assert!(found.converged, "{cost}, {class}: {found:?}");
+            for (got, want) in found.at.iter().zip(weights) {
+                // Both are within the tolerance; the features' last bits may differ.
+                assert!((got - want).abs() < 1e-6, "{cost}, {class}: {found:?}");
+            }
+            let scores = test.features.values.chunks_exact(5);
+            let scores: Vec<f64> = scores.map(|x| score(x, &found.at)).collect();
+            let positive: Vec<bool> = (0..37).map(|i| test.has(i, class)).collect();
+            let got = average_precision(&scores, &positive).unwrap().unwrap();
+            assert!((got - ap).abs() < 1e-12, "{cost}, {class}: {got}");
+        }
+    }
+
+    #[test]
+    fn derivatives_are_differences() {
+        let train = scaled(waves(1, 23));
+        let images: Vec<usize> = (0..23).chain([3, 3]).collect();
+        let problem = Problem {
+            x: &train.features,
+            images: &images,
+            positive: images.iter().map(|i| train.has(*i, 1)).collect(),
+            cost: 0.7,
+        };
+        let at = [0.3, -0.8, 1.1, 0.2, -0.4, 0.6];
+        let (_, gradient) = problem.value(&at);
+        for i in 0..at.len() {
+            let value = |step: f64| {
+                let mut there = at;
+                there[i] += step;
+                problem.value(&there).0
+            };
+            let difference = (value(1e-5) - value(-1e-5)) / 2e-5;
+            assert!((gradient[i] - difference).abs() < 1e-5, "{i}: {gradient:?}");
+        }
+    }
+
+    #[test]
+    fn scores_of_any_number_of_values_are_sums() {
+        for dim in [1, 7, 8, 9, 31] {
+            let x: Vec<f32> = (0..dim).map(|i| (i as f32).cos()).collect();
+            let at: Vec<f64> = (0..=dim).map(|i| (i as f64).sin()).collect();
+            let sum: f64 = x.iter().zip(&at).map(|(x, w)| f64::from(*x) * w).sum();
+            assert!((score(&x, &at) - (sum + at[dim])).abs() < 1e-13, "{dim}");
+        }
+    }
+
+    /// Lengths, and how far a length of 10⁻⁵ is from being one.
+    #[test]
+    fn features_have_length_one_unless_they_are_small() {
+        let features = Features::new(vec![3.0, -4.0, 0.0, 0.0, 6e-6, 8e-6, f32::MAX, f32::MAX], 2);
+        let set = Classified::new(features.unwrap(), vec![vec![]; 4], 1).unwrap();
+        let expected = [
+            0.599_998_8,
+            -0.799_998_4,
+            0.0,
+            0.0,
+            0.3,
+            0.4,
+            0.707_106_8,
+            0.707_106_8,
+        ];
+        for (got, want) in scaled(set).features.values.into_iter().zip(expected) {
+            assert!((got - want).abs() < 1e-6, "{got}, not {want}");
+        }
+    }
+}
