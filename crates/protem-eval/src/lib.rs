@@ -37,7 +37,7 @@ pub use finetune::{FinetuneConfig, FinetuneError, Finetuned, Trains, finetune, t
 pub use knn::{KnnConfig, KnnResult, knn};
 pub use linear::{DECAYS, HELD_OUT, LinearConfig, LinearResult, linear};
 pub use rank::effective_rank;
-pub use svm::{SvmConfig, SvmResult, svm};
+pub use svm::{POSITIVE_WEIGHT, SvmConfig, SvmResult, svm};
 
 /// Row-major `f32` features, one row an image.
 #[derive(Debug, Clone, PartialEq)]

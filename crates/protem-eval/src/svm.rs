@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// What a positive image's shortfall weighs beside a negative's.
-const POSITIVE: f64 = 2.0;
+/// How often an image that has the class counts in what [`svm`] minimises; one that has not counts once.
+pub const POSITIVE_WEIGHT: f64 = 2.0;
 
 /// What lengths of features are raised by before they are divided by them.
 const RAISE: f64 = 1e-5;
@@ -249,7 +249,7 @@ impl Problem<'_> {
         for (image, positive) in self.images.iter().zip(&self.positive) {
             let x = &self.x.values()[image * dim..][..dim];
             let (sign, cost) = match positive {
-                true => (1.0, self.cost * POSITIVE),
+                true => (1.0, self.cost * POSITIVE_WEIGHT),
                 false => (-1.0, self.cost),
             };
             let short = 1.0 - sign * score(x, at);

@@ -148,6 +148,12 @@ pub enum Eval {
         after_help = "Example:\n  protem eval linear --checkpoint runs/photos --train train --test test --json"
     )]
     Linear(LinearArgs),
+    /// Mean average precision of a linear SVM for each class on the features before the head, from all
+    /// images to learn from or few of each class. Images may have any number of classes.
+    #[command(
+        after_help = "Examples:\n  protem eval svm --checkpoint runs/photos --train 'VOCdevkit?split=trainval' --test 'VOCdevkit?split=test'\n  protem eval svm --checkpoint runs/photos --train train --test test --shots 1,2,4,8,16 --json"
+    )]
+    Svm(SvmArgs),
     /// Agreement of k-means clusters of the embeddings with the classes: adjusted and normalised
     /// mutual information, adjusted Rand index.
     #[command(
@@ -218,6 +224,27 @@ pub struct LinearArgs {
     /// one in five of the training images, held out for it.
     #[arg(long, allow_negative_numbers = true)]
     pub decay: Option<f64>,
+}
+
+/// Arguments of `eval svm`.
+#[derive(Debug, Args)]
+pub struct SvmArgs {
+    /// What is measured.
+    #[command(flatten)]
+    pub pair: PairArgs,
+    /// What images on the wrong side of a margin cost beside the length of the weights: C.
+    #[arg(long, default_value_t = 0.5, allow_negative_numbers = true)]
+    pub cost: f64,
+    /// Numbers of images to learn from that are drawn for each class, with commas between them; all are
+    /// learnt from when not given.
+    #[arg(long, value_delimiter = ',')]
+    pub shots: Vec<usize>,
+    /// Draws of images that --shots takes the mean of.
+    #[arg(long, default_value_t = 5, requires = "shots")]
+    pub draws: u32,
+    /// Seed of the draws.
+    #[arg(long, default_value_t = 0, requires = "shots")]
+    pub seed: u64,
 }
 
 /// Arguments of `eval ami`.

@@ -1,12 +1,14 @@
-//! What a trained encoder is worth: `eval knn`, `eval linear` and `eval ami`.
+//! What a trained encoder is worth: `eval knn`, `eval linear` and `eval ami`; and what `eval svm` has in
+//! common with them.
 
 use crate::args::{AmiArgs, KnnArgs, LinearArgs, PairArgs};
 use crate::console::{counted, say, warn};
 use crate::encoder::Trained;
 use crate::failure::{Failure, explain};
 use crate::features::{image_bar, start};
-use crate::labelled::Labelled;
+use crate::labelled::{Label, Labelled};
 use indicatif::{ProgressBar, ProgressStyle};
+use protem_data::ClassNames;
 use protem_em::Output;
 use protem_eval::{
     Agreement, ClusterConfig, EvalError, Features, HELD_OUT, KnnConfig, LinearConfig, LinearResult,
@@ -14,28 +16,31 @@ use protem_eval::{
 use serde_json::json;
 
 /// Features of two sets with the same classes: one to learn from, one to be measured on.
-struct Pair {
+pub struct Pair<L> {
     trained: Trained,
-    train: (Features, Vec<u32>),
-    test: (Features, Vec<u32>),
-    /// How many classes both have.
-    classes: usize,
+    /// With the classes of each image.
+    pub train: (Features, Vec<L>),
+    /// Likewise.
+    pub test: (Features, Vec<L>),
+    /// The classes that both have.
+    pub classes: ClassNames,
     /// What the sets are.
     described: [serde_json::Value; 2],
 }
 
-impl Pair {
-    fn of(args: &PairArgs) -> Result<Self, Failure> {
+impl<L: Label> Pair<L> {
+    /// Encodes the sets that are named, or those of the run.
+    pub fn of(args: &PairArgs) -> Result<Self, Failure> {
         let trained = Trained::open(&args.encoder)?;
         let sets = match (&args.train, &args.test) {
-            (Some(train), Some(test)) => Labelled::two(train, test)?,
+            (Some(train), Some(test)) => Labelled::two::<L>(train, test)?,
             _ => Labelled::of_run(&trained)?,
         };
         let [train, test] = &sets;
         let (of_train, train_labels) = train.features(&trained, Output::Features)?;
         let (of_test, test_labels) = test.features(&trained, Output::Features)?;
         Ok(Self {
-            classes: train.folder.classes().len(),
+            classes: train.folder.classes().clone(),
             described: [train.describe(&of_train), test.describe(&of_test)],
             train: (of_train.features, train_labels),
             test: (of_test.features, test_labels),
@@ -44,19 +49,19 @@ impl Pair {
     }
 
     /// How many images there are, in words.
-    fn images(&self) -> String {
+    pub fn images(&self) -> String {
         let (train, test) = (self.train.1.len(), self.test.1.len());
         format!("{train} training and {test} test images")
     }
 
     /// What a measure of them is a measure of.
-    fn protocol(&self, method: &str) -> serde_json::Value {
+    pub fn protocol(&self, method: &str) -> serde_json::Value {
         let [train, test] = &self.described;
         json!({
             "method": method,
             "features": format!("encoder output before the head, evaluation mode, {}", self.trained.crop()),
             "feature_dim": self.train.0.dim(),
-            "classes": self.classes,
+            "classes": self.classes.len(),
             "encoder": self.trained.provenance(),
             "train": train,
             "test": test,
@@ -65,7 +70,7 @@ impl Pair {
 }
 
 /// A measure that was not asked to stop.
-fn whole<T>(bar: &ProgressBar, measured: Result<Option<T>, EvalError>) -> Result<T, Failure> {
+pub fn whole<T>(bar: &ProgressBar, measured: Result<Option<T>, EvalError>) -> Result<T, Failure> {
     bar.finish_and_clear();
     let measured = measured.map_err(|e| Failure::running(explain(&e)))?;
     Ok(measured.expect("never asked to stop"))
@@ -136,7 +141,7 @@ pub fn linear(args: LinearArgs) -> Result<(), Failure> {
     let mut protocol = pair.protocol(
         "multinomial logistic regression on standardised features: mean cross-entropy + decay/2 of the weights' squares over all training images, by L-BFGS",
     );
-    let (images, bar) = (pair.images(), fit_bar());
+    let (images, bar) = (pair.images(), fit_bar("linear"));
     let ((train, train_labels), (test, test_labels)) = (pair.train, pair.test);
     let mut progress = |done: usize, fits: usize| {
         bar.set_length(fits as u64);
@@ -208,9 +213,11 @@ fn warn_of_fit(found: &LinearResult, config: &LinearConfig) {
 }
 
 /// A bar of fits done.
-fn fit_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("linear [{bar:30}] {pos}/{len} fits, {elapsed}");
-    ProgressBar::new(1).with_style(style.expect("a fixed template").progress_chars("=> "))
+pub fn fit_bar(what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} fits, {elapsed}");
+    ProgressBar::new(1)
+        .with_style(style.expect("a fixed template").progress_chars("=> "))
+        .with_message(what)
 }
 
 /// `protem eval ami`.
@@ -223,7 +230,7 @@ pub fn cluster_agreement(args: AmiArgs) -> Result<(), Failure> {
         Output::Features => ("features", "encoder output before the head"),
         Output::Embedding => ("embeddings", "embedding"),
     };
-    let data = Labelled::open(&args.data)?;
+    let data = Labelled::open::<u32>(&args.data)?;
     let images = data.folder.len();
     if args.k < 2 || args.k > images {
         return Err(Failure::usage(format!(

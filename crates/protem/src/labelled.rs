@@ -11,6 +11,33 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// What a measure takes of an image's classes.
+pub trait Label: Sized {
+    /// Whether images may have several.
+    const SEVERAL: bool;
+
+    /// Those of an image.
+    fn of(source: &dyn Source, image: usize) -> Option<Self>;
+}
+
+/// The one class.
+impl Label for u32 {
+    const SEVERAL: bool = false;
+
+    fn of(source: &dyn Source, image: usize) -> Option<Self> {
+        source.label(image)
+    }
+}
+
+/// All of them, ascending.
+impl Label for Vec<u32> {
+    const SEVERAL: bool = true;
+
+    fn of(source: &dyn Source, image: usize) -> Option<Self> {
+        Some(source.labels(image))
+    }
+}
+
 /// A labelled set, ready for a measure.
 pub struct Labelled {
     /// The images.
@@ -21,8 +48,8 @@ pub struct Labelled {
 }
 
 impl Labelled {
-    /// By a name: each image must have one class.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    /// By a name: each image must have one class, unless the measure takes several.
+    pub fn open<L: Label>(path: &Path) -> Result<Self, Failure> {
         let folder = open_images(path)?;
         match folder.labelling() {
             Labelling::One => {}
@@ -35,9 +62,10 @@ impl Labelled {
                     path.display()
                 )));
             }
+            Labelling::Several if L::SEVERAL => {}
             Labelling::Several => {
                 return Err(Failure::usage(format!(
-                    "images of {} have several classes each: this measure takes one",
+                    "images of {} have several classes each: this measure takes one, and eval svm any number",
                     path.display()
                 )));
             }
@@ -90,8 +118,8 @@ impl Labelled {
     }
 
     /// Two sets by their names, with the same classes and none of the same images.
-    pub fn two(train: &Path, test: &Path) -> Result<[Self; 2], Failure> {
-        let sets = [Self::open(train)?, Self::open(test)?];
+    pub fn two<L: Label>(train: &Path, test: &Path) -> Result<[Self; 2], Failure> {
+        let sets = [Self::open::<L>(train)?, Self::open::<L>(test)?];
         let [of_train, of_test] = sets.each_ref().map(|set| set.folder.classes());
         if let Some(at) = of_train.differ_at(of_test) {
             return Err(Failure::usage(format!(
@@ -116,13 +144,13 @@ impl Labelled {
     }
 
     /// Features of those that can be read, and their classes.
-    pub fn features(
+    pub fn features<L: Label>(
         &self,
         trained: &Trained,
         output: Output,
-    ) -> Result<(FolderFeatures, Vec<u32>), Failure> {
+    ) -> Result<(FolderFeatures, Vec<L>), Failure> {
         let found = features_of(trained, &self.path, self.folder.clone(), output)?;
-        let label = |i: &u32| self.folder.label(*i as usize);
+        let label = |i: &u32| L::of(&*self.folder, *i as usize);
         let labels = found.indices.iter().filter_map(label).collect();
         Ok((found, labels))
     }

@@ -20,6 +20,7 @@ mod labelled;
 mod outputs;
 mod progress;
 mod room;
+mod svm;
 mod system;
 mod train;
 
@@ -87,6 +88,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Train(args) => train::train(args),
         Command::Eval(Eval::Knn(args)) => eval::knn(args),
         Command::Eval(Eval::Linear(args)) => eval::linear(args),
+        Command::Eval(Eval::Svm(args)) => svm::run(args),
         Command::Eval(Eval::Ami(args)) => eval::cluster_agreement(args),
         Command::Embed(args) => features::embed(args),
         Command::Export(args) => export::run(&args),
