@@ -1,7 +1,9 @@
-//! kNN, a linear classifier, effective rank and AMI at usual sizes: `cargo bench -p protem-eval`.
+//! kNN, linear classifiers, effective rank and AMI at usual sizes: `cargo bench -p protem-eval`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use protem_eval::{Features, KnnConfig, LinearConfig, ami, effective_rank, knn, linear};
+use protem_eval::{
+    Classified, Features, KnnConfig, LinearConfig, SvmConfig, ami, effective_rank, knn, linear, svm,
+};
 
 fn measures(c: &mut Criterion) {
     let make = |rows: usize| {
@@ -40,6 +42,22 @@ fn measures(c: &mut Criterion) {
                 &config,
                 &mut |_, _| true,
             )
+        });
+    });
+    let classified = |features: &Features| {
+        let labels = labels[..features.rows()].iter().map(|label| vec![*label]);
+        Classified::new(features.clone(), labels.collect(), 10).expect("ten classes")
+    };
+    let (of_train, of_test) = (classified(&train), classified(&test));
+    let all = [(0..5000).collect()];
+    let config = SvmConfig {
+        iterations: 20,
+        ..SvmConfig::default()
+    };
+    group.bench_function("SVMs, 20 iterations each, 5000 of 256, 10 classes", |b| {
+        b.iter(|| {
+            let (train, test) = (of_train.clone(), of_test.clone());
+            svm(train, test, &all, &config, &|_, _| true)
         });
     });
     group.finish();

@@ -480,24 +480,29 @@ fn machines_tell_how_far_they_are_and_stop_when_they_are_told() {
     let train = classified(401, 1, false);
     let samples = [(0..401).collect(), train.shots(1, 0, 0), vec![0, 2]];
     let told = std::sync::Mutex::new(Vec::new());
-    let run = |go_on: bool| {
+    // As long as no more fits are done than so many.
+    let run = |most: Option<usize>| {
         let progress = |done, fits| {
             told.lock().unwrap().push((done, fits));
-            go_on
+            most.is_some_and(|most| done < most)
         };
         let test = classified(301, 50_000, false);
         let config = SvmConfig::default();
         svm(train.clone(), test, &samples, &config, &progress).unwrap()
     };
-    assert!(run(true).is_some());
+    assert!(run(Some(usize::MAX)).is_some());
     let mut fits = std::mem::take(&mut *told.lock().unwrap());
     fits.sort_unstable();
     // Four classes, four, and those that the two images have.
     let expected = 4 + 4 + 1;
-    let all: Vec<(usize, usize)> = (1..=expected).map(|done| (done, expected)).collect();
+    let all: Vec<(usize, usize)> = (0..=expected).map(|done| (done, expected)).collect();
     assert_eq!(fits, all);
-    assert_eq!(run(false), None);
-    assert!(told.lock().unwrap().len() <= 4);
+    assert_eq!(run(None), None);
+    assert_eq!(told.lock().unwrap().len(), 1);
+    // In the middle as well: fits under way come to their ends.
+    told.lock().unwrap().clear();
+    assert_eq!(run(Some(2)), None);
+    assert!(told.lock().unwrap().len() <= 1 + 4);
 }
 
 #[test]

@@ -27,9 +27,9 @@ pub fn run(args: SvmArgs) -> Result<(), Failure> {
     warn_of_few(&train, &classes, &args.shots);
     let samples = samples(&train, &args);
     let bar = fit_bar("SVM");
-    let progress = |_, fits: usize| {
+    let progress = |done: usize, fits: usize| {
         bar.set_length(fits as u64);
-        bar.inc(1); // fits on several threads may be told in any order
+        bar.inc(done.min(1) as u64); // one more, whichever it is: threads may tell them in any order
         true
     };
     let measured = protem_eval::svm(train, test, &samples, &config, &progress);
@@ -217,10 +217,10 @@ fn warn_of_results(results: &[SvmResult], classes: &ClassNames, config: &SvmConf
     }
     let unconverged: usize = results.iter().map(|result| result.unconverged).sum();
     if unconverged > 0 {
-        let iterations = counted(config.iterations, "iteration");
         warn(format!(
-            "{} not quite the best of their kind after {iterations}; a lower --cost needs fewer",
-            counted(unconverged, "classifier")
+            "{} not quite the best of their kind, in {} at most; a lower --cost is easier",
+            counted(unconverged, "classifier"),
+            counted(config.iterations, "iteration"),
         ));
     }
     measured
