@@ -5,12 +5,13 @@ use serde_json::Value;
 
 #[test]
 fn every_command_shows_an_example() {
-    let commands: [&[&str]; 20] = [
+    let commands: [&[&str]; 21] = [
         &[],
         &["train"],
         &["eval"],
         &["eval", "knn"],
         &["eval", "linear"],
+        &["eval", "svm"],
         &["eval", "ami"],
         &["embed"],
         &["cluster"],

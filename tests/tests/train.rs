@@ -82,6 +82,14 @@ fn real_images_from_training_to_features() {
     assert_eq!(protocol["converged"], true, "{found}");
     assert_eq!(protocol["train"]["images"], count(&images), "{found}");
 
+    let mut command = protem(&["eval", "svm", "--json", "--checkpoint"]);
+    command.arg(&checkpoint).arg("--train").arg(&images);
+    let ended = run(command.arg("--test").arg(&test)).expect(0);
+    let found: Value = serde_json::from_str(&ended.stdout).unwrap();
+    for measure in ["map", "top1"] {
+        assert!(found[measure].as_f64().unwrap() > 0.1, "{found}");
+    }
+
     let mut command = protem(&["eval", "ami", "--json", "--k", "10", "--checkpoint"]);
     let ended = run(command.arg(&checkpoint).arg("--data").arg(&test)).expect(0);
     let found: Value = serde_json::from_str(&ended.stdout).unwrap();
