@@ -375,6 +375,12 @@ fn a_linear_classifier_of_what_cannot_be_is_refused() {
 
 /// Images of several classes each, or of one; class 3 only in every 17th.
 fn classified(images: usize, from: usize, one: bool) -> Classified {
+    let (values, labels) = parts(images, from, one);
+    Classified::new(Features::new(values, 9).unwrap(), labels, 5).unwrap()
+}
+
+/// Features and classes of those.
+fn parts(images: usize, from: usize, one: bool) -> (Vec<f32>, Vec<Vec<u32>>) {
     let labels = (0..images as u32).map(|i| {
         let first = if i % 17 == 5 { 3 } else { i * i % 13 % 3 };
         let second = (first + 1 + i % 2) % 3;
@@ -390,7 +396,7 @@ fn classified(images: usize, from: usize, one: bool) -> Classified {
     for (row, classes) in values.chunks_exact_mut(9).zip(&labels) {
         classes.iter().for_each(|class| row[*class as usize] += 0.6);
     }
-    Classified::new(Features::new(values, 9).unwrap(), labels, 5).unwrap()
+    (values, labels)
 }
 
 fn machines(train: &Classified, samples: &[Vec<usize>]) -> Result<Vec<SvmResult>, EvalError> {
@@ -451,9 +457,13 @@ fn machines_learn_from_few_images() {
         (0..801).filter(|i| i % 4 == 2 && i * i % 13 % 3 == 0),
     );
     assert!(only.ap[0].is_some() && only.unconverged == 0, "{only:?}");
-    // An image that counts twice is another classifier, of another bias at least.
-    let [once, twice] = [vec![1, 2, 3], vec![1, 2, 3, 3, 3]].map(|images| found_of(&train, images));
-    assert_ne!(once, twice);
+    // An image that is there three times counts as three.
+    let (images, (values, labels)) = ([1, 2, 3, 3, 3], parts(801, 1, false));
+    let values = images.map(|i| &values[i * 9..][..9]).concat();
+    let labels = images.map(|i| labels[i].clone()).to_vec();
+    let copies = Classified::new(Features::new(values, 9).unwrap(), labels, 5).unwrap();
+    assert_eq!(found_of(&train, images), found_of(&copies, 0..5));
+    assert_ne!(found_of(&train, images), found_of(&train, [1, 2, 3]));
 }
 
 fn found_of(train: &Classified, images: impl IntoIterator<Item = usize>) -> SvmResult {
