@@ -54,36 +54,41 @@ pub struct FinetuneConfig {
 }
 
 impl FinetuneConfig {
-    /// The linear protocol of PCL and MoCo v1 on ImageNet, but for their learning rates: 100 epochs of
-    /// the classifier alone on random crops, batch 256, a tenth of the rate at 60 and 80, no decay.
-    pub fn linear(image_size: u32, rate: f64) -> Self {
+    /// The linear protocol of PCL and MoCo on ImageNet, with 100 epochs there and rates of 5 and 30: the
+    /// classifier alone on random crops, batch 256, a tenth of the rate behind three and four fifths of the
+    /// epochs, no decay.
+    pub fn linear(image_size: u32, epochs: usize, rate: f64) -> Self {
         Self {
             trains: Trains::Classifier,
             image_size,
             min_scale: 0.08,
-            epochs: 100,
+            epochs,
             batch: 256,
             encoder_rate: 0.0,
             classifier_rate: rate,
             momentum: 0.9,
             weight_decay: 0.0,
-            milestones: vec![60, 80],
+            milestones: vec![3 * epochs / 5, 4 * epochs / 5],
             gamma: 0.1,
             seed: 0,
             workers: 1,
         }
     }
 
-    /// The semi-supervised protocol of PCL, but for the batch: 40 epochs of everything, a fifth of the
-    /// rates at 20 and 30, no decay.
-    pub fn semi_supervised(image_size: u32, encoder_rate: f64, classifier_rate: f64) -> Self {
+    /// The semi-supervised protocol of PCL, with 40 epochs and rates of 0.005 there: encoder and
+    /// classifier, batch 256, a fifth of the rates behind a half and three quarters of the epochs, no decay.
+    pub fn semi_supervised(
+        image_size: u32,
+        epochs: usize,
+        encoder_rate: f64,
+        classifier_rate: f64,
+    ) -> Self {
         Self {
             trains: Trains::All,
-            epochs: 40,
             encoder_rate,
-            milestones: vec![20, 30],
+            milestones: vec![epochs / 2, 3 * epochs / 4],
             gamma: 0.2,
-            ..Self::linear(image_size, classifier_rate)
+            ..Self::linear(image_size, epochs, classifier_rate)
         }
     }
 

@@ -34,13 +34,12 @@ fn images(images: usize, split: Split) -> Arc<dyn Source> {
 fn config(trains: Trains) -> FinetuneConfig {
     FinetuneConfig {
         trains,
-        epochs: 3,
         batch: 16,
         encoder_rate: 0.05,
         classifier_rate: 0.2,
         weight_decay: 1e-4,
         milestones: vec![1],
-        ..FinetuneConfig::linear(SIZE, 0.0)
+        ..FinetuneConfig::linear(SIZE, 3, 0.0)
     }
 }
 

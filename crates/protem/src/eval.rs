@@ -32,11 +32,7 @@ impl<L: Label> Pair<L> {
     /// Encodes the sets that are named, or those of the run.
     pub fn of(args: &PairArgs) -> Result<Self, Failure> {
         let trained = Trained::open(&args.encoder)?;
-        let sets = match (&args.train, &args.test) {
-            (Some(train), Some(test)) => Labelled::two::<L>(train, test)?,
-            _ => Labelled::of_run(&trained)?,
-        };
-        let [train, test] = &sets;
+        let [train, test] = &Labelled::pair::<L>(args, &trained)?;
         let (of_train, train_labels) = train.features(&trained, Output::Features)?;
         let (of_test, test_labels) = test.features(&trained, Output::Features)?;
         Ok(Self {

@@ -6,12 +6,38 @@ use crate::encoder::Trained;
 use crate::failure::{Failure, explain};
 use crate::outputs;
 use protem_em::{Checkpoint, Output};
-use protem_encoder::Weights;
+use protem_encoder::{Encoder, Weights};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
-    let out = &args.out;
+    check_target(&args.out, &args.checkpoint)?;
+    let trained = Trained::open(&EncoderArgs {
+        checkpoint: args.checkpoint.clone(),
+        image_size: None,
+        precision: None,
+    })?;
+    if args.head {
+        trained.check(Output::Embedding)?;
+    }
+    write(
+        &args.out,
+        &trained.encoder()?,
+        args.head,
+        &metadata(&trained),
+    )?;
+    say(format!(
+        "{}, {} projection head, in {}",
+        trained.config().backbone(),
+        if args.head { "with its" } else { "without" },
+        args.out.display()
+    ));
+    Ok(())
+}
+
+/// Whether weights can be written there. Earlier ones are written over; anything else stays.
+pub fn check_target(out: &Path, checkpoint: &Path) -> Result<(), Failure> {
     outputs::check_file(out)?;
     if out
         .extension()
@@ -23,12 +49,12 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
         )));
     }
     let in_the_way = match () {
-        _ if !out.exists() => None,
-        _ if Checkpoint::is_at(out) => Some("is a checkpoint of a run"),
-        _ if Weights::open(out).is_err() => {
+        () if !out.exists() => None,
+        () if Checkpoint::is_at(out) => Some("is a checkpoint of a run"),
+        () if Weights::open(out).is_err() => {
             Some("is there already and holds no weights of an encoder")
         }
-        _ => None,
+        () => None,
     };
     if let Some(what) = in_the_way {
         return Err(Failure::usage(format!(
@@ -36,33 +62,26 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
             out.display()
         )));
     }
-    outputs::inputs_stay(&[out], &[&args.checkpoint])?;
-    outputs::check_folder(out)?;
-    let trained = Trained::open(&EncoderArgs {
-        checkpoint: args.checkpoint.clone(),
-        image_size: None,
-        precision: None,
-    })?;
-    if args.head {
-        trained.check(Output::Embedding)?;
-    }
-    let encoder = trained.encoder()?;
-    let bytes = encoder.to_safetensors(args.head, &metadata(&trained));
+    outputs::inputs_stay(&[out], &[checkpoint])?;
+    outputs::check_folder(out)
+}
+
+/// Writes weights, whole or not at all.
+pub fn write(
+    out: &Path,
+    encoder: &Encoder,
+    head: bool,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), Failure> {
+    let bytes = encoder.to_safetensors(head, metadata);
     let parent = outputs::folder_of(out);
     std::fs::create_dir_all(parent)
         .map_err(|e| Failure::running(format!("cannot create {}: {e}", parent.display())))?;
-    protem_em::write_atomically(out, &bytes).map_err(|e| Failure::running(explain(&e)))?;
-    say(format!(
-        "{}, {} projection head, in {}",
-        trained.config().backbone(),
-        if args.head { "with its" } else { "without" },
-        out.display()
-    ));
-    Ok(())
+    protem_em::write_atomically(out, &bytes).map_err(|e| Failure::running(explain(&e)))
 }
 
 /// What a reader of the file may want to know.
-fn metadata(trained: &Trained) -> BTreeMap<String, String> {
+pub fn metadata(trained: &Trained) -> BTreeMap<String, String> {
     let mut of = BTreeMap::from([
         ("format".to_owned(), "pt".to_owned()), // torchvision's names and shapes
         ("image_size".to_owned(), trained.image_size().to_string()),

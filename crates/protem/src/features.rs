@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use protem_cluster::Npy;
 use protem_data::{Decoded, Location, Source};
 use protem_em::{Output, extract};
+use protem_encoder::Encoder;
 use protem_eval::Features;
 use protem_report::escape;
 use std::path::Path;
@@ -42,12 +43,25 @@ pub fn features_of(
     folder: Arc<dyn Source>,
     output: Output,
 ) -> Result<FolderFeatures, Failure> {
+    outputs_of(&trained.encoder()?, trained, path, folder, output)
+}
+
+/// The same of an encoder that `trained` has become.
+pub fn outputs_of(
+    encoder: &Encoder,
+    trained: &Trained,
+    path: &Path,
+    folder: Arc<dyn Source>,
+    output: Output,
+) -> Result<FolderFeatures, Failure> {
     let folder = Arc::new(Decoded::new(folder, trained.decode_options(), 0));
-    let encoder = trained.encoder()?;
-    let dim = trained.dim(output);
+    let dim = match output {
+        Output::Features => encoder.config().feature_dim(),
+        Output::Embedding => encoder.config().dim,
+    };
     let bar = image_bar(folder.len(), path.display().to_string());
     let extracted = extract(
-        &encoder,
+        encoder,
         folder,
         trained.image_size(),
         rayon::current_num_threads(),

@@ -1,5 +1,6 @@
 //! Images with classes, for a measure of an encoder: by their names, or those of its run.
 
+use crate::args::PairArgs;
 use crate::console::warn;
 use crate::encoder::Trained;
 use crate::failure::{Failure, explain_em};
@@ -132,6 +133,29 @@ impl Labelled {
         }
         check_apart(train, test)?;
         Ok(sets)
+    }
+
+    /// Those that a command names, or those of the encoder's run.
+    pub fn pair<L: Label>(args: &PairArgs, trained: &Trained) -> Result<[Self; 2], Failure> {
+        match (&args.train, &args.test) {
+            (Some(train), Some(test)) => Self::two::<L>(train, test),
+            _ => Self::of_run(trained),
+        }
+    }
+
+    /// What the set was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Which images the whole set is.
+    pub fn describe_all(&self) -> serde_json::Value {
+        let mut described =
+            json!({"folder": self.path.display().to_string(), "images": self.folder.len()});
+        if let Some(part) = self.part {
+            described["part"] = json!(part);
+        }
+        described
     }
 
     /// Which images a figure belongs to.

@@ -15,6 +15,7 @@ mod eval;
 mod export;
 mod failure;
 mod features;
+mod finetune;
 mod images;
 mod labelled;
 mod outputs;
@@ -89,6 +90,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Eval(Eval::Knn(args)) => eval::knn(args),
         Command::Eval(Eval::Linear(args)) => eval::linear(args),
         Command::Eval(Eval::Svm(args)) => svm::run(args),
+        Command::Eval(Eval::Probe(args)) => finetune::probe(args),
+        Command::Eval(Eval::Finetune(args)) => finetune::finetune(args),
         Command::Eval(Eval::Ami(args)) => eval::cluster_agreement(args),
         Command::Embed(args) => features::embed(args),
         Command::Export(args) => export::run(&args),
