@@ -382,7 +382,7 @@ fn evaluations_of_nothing() {
         .says(&["there is no checkpoint"]);
     knn(&flat.join("a.png"), &classes, "1")
         .expect(1)
-        .says(&["not a whole checkpoint"]);
+        .says(&["neither a safetensors file", "Name a file"]);
     let linear = |train: &Path, decay: &[&str]| {
         let mut command = protem(&["eval", "linear", "--checkpoint"]);
         command.arg(&out).arg("--train").arg(train).args(decay);

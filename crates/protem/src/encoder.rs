@@ -183,9 +183,11 @@ fn allowed(size: u32) -> bool {
     SIZES.contains(&size)
 }
 
+/// What to name instead.
+const ADVICE: &str =
+    "Name a file of a run's checkpoints folder, the run's folder, or a file of weights.";
+
 fn open_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
-    const ADVICE: &str =
-        "Name a file of a run's checkpoints folder, the run's folder, or a file of weights.";
     if !path.exists() {
         return Err(Failure::usage(format!(
             "there is no checkpoint {}. {ADVICE}",
@@ -209,7 +211,8 @@ fn open_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
 fn open_weights(path: &Path) -> Result<Weights, Failure> {
     Weights::open(path).map_err(|source| {
         let path = path.to_path_buf();
-        Failure::running(explain(&EmError::Weights { path, source }))
+        let text = explain(&EmError::Weights { path, source });
+        Failure::running(format!("{text}\n{ADVICE}"))
     })
 }
 
