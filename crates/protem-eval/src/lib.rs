@@ -1,7 +1,8 @@
 //! What learned features are worth: accuracy of kNN and of a linear classifier, average precision of
 //! linear SVMs (from many images or few), effective rank, agreement of labellings.
 //!
-//! Pure functions of features and labels; the crate knows nothing of how they were made.
+//! Pure functions of features and labels; the crate knows nothing of how they were made. But for
+//! [`finetune`], which trains a classifier on images, on a frozen encoder or with it.
 //!
 //! ```
 //! use protem_eval::{Features, KnnConfig, knn};
