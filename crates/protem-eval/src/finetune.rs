@@ -421,3 +421,53 @@ pub fn top_k(scores: &[f32], classes: usize, labels: &[u32], k: usize) -> f64 {
     });
     found.count() as f64 / labels.len() as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradients_of_cross_entropy_are_differences() {
+        let scores: Vec<f32> = (0..12).map(|i| (i * i % 7) as f32 / 2.0 - 1.0).collect();
+        let targets = [2, 0, 3];
+        let mut gradient = scores.clone();
+        let loss = cross_entropy(&mut gradient, 4, &targets);
+        // By hand: of (2, −1, 1) and 0 the first is e²/(e² + e⁻¹ + e + 1).
+        let mut one = vec![2.0, -1.0, 1.0, 0.0];
+        let of_one = cross_entropy(&mut one, 4, &[0]);
+        let sum: f64 = [2.0, -1.0, 1.0, 0.0f64].map(f64::exp).iter().sum();
+        assert!((of_one - (sum.ln() - 2.0)).abs() < 1e-6, "{of_one}");
+        for i in 0..scores.len() {
+            let at = |step: f32| {
+                let mut there = scores.clone();
+                there[i] += step;
+                cross_entropy(&mut there, 4, &targets)
+            };
+            let difference = (at(0.01) - at(-0.01)) / 0.02;
+            assert!(
+                (f64::from(gradient[i]) - difference).abs() < 1e-4,
+                "{i}: {gradient:?}"
+            );
+        }
+        assert!(loss.is_finite());
+        // Scores beyond what e may be raised to.
+        let mut far = vec![1e30, -1e30];
+        assert_eq!(cross_entropy(&mut far, 2, &[0]), 0.0);
+        assert_eq!(far, [0.0, 0.0]);
+    }
+
+    #[test]
+    fn rates_fall_behind_their_milestones() {
+        let config = FinetuneConfig::linear(32, 100, 5.0);
+        assert_eq!(config.milestones, [60, 80]);
+        let falls = [0, 59, 60, 80, 99].map(|epoch| config.falls(epoch));
+        for (falls, expected) in falls.iter().zip([1.0, 1.0, 0.1, 0.01, 0.01]) {
+            assert!((falls - expected).abs() < 1e-12, "{falls}");
+        }
+        let config = FinetuneConfig::semi_supervised(32, 40, 0.005, 0.1);
+        assert_eq!(
+            (config.milestones.as_slice(), config.gamma),
+            (&[20, 30][..], 0.2)
+        );
+    }
+}
