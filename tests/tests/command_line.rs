@@ -5,15 +5,18 @@ use serde_json::Value;
 
 #[test]
 fn every_command_shows_an_example() {
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 26] = [
         &[],
         &["train"],
         &["eval"],
         &["eval", "knn"],
         &["eval", "linear"],
         &["eval", "svm"],
+        &["eval", "probe"],
+        &["eval", "finetune"],
         &["eval", "ami"],
         &["embed"],
+        &["export"],
         &["cluster"],
         &["data"],
         &["data", "inspect"],
@@ -27,6 +30,8 @@ fn every_command_shows_an_example() {
         &["config"],
         &["config", "schema"],
         &["config", "show"],
+        &["completions"],
+        &["man"],
     ];
     for command in commands {
         let ended = run(protem(command).arg("--help")).expect(0);
@@ -44,6 +49,26 @@ fn every_command_shows_an_example() {
         assert!(ended.stdout.contains(example), "{example}");
     }
     run(&mut protem(&["trian"])).expect(2);
+}
+
+#[test]
+fn shells_and_man_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ended = run(&mut protem(&["completions", shell])).expect(0);
+        for word in ["finetune", "checkpoint", "resume"] {
+            assert!(ended.stdout.contains(word), "{shell}: {word}");
+        }
+    }
+    run(&mut protem(&["completions", "cmd"])).expect(2);
+    let root = tempfile::tempdir().unwrap();
+    let out = root.path().join("share/man1");
+    let man = |out: &std::path::Path| run(protem(&["man", "--out"]).arg(out));
+    man(&out).expect(0);
+    let page = std::fs::read_to_string(out.join("protem-train.1")).unwrap();
+    assert!(page.contains("overwrite"), "{page}");
+    man(&out.join("protem-train.1"))
+        .expect(2)
+        .says(&["cannot write"]);
 }
 
 #[test]

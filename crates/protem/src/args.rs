@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use protem_data::Recipe;
 use protem_em::{Arch, Precision, Stem};
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ use std::path::PathBuf;
   bench        protem bench step --encoder resnet18 --stem cifar --precision bf16
   doctor       protem doctor
   config       protem config schema > protem.schema.json
+  completions  protem completions bash > protem.bash
+  man          protem man --out man1
   help         protem help train"
 )]
 pub struct Cli {
@@ -82,6 +85,21 @@ pub enum Command {
         after_help = "Example:\n  protem config schema > protem.schema.json"
     )]
     Config(Config),
+    /// Print completions for a shell.
+    #[command(
+        after_help = "Examples:\n  protem completions bash > ~/.local/share/bash-completion/completions/protem\n  protem completions fish > ~/.config/fish/completions/protem.fish"
+    )]
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Write manual pages, one for each command.
+    #[command(after_help = "Example:\n  protem man --out ~/.local/share/man/man1")]
+    Man {
+        /// Folder to write to. Files of these names, such as protem-train.1, are replaced.
+        #[arg(long)]
+        out: PathBuf,
+    },
 }
 
 /// Arguments of `train`.

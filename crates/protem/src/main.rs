@@ -21,6 +21,7 @@ mod labelled;
 mod outputs;
 mod progress;
 mod room;
+mod shell_help;
 mod svm;
 mod system;
 mod train;
@@ -103,6 +104,11 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Data(Data::Pack(args)) => data::pack_shards(&args),
         Command::Data(Data::Show(args)) => data::show(&args),
         Command::Doctor { json } => doctor::report(json),
+        Command::Completions { shell } => {
+            say(shell_help::completions(shell).trim_end());
+            Ok(())
+        }
+        Command::Man { out } => shell_help::manual(&out),
         Command::Config(Config::Schema) => {
             let schema = schemars::schema_for!(protem_em::Settings);
             say(serde_json::to_string_pretty(&schema).expect("a schema is JSON"));
