@@ -284,6 +284,9 @@ pub struct SgdArgs {
     /// Images of a step.
     #[arg(long, default_value_t = 256)]
     pub batch: usize,
+    /// Least share of an image's area that a random crop takes.
+    #[arg(long, default_value_t = 0.08)]
+    pub min_scale: f64,
     /// Seed of order and crops, and of the share.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

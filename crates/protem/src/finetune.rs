@@ -56,6 +56,7 @@ impl<'a> Job<'a> {
     fn run(self, config: FinetuneConfig, share: f64, word: &str) -> Result<(), Failure> {
         let config = FinetuneConfig {
             batch: self.sgd.batch,
+            min_scale: self.sgd.min_scale,
             seed: self.sgd.seed,
             workers: rayon::current_num_threads(),
             ..config
