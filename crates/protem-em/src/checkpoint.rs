@@ -407,10 +407,15 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, EmError> {
 
 /// Whether a file has the name of a step's checkpoint.
 fn is_step(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let step = name.and_then(|name| name.strip_prefix("step-")?.strip_suffix(".safetensors"));
-    let step = step.and_then(|step| step.parse().ok());
-    step.is_some_and(|step| name == Some(&file_name(step)))
+    step_of(path).is_some()
+}
+
+/// The step whose checkpoint a file is by its name.
+pub(crate) fn step_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let step = name.strip_prefix("step-")?.strip_suffix(".safetensors")?;
+    let step = step.parse().ok()?;
+    (name == file_name(step)).then_some(step)
 }
 
 /// Bytes of a checkpoint of a run that has clusterings.

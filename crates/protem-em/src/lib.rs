@@ -54,8 +54,8 @@ pub use protem_encoder::{Arch, EncoderConfig, Head, Stem};
 pub use protem_ops::Precision;
 
 pub use checkpoint::{
-    Checkpoint, Origin, clean as clean_checkpoints, list as list_checkpoints,
-    save as save_checkpoint, size as checkpoint_size,
+    Checkpoint, Origin, clean as clean_checkpoints, file_name as checkpoint_name,
+    list as list_checkpoints, save as save_checkpoint, size as checkpoint_size,
 };
 pub use durable::{remove_partial, write_atomically, write_together};
 pub use e_step::Clustering;
@@ -71,6 +71,6 @@ pub use settings::{
     EvalSettings, MethodSettings, Mode, Note, OptimPlan, OptimSettings, Optimizer, Plan, Schedule,
     Settings, Violation,
 };
-pub use state::{Clock, LossSums, Position, State};
+pub use state::{Best, Clock, LossSums, Position, State};
 pub use step_cost::{EncoderStep, PlanStep};
 pub use trainer::{Outcome, Trainer};

@@ -425,8 +425,14 @@ pub struct CheckpointSettings {
     pub every_epochs: usize,
     /// Steps between checkpoints, besides those at the end of epochs.
     pub every_steps: Option<u64>,
+    /// Minutes between checkpoints, besides.
+    pub every_minutes: Option<f64>,
     /// How many of the newest checkpoints to keep.
     pub keep_last: usize,
+    /// Whether the checkpoint of the highest kNN accuracy is kept besides.
+    pub keep_best: bool,
+    /// Epochs between checkpoints that are kept besides.
+    pub keep_every: Option<usize>,
 }
 
 impl Default for CheckpointSettings {
@@ -434,7 +440,10 @@ impl Default for CheckpointSettings {
         Self {
             every_epochs: 1,
             every_steps: None,
+            every_minutes: None,
             keep_last: 2,
+            keep_best: false,
+            keep_every: None,
         }
     }
 }

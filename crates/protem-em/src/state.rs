@@ -23,6 +23,20 @@ pub struct Position {
     pub loss: Option<f64>,
     /// kNN accuracy of the last evaluation.
     pub knn_top1: Option<f64>,
+    /// The highest there was.
+    #[serde(default)]
+    pub best: Option<Best>,
+}
+
+/// An evaluation that no other of the run has been better than.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// kNN accuracy.
+    pub knn_top1: f64,
+    /// Whole epochs before it.
+    pub epoch: usize,
+    /// Optimizer steps before it.
+    pub step: u64,
 }
 
 /// Sums of losses over batches.

@@ -13,7 +13,7 @@ use crate::quarantine::Quarantine;
 use crate::resume;
 use crate::schedule::LearningRate;
 use crate::settings::{Note, Plan};
-use crate::state::{Clock, Position, State};
+use crate::state::{Best, Clock, Position, State};
 use protem_data::Source;
 use protem_encoder::MomentumPair;
 use protem_loss::Queue;
@@ -46,6 +46,8 @@ pub struct Trainer {
     quarantine: Quarantine,
     /// The last checkpoint.
     saved: Option<PathBuf>,
+    /// When it was written, or the run began.
+    saved_at: Instant,
     /// Whether the state lies between two steps, not in the middle of one.
     between_steps: bool,
     resumed_from: Option<PathBuf>,
@@ -135,6 +137,7 @@ impl Trainer {
             checkpoints,
             state,
             saved: None,
+            saved_at: Instant::now(),
             between_steps: true,
             resumed_from: None,
             clocked: Instant::now(),
@@ -258,7 +261,7 @@ impl Trainer {
             return Ok(Some(path));
         }
         let epoch = self.state.position.epoch + 1;
-        let every = self.plan.eval.knn_every;
+        let (every, before) = (self.plan.eval.knn_every, self.state.position.best);
         let last = epoch == self.plan.optim.epochs;
         let with_knn = every > 0 && (epoch.is_multiple_of(every) || last);
         let Some(measured) = self.measure(with_knn, listener, stop)? else {
@@ -266,7 +269,12 @@ impl Trainer {
         };
         self.finish_epoch(measured, listener);
         let stopping = stop.load(Ordering::Relaxed);
-        let due = epoch.is_multiple_of(self.plan.checkpoint.every_epochs) || self.due_by_steps();
+        let c = &self.plan.checkpoint;
+        let kept = c
+            .keep_every
+            .is_some_and(|every| epoch.is_multiple_of(every))
+            || (c.keep_best && self.state.position.best != before);
+        let due = kept || epoch.is_multiple_of(c.every_epochs) || self.due_between_epochs();
         if last || stopping || due {
             let path = self.save()?;
             return Ok((stopping && !last).then_some(path));
@@ -275,9 +283,13 @@ impl Trainer {
     }
 
     /// Whether the step just made is one to save after.
-    fn due_by_steps(&self) -> bool {
-        let every = self.plan.checkpoint.every_steps;
-        every.is_some_and(|every| self.state.position.step.is_multiple_of(every))
+    fn due_between_epochs(&self) -> bool {
+        let c = &self.plan.checkpoint;
+        let step = self.state.position.step;
+        let minutes = self.saved_at.elapsed().as_secs_f64() / 60.0;
+        c.every_steps
+            .is_some_and(|every| step.is_multiple_of(every))
+            || c.every_minutes.is_some_and(|every| minutes >= every)
     }
 
     fn learning_rate(&self) -> f64 {
@@ -319,6 +331,16 @@ impl Trainer {
         // What was measured last, unless nothing is any more.
         let before = position.knn_top1.filter(|_| self.plan.eval.knn_every > 0);
         position.knn_top1 = measured.knn_top1.or(before);
+        if let Some(knn_top1) = measured.knn_top1
+            && position.best.is_none_or(|best| knn_top1 > best.knn_top1)
+        {
+            let (epoch, step) = (position.epoch, position.step);
+            position.best = Some(Best {
+                knn_top1,
+                epoch,
+                step,
+            });
+        }
         listener(&Event::Epoch {
             epoch: position.epoch,
             step: position.step,
@@ -353,9 +375,11 @@ impl Trainer {
         checkpoint::save(&path, &self.state, &self.origin)?;
         let seconds = self.clocked.elapsed().as_secs_f64();
         tracing::debug!(checkpoint = %path.display(), step, seconds, "saved");
+        self.saved_at = Instant::now();
         let files = checkpoint::list(&self.checkpoints)?;
         let spare = files.len().saturating_sub(self.plan.checkpoint.keep_last);
-        for old in files.iter().take(spare).filter(|old| **old != path) {
+        let stays = |old: &&PathBuf| **old == path || self.keeps(old);
+        for old in files.iter().take(spare).filter(|old| !stays(old)) {
             // One checkpoint too many is no reason to end a run.
             if let Err(error) = std::fs::remove_file(old) {
                 tracing::warn!(%error, checkpoint = %old.display(), "an old checkpoint stays");
@@ -363,6 +387,19 @@ impl Trainer {
         }
         self.saved = Some(path.clone());
         Ok(path)
+    }
+
+    /// Whether a checkpoint is kept however old it is.
+    fn keeps(&self, path: &Path) -> bool {
+        let c = &self.plan.checkpoint;
+        let Some(step) = checkpoint::step_of(path) else {
+            return false;
+        };
+        let best = self.state.position.best;
+        let of_epochs = |every| (every * self.plan.steps_per_epoch()) as u64;
+        (c.keep_best && best.is_some_and(|best| best.step == step))
+            || c.keep_every
+                .is_some_and(|every| step.is_multiple_of(of_epochs(every)))
     }
 
     /// Saves what was trained before an error that is not the state's own: an epoch may be hours.

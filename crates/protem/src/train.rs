@@ -327,7 +327,7 @@ fn drive(
         ))),
         (Ok(Outcome::Finished), None) => {
             if args.log_format == LogFormat::Text {
-                finish(&args.out, settings.data.folder.as_deref(), &baseline);
+                finish(args, settings, &trainer, &baseline);
             }
             Ok(())
         }
@@ -384,7 +384,8 @@ impl Baseline {
     }
 }
 
-fn finish(out: &Path, folder: Option<&Path>, b: &Baseline) {
+fn finish(args: &TrainArgs, settings: &Settings, trainer: &Trainer, b: &Baseline) {
+    let (out, folder) = (&args.out, settings.data.folder.as_deref());
     let percent = |x: f64| format!("{:.1} %", 100.0 * x);
     if let Some(knn) = b.knn {
         let known = [
@@ -403,6 +404,12 @@ fn finish(out: &Path, folder: Option<&Path>, b: &Baseline) {
             format!(" ({})", known.join(", "))
         };
         say(format!("\nkNN accuracy {}{against}", percent(knn)));
+    }
+    if let (true, Some(best)) = (settings.checkpoint.keep_best, trainer.state().position.best) {
+        let file = RunFolder::checkpoints(out).join(protem_em::checkpoint_name(best.step));
+        let (knn, epoch) = (percent(best.knn_top1), best.epoch);
+        let file = quoted(&file);
+        say(format!("Best {knn} behind epoch {epoch}: {file}"));
     }
     let out = quoted(out);
     say(format!("Run folder: {out}"));

@@ -144,13 +144,14 @@ fn counts(s: &Settings) -> Vec<Count> {
             1000,
         ),
         at_least_1("checkpoint.keep_last", c.keep_last, 2),
+        at_least_1("checkpoint.keep_every", c.keep_every.unwrap_or(1), 10),
     ]
 }
 
 /// Any other number: key, value, whether it is allowed, the rule in words, a value that works.
 type Real = (&'static str, f64, bool, &'static str, f64);
 
-fn reals(s: &Settings) -> [Real; 6] {
+fn reals(s: &Settings) -> [Real; 7] {
     let not_negative = |key, x: f64, works| {
         let holds = x.is_finite() && x >= 0.0;
         (key, x, holds, "finite and at least 0", works)
@@ -161,6 +162,7 @@ fn reals(s: &Settings) -> [Real; 6] {
     };
     let (held_out, unreadable) = (s.data.held_out, s.data.max_unreadable);
     let decay = s.optim.weight_decay;
+    let minutes = s.checkpoint.every_minutes.unwrap_or(1.0);
     [
         (
             "data.held_out",
@@ -179,6 +181,13 @@ fn reals(s: &Settings) -> [Real; 6] {
         share("augment.min_scale", s.augment.min_scale, 0.2),
         share("optim.gamma", s.optim.gamma, 0.1),
         not_negative("e_step.smoothing", s.e_step.smoothing, 10.0),
+        (
+            "checkpoint.every_minutes",
+            minutes,
+            minutes.is_finite() && minutes > 0.0,
+            "finite and above 0",
+            30.0,
+        ),
         (
             "optim.weight_decay",
             decay,

@@ -212,13 +212,16 @@ impl Plan {
 
     /// Checkpoints that are kept in the end: no more than a run makes, and one where it is stopped.
     pub fn kept_checkpoints(&self) -> usize {
-        let c = &self.checkpoint;
-        let steps = self.steps_per_epoch().saturating_mul(self.optim.epochs);
-        let by_steps = c
-            .every_steps
-            .map_or(0, |every| steps / every.max(1) as usize);
-        let made = self.optim.epochs.div_ceil(c.every_epochs) + by_steps + 1;
-        c.keep_last.min(made)
+        let (c, epochs) = (&self.checkpoint, self.optim.epochs);
+        let steps = self.steps_per_epoch().saturating_mul(epochs);
+        let by_steps = match (c.every_minutes, c.every_steps) {
+            (Some(_), _) => steps, // how long a step takes is not known
+            (None, Some(every)) => steps / every.max(1) as usize,
+            (None, None) => 0,
+        };
+        let besides = usize::from(c.keep_best) + c.keep_every.map_or(0, |every| epochs / every);
+        let made = epochs.div_ceil(c.every_epochs) + by_steps + 1 + besides;
+        c.keep_last.saturating_add(besides).min(made)
     }
 
     /// InfoNCE of an encoder that tells nothing apart: `ln(1 + r)`.

@@ -174,7 +174,7 @@ fn bounds_themselves_are_allowed() {
 #[test]
 fn each_violation_has_its_value_and_what_would_work() {
     type Change = fn(&mut Settings);
-    let cases: [(usize, Change, &str, &str); 15] = [
+    let cases: [(usize, Change, &str, &str); 17] = [
         (1, |_| (), "1 image(s)", "at least 4"),
         (100, |_| (), "optim.batch = 128", "64 say"),
         (5000, |s| s.optim.batch = 1, "optim.batch = 1", "256"),
@@ -233,6 +233,18 @@ fn each_violation_has_its_value_and_what_would_work() {
             |s| s.e_step.percentiles = [90.0, 10.0],
             "[90, 10]",
             "[10, 90]",
+        ),
+        (
+            5000,
+            |s| s.checkpoint.every_minutes = Some(0.0),
+            "checkpoint.every_minutes = 0",
+            "30",
+        ),
+        (
+            5000,
+            |s| s.checkpoint.keep_every = Some(0),
+            "checkpoint.keep_every = 0",
+            "10",
         ),
         (
             5000,

@@ -112,7 +112,7 @@ impl Trainer {
             let position = self.state.position;
             if stepped && position.batch < of {
                 let stopping = stop.load(Ordering::Relaxed);
-                if self.due_by_steps() || stopping {
+                if self.due_between_epochs() || stopping {
                     let path = self.save()?;
                     if stopping {
                         return Ok(Some(path));

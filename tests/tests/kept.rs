@@ -1,0 +1,107 @@
+//! Which checkpoints a run makes and keeps.
+
+use protem_tests::*;
+use serde_json::Value;
+use std::path::Path;
+
+/// Steps of the checkpoints that are there.
+fn steps(out: &Path) -> Vec<u64> {
+    let step = |path: &std::path::PathBuf| {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        name.trim_start_matches("step-").parse().unwrap()
+    };
+    checkpoints(out).iter().map(step).collect()
+}
+
+/// Six steps an epoch, as of [`TINY`], but saved behind epochs alone.
+fn trained(out: &Path, set: &[&str]) -> Ended {
+    let set = [
+        &[
+            "checkpoint.every_steps=1000",
+            "checkpoint.keep_last=1",
+            "optim.epochs=7",
+        ],
+        set,
+    ]
+    .concat();
+    run(&mut tiny(out, &[], &set)).expect(0)
+}
+
+fn best(out: &Path) -> Value {
+    let header: Value = serde_json::from_slice(&last_state(out)["protem"]).unwrap();
+    header["position"]["best"].clone()
+}
+
+#[test]
+fn the_best_and_every_third_are_kept_besides_the_last() {
+    let root = tempfile::tempdir().unwrap();
+    let out = root.path().join("run");
+    let plain = trained(&out, &[]);
+    assert_eq!(steps(&out), [42]);
+    assert!(!plain.stdout.contains("Best"), "{}", plain.stdout);
+    let found = best(&out);
+    let (step, epoch) = (
+        found["step"].as_u64().unwrap(),
+        found["epoch"].as_u64().unwrap(),
+    );
+    assert_eq!(step, 6 * epoch);
+    // The first of the highest that were told.
+    let told = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let epochs = told
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let epochs: Vec<f64> = epochs
+        .filter(|event| event["event"] == "epoch")
+        .map(|event| event["knn_top1"].as_f64().unwrap())
+        .collect();
+    let highest = epochs.iter().copied().fold(0.0, f64::max);
+    assert_eq!(found["knn_top1"].as_f64(), Some(highest));
+    assert_eq!(
+        epochs.iter().position(|x| *x == highest),
+        Some(epoch as usize - 1)
+    );
+
+    let out = root.path().join("kept");
+    let set = [
+        "checkpoint.keep_best=true",
+        "checkpoint.keep_every=3",
+        "checkpoint.every_epochs=7",
+    ];
+    let ended = trained(&out, &set);
+    let mut expected = vec![18, 36, 42, step];
+    expected.sort_unstable();
+    expected.dedup();
+    assert_eq!(steps(&out), expected);
+    let line = ended.stdout.lines().find(|line| line.starts_with("Best"));
+    let name = format!("step-{step:010}.safetensors");
+    assert!(
+        line.is_some_and(|line| line.contains(&name)),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[test]
+fn a_run_may_save_by_the_clock() {
+    let root = tempfile::tempdir().unwrap();
+    let out = root.path().join("run");
+    trained(
+        &out,
+        &[
+            "checkpoint.every_minutes=1e-9",
+            "checkpoint.keep_last=100",
+            "optim.epochs=2",
+        ],
+    );
+    assert_eq!(steps(&out), (1..=12).collect::<Vec<_>>());
+    let out = root.path().join("seldom");
+    trained(
+        &out,
+        &[
+            "checkpoint.every_minutes=1e9",
+            "checkpoint.keep_last=100",
+            "optim.epochs=2",
+        ],
+    );
+    assert_eq!(steps(&out), [6, 12]);
+}
