@@ -73,7 +73,7 @@ pub enum WeightsError {
     #[error(
         "there is no ResNet in it by torchvision's names (conv1.weight, bn1.weight, layer1.0.conv1.weight and so on{})",
         match tensors.is_empty() {
-            true => "; it has no dictionary of tensors, as the state_dict() of a model is".into(),
+            true => "; it has no dictionary of tensors: of a model save its, by torch.save(model.state_dict(), FILE)".into(),
             false => format!("; it has {}, …", tensors.join(", ")),
         }
     )]
@@ -84,6 +84,17 @@ pub enum WeightsError {
     /// It holds several ResNets, and none is called as the trained one is.
     #[error("there are several ResNets in it, those of {}", conv1(prefixes))]
     SeveralEncoders {
+        /// What precedes torchvision's names.
+        prefixes: Vec<String>,
+    },
+    /// It holds none that was asked for.
+    #[error("no ResNet in it has the prefix {asked}{}", match prefixes.is_empty() {
+        true => String::new(),
+        false => format!("; there are {}", conv1(prefixes)),
+    })]
+    NoSuchEncoder {
+        /// What was asked for.
+        asked: String,
         /// What precedes torchvision's names.
         prefixes: Vec<String>,
     },

@@ -10,13 +10,21 @@ use crate::error::{EncoderError, WeightsError};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use stored::{Kind, Stored};
 
-/// Where an encoder is, if a file has several: of a run of PCL or MoCo, of one of this program, of a
-/// run of solo-learn.
-const PREFERRED: [&str; 3] = ["encoder_q", "query", "backbone"];
+/// What the trained one of several encoders is called: by PCL and MoCo, this program, SimSiam and
+/// MoCo v3, BYOL, and others beside one that is called so with a word more.
+const TRAINED: [&str; 7] = [
+    "encoder_q",
+    "query",
+    "base_encoder",
+    "online_encoder",
+    "online_network",
+    "backbone",
+    "encoder",
+];
 
 /// Embedding of an encoder that has no head of its own.
 const DIM: usize = 128;
@@ -26,55 +34,68 @@ const DIM: usize = 128;
 /// Files are safetensors, or of `torch.save` (archives, and the older form without one; a state
 /// dict, alone or in others, as in the checkpoints of PCL and MoCo). Names may have a prefix, such as
 /// `state_dict.module.encoder_q.`. Nothing in a file is run.
+///
+/// Names and shapes tell what a network is made of, not how: strides, pooling and what is computed
+/// between are torchvision's, and a 3×3 stem is the one of [`Stem::Cifar`] (that of solo-learn has
+/// another padding).
 #[derive(Debug, Clone)]
 pub struct Weights {
     config: EncoderConfig,
     has_head: bool,
     image_size: Option<u32>,
     prefix: String,
+    others: Vec<String>,
+    crc32: u32,
     values: HashMap<String, Vec<f32>>,
 }
 
 impl Weights {
-    /// Reads a file.
+    /// Reads a file; see [`Self::from_bytes`].
     ///
     /// # Errors
-    /// As [`Self::from_bytes`], and what the file system refuses.
-    pub fn open(path: &Path) -> Result<Self, WeightsError> {
-        Self::from_bytes(&std::fs::read(path).map_err(WeightsError::Io)?)
+    /// As there, and what the file system refuses.
+    pub fn open(path: &Path, prefix: Option<&str>) -> Result<Self, WeightsError> {
+        Self::from_bytes(&std::fs::read(path).map_err(WeightsError::Io)?, prefix)
     }
 
-    /// Finds the encoder in a file's bytes.
+    /// Finds the encoder in a file's bytes: the one with this prefix, with or without its last dot;
+    /// without a prefix the only one, or the one that is called as trained ones are.
     ///
     /// # Errors
-    /// Bytes of another format, or damaged ones; no ResNet in them, or several and none of them
-    /// plainly the trained one; a structure that [`EncoderConfig`] cannot tell; values that are not
-    /// finite.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, WeightsError> {
+    /// Bytes of another format, or damaged ones; no ResNet in them, or none of that prefix, or several
+    /// and none plainly the trained one; a structure that [`EncoderConfig`] cannot tell; values that are
+    /// not finite.
+    pub fn from_bytes(bytes: &[u8], prefix: Option<&str>) -> Result<Self, WeightsError> {
         let (tensors, image_size) = match bytes {
             [b'P', b'K', ..] => (torch::archive(bytes)?, None),
-            _ if bytes.starts_with(&torch::MAGIC) => (torch::plain(bytes)?, None),
+            _ if torch::is_plain(bytes) => (torch::plain(bytes)?, None),
             _ => safetensors(bytes)?,
         };
-        let prefix = prefix(&tensors)?;
+        let (prefix, others) = chosen(&tensors, prefix)?;
         let named = Named {
             tensors: &tensors,
             prefix: &prefix,
         };
-        let (config, has_head) = named.structure()?;
+        let mut config = named.structure()?;
         let mut values = HashMap::new();
         for (name, shape) in config.tensors() {
-            if !has_head && name.starts_with("fc.") {
-                continue;
+            if !is_of_head(&name) {
+                values.insert(name.clone(), named.read(&name, &shape)?);
             }
-            let read = named.read(&name, &shape)?;
-            values.insert(name, read);
+        }
+        let head = named.head(&config);
+        let has_head = head.is_some();
+        if let Some((with_head, of_head)) = head {
+            config = with_head;
+            values.extend(of_head);
         }
         Ok(Self {
             config,
             has_head,
             image_size,
             prefix,
+            others,
+            crc32: crc32fast::hash(bytes),
             values,
         })
     }
@@ -103,6 +124,16 @@ impl Weights {
     /// What precedes torchvision's names in the file.
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// What precedes those of other encoders in it.
+    pub fn others(&self) -> &[String] {
+        &self.others
+    }
+
+    /// CRC-32 of the file.
+    pub fn crc32(&self) -> u32 {
+        self.crc32
     }
 
     /// An encoder with these weights. A head that is not there is an untrained one.
@@ -136,11 +167,11 @@ impl Weights {
         let head = self.has_head_of(encoder.config());
         let before: HashMap<String, Vec<f32>> = encoder
             .tensors()
-            .filter(|tensor| tensor.name.starts_with("fc."))
+            .filter(|tensor| is_of_head(tensor.name))
             .map(|tensor| (tensor.name.to_owned(), tensor.values.to_vec()))
             .collect();
         encoder.load(|name| {
-            let from = match name.starts_with("fc.") && !head {
+            let from = match is_of_head(name) && !head {
                 true => &before,
                 false => &self.values,
             };
@@ -156,9 +187,7 @@ impl Encoder {
     /// to be an identity. `metadata` goes into the header.
     pub fn to_safetensors(&self, head: bool, metadata: &BTreeMap<String, String>) -> Vec<u8> {
         const NORM: &str = "running_mean";
-        let tensors = self
-            .tensors()
-            .filter(|t| head || !t.name.starts_with("fc."));
+        let tensors = self.tensors().filter(|t| head || !is_of_head(t.name));
         let mut views = Vec::new();
         for tensor in tensors {
             if let Some(norm) = tensor.name.strip_suffix(NORM) {
@@ -173,8 +202,27 @@ impl Encoder {
             .into_iter()
             .map(|(name, view)| (name, view.expect("shape and bytes agree")));
         let metadata = metadata.clone().into_iter().collect();
-        safetensors::serialize(views, Some(metadata)).expect("names that differ")
+        let file = safetensors::serialize(views, Some(metadata)).expect("names that differ");
+        in_order(&file)
     }
+}
+
+/// A safetensors file whose header's entries come in the order of their names, so that the same encoder
+/// makes the same bytes.
+fn in_order(file: &[u8]) -> Vec<u8> {
+    type Entries = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
+    let (length, rest) = file.split_first_chunk::<8>().expect("a length");
+    let (header, values) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let header: Entries = serde_json::from_slice(header).expect("just written");
+    let mut header = serde_json::to_vec(&header).expect("maps of text");
+    header.resize(header.len().next_multiple_of(8), b' '); // values are aligned
+    let length = (header.len() as u64).to_le_bytes();
+    [&length[..], &header, values].concat()
+}
+
+/// Whether a tensor is behind the pooled features.
+fn is_of_head(name: &str) -> bool {
+    name.starts_with("fc.")
 }
 
 /// Tensors, and the side of images that the file's metadata tell.
@@ -213,31 +261,42 @@ fn safetensors(bytes: &[u8]) -> Result<Found<'_>, WeightsError> {
     Ok((tensors.collect(), image_size))
 }
 
-/// What precedes `conv1.weight` and its like in the names of the one ResNet that is meant.
-fn prefix(tensors: &BTreeMap<String, Stored>) -> Result<String, WeightsError> {
+/// What precedes `conv1.weight` and its like in the names of the ResNet that is meant, and in those of
+/// the others.
+fn chosen(
+    tensors: &BTreeMap<String, Stored>,
+    asked: Option<&str>,
+) -> Result<(String, Vec<String>), WeightsError> {
     let begins = tensors.keys().filter_map(|name| {
         let prefix = name.strip_suffix("conv1.weight")?;
         let has = |name| tensors.contains_key(&format!("{prefix}{name}"));
-        (has("bn1.weight") && has("layer1.0.conv1.weight")).then_some(prefix)
+        (has("bn1.weight") && has("layer1.0.conv1.weight")).then(|| prefix.to_owned())
     });
-    let begins: Vec<&str> = begins.collect();
-    match begins[..] {
-        [] => Err(WeightsError::NoEncoder {
-            tensors: tensors.keys().take(3).cloned().collect(),
-        }),
-        [one] => Ok(one.to_owned()),
-        _ => {
-            let is = |prefix: &&&str, word| {
-                prefix.trim_end_matches('.').rsplit('.').next() == Some(word)
-            };
-            let meant = PREFERRED
-                .iter()
-                .find_map(|word| begins.iter().find(|p| is(p, word)));
-            let several = || WeightsError::SeveralEncoders {
-                prefixes: begins.iter().map(|prefix| (*prefix).to_owned()).collect(),
-            };
-            Ok((*meant.ok_or_else(several)?).to_owned())
+    let mut begins: Vec<String> = begins.collect();
+    let whole = |prefix: &str| prefix.trim_end_matches('.').to_owned();
+    let found = match (asked, &begins[..]) {
+        (None, []) => {
+            return Err(WeightsError::NoEncoder {
+                tensors: tensors.keys().take(3).cloned().collect(),
+            });
         }
+        (None, [_]) => Some(0),
+        (None, _) => TRAINED.iter().find_map(|word| {
+            let last = |prefix: &String| whole(prefix).rsplit('.').next() == Some(*word);
+            let mut called = (0..begins.len()).filter(|i| last(&begins[*i]));
+            called.next().filter(|_| called.next().is_none())
+        }),
+        (Some(asked), _) => begins.iter().position(|p| whole(p) == whole(asked)),
+    };
+    match found {
+        Some(at) => Ok((begins.remove(at), begins)),
+        None => Err(match asked {
+            None => WeightsError::SeveralEncoders { prefixes: begins },
+            Some(asked) => WeightsError::NoSuchEncoder {
+                asked: asked.to_owned(),
+                prefixes: begins,
+            },
+        }),
     }
 }
 
@@ -252,8 +311,8 @@ impl Named<'_> {
         self.tensors.get(&format!("{}{name}", self.prefix))
     }
 
-    /// What the encoder is made of, and whether it has a head.
-    fn structure(&self) -> Result<(EncoderConfig, bool), WeightsError> {
+    /// What the encoder is made of, with a head that stands in.
+    fn structure(&self) -> Result<EncoderConfig, WeightsError> {
         let (stem, width) = self.stem()?;
         let blocks = [1, 2, 3, 4].map(|stage| {
             let is_there = |i: &usize| {
@@ -268,10 +327,9 @@ impl Named<'_> {
             ([3, 4, 6, 3], false) => Arch::Resnet34,
             ([3, 4, 6, 3], true) => Arch::Resnet50,
             _ => {
-                let kind = if bottleneck {
-                    "bottleneck"
-                } else {
-                    "two-convolution"
+                let kind = match bottleneck {
+                    true => "bottleneck",
+                    false => "two-convolution",
                 };
                 let blocks = blocks.map(|count| count.to_string()).join("-");
                 return Err(WeightsError::Structure {
@@ -281,7 +339,7 @@ impl Named<'_> {
                 });
             }
         };
-        let mut config = EncoderConfig {
+        let config = EncoderConfig {
             arch,
             stem,
             width,
@@ -290,12 +348,33 @@ impl Named<'_> {
             split_bn: 1,
         };
         config.check()?;
-        let Some((head, dim)) = self.head(config.feature_dim()) else {
-            return Ok((config, false));
-        };
-        (config.head, config.dim) = (head, dim);
-        config.check()?;
-        Ok((config, true))
+        self.check_rest(&config)?;
+        Ok(config)
+    }
+
+    /// Refuses a network that has more than such an encoder before its head: it computes something else.
+    fn check_rest(&self, config: &EncoderConfig) -> Result<(), WeightsError> {
+        let known: HashSet<String> = config.tensors().into_iter().map(|(name, _)| name).collect();
+        let of_encoder = self
+            .tensors
+            .keys()
+            .filter_map(|name| name.strip_prefix(self.prefix));
+        let more = of_encoder.into_iter().find(|name| {
+            let before = ["conv1.", "bn1.", "layer"]
+                .iter()
+                .any(|part| name.starts_with(part));
+            before && !known.contains(*name) && !name.ends_with("num_batches_tracked")
+        });
+        match more {
+            None => Ok(()),
+            Some(name) => Err(WeightsError::Structure {
+                what: format!(
+                    "its {}{name} has no place in a {}",
+                    self.prefix,
+                    config.arch.name()
+                ),
+            }),
+        }
     }
 
     fn stem(&self) -> Result<(Stem, usize), WeightsError> {
@@ -312,17 +391,41 @@ impl Named<'_> {
         }
     }
 
-    /// Kind of the head on so many features, and values of the embedding.
-    fn head(&self, features: usize) -> Option<(Head, usize)> {
-        let shape = |name: &str| Some(self.get(name)?.shape.as_slice());
-        if let Some([dim, inputs]) = shape("fc.weight") {
-            return (*inputs == features).then_some((Head::V1, *dim));
-        }
-        let first = shape("fc.0.weight")? == [features, features];
-        match shape("fc.2.weight")? {
-            [dim, inputs] if first && *inputs == features => Some((Head::V2, *dim)),
-            _ => None,
-        }
+    /// The encoder with its own head, and that head's values; nothing where there is none of these kinds.
+    fn head(&self, without: &EncoderConfig) -> Option<(EncoderConfig, Vec<(String, Vec<f32>)>)> {
+        let features = without.feature_dim();
+        // In the order of names, in which tensors are.
+        let kinds: [(Head, &str, &[&str]); 2] = [
+            (Head::V1, "fc.weight", &["fc.bias", "fc.weight"]),
+            (
+                Head::V2,
+                "fc.2.weight",
+                &["fc.0.bias", "fc.0.weight", "fc.2.bias", "fc.2.weight"],
+            ),
+        ];
+        let of_head = self
+            .tensors
+            .keys()
+            .filter_map(|name| name.strip_prefix(self.prefix));
+        let of_head: Vec<&str> = of_head.filter(|name| is_of_head(name)).collect();
+        let (head, last, _) = kinds.into_iter().find(|(.., names)| *names == of_head)?;
+        let dim = match self.get(last)?.shape[..] {
+            [dim, inputs] if inputs == features => dim,
+            _ => return None,
+        };
+        let config = EncoderConfig {
+            head,
+            dim,
+            ..*without
+        };
+        config.check().ok()?;
+        let tensors = config
+            .tensors()
+            .into_iter()
+            .filter(|(name, _)| is_of_head(name));
+        let values =
+            tensors.map(|(name, shape)| Some((name.clone(), self.read(&name, &shape).ok()?)));
+        Some((config, values.collect::<Option<Vec<_>>>()?))
     }
 
     fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {

@@ -52,27 +52,27 @@ fn read(weights: &Weights) -> BTreeMap<String, Vec<f32>> {
 
 #[test]
 fn a_checkpoint_of_pcl_gives_its_query_encoder() {
-    let weights = Weights::open(&file("pcl.pth.tar")).unwrap();
+    let weights = Weights::open(&file("pcl.pth.tar"), None).unwrap();
     let config = config(Arch::Resnet18, Stem::Imagenet, Head::V2, 4);
     assert_eq!(*weights.config(), config);
     assert!(weights.has_head());
     assert_eq!(weights.prefix(), "state_dict.module.encoder_q.");
     assert_eq!(weights.image_size(), None);
-    assert_eq!(read(&weights), given(config, |x| x));
+    assert!(read(&weights) == given(config, |x| x));
 }
 
 #[test]
 fn an_archive_gives_halves_with_channels_last() {
-    let weights = Weights::open(&file("archive.pth")).unwrap();
+    let weights = Weights::open(&file("archive.pth"), None).unwrap();
     let config = config(Arch::Resnet50, Stem::Cifar, Head::V1, 5);
     assert_eq!(*weights.config(), config);
     assert_eq!(weights.prefix(), "");
-    assert_eq!(read(&weights), given(config, |x| f16::from_f32(x).to_f32()));
+    assert!(read(&weights) == given(config, |x| f16::from_f32(x).to_f32()));
 }
 
 #[test]
 fn safetensors_give_the_trained_of_two_backbones() {
-    let weights = Weights::open(&file("backbone.safetensors")).unwrap();
+    let weights = Weights::open(&file("backbone.safetensors"), None).unwrap();
     let config = config(Arch::Resnet34, Stem::Imagenet, Head::V2, 128);
     assert_eq!(*weights.config(), config);
     assert!(!weights.has_head());
@@ -85,12 +85,12 @@ fn safetensors_give_the_trained_of_two_backbones() {
     for tensor in untrained.tensors().filter(|t| t.name.starts_with("fc.")) {
         expected.insert(tensor.name.to_owned(), tensor.values.to_vec());
     }
-    assert_eq!(read(&weights), expected);
+    assert!(read(&weights) == expected);
 }
 
 #[test]
 fn a_head_is_taken_where_it_fits() {
-    let weights = Weights::open(&file("pcl.pth.tar")).unwrap();
+    let weights = Weights::open(&file("pcl.pth.tar"), None).unwrap();
     let own = |head, dim| config(Arch::Resnet18, Stem::Imagenet, head, dim);
     for (config, fits) in [
         (own(Head::V2, 4), true),
@@ -120,10 +120,13 @@ fn a_head_is_taken_where_it_fits() {
     assert_eq!(other.parameters(), before);
 }
 
-/// The tensors of the backbone file, changed, as a file.
-fn changed(change: impl Fn(&mut BTreeMap<String, (Vec<usize>, Vec<u8>)>)) -> WeightsError {
+/// Shape and bytes of tensors by name.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
+
+/// What is read of a file of an encoder whose tensors were changed.
+fn changed(change: impl Fn(&mut Tensors), prefix: Option<&str>) -> Result<Weights, WeightsError> {
     let encoder = Encoder::new(config(Arch::Resnet18, Stem::Cifar, Head::V1, 4), 0);
-    let mut tensors: BTreeMap<_, _> = encoder
+    let mut tensors: Tensors = encoder
         .tensors()
         .map(|t| {
             let bytes = t.values.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -131,75 +134,139 @@ fn changed(change: impl Fn(&mut BTreeMap<String, (Vec<usize>, Vec<u8>)>)) -> Wei
         })
         .collect();
     change(&mut tensors);
-    let view = |(name, (shape, bytes)): (&String, &(Vec<usize>, Vec<u8>))| {
-        let kind = if bytes.len() % 4 == 0 {
-            Dtype::F32
-        } else {
-            Dtype::U8
+    let views = tensors.iter().map(|(name, (shape, bytes))| {
+        let kind = match bytes.len() % 4 {
+            0 => Dtype::F32,
+            _ => Dtype::U8,
         };
-        (
-            name.clone(),
-            TensorView::new(
-                kind,
-                shape.clone(),
-                Box::leak(bytes.clone().into_boxed_slice()),
-            )
-            .unwrap(),
-        )
+        let view = TensorView::new(kind, shape.clone(), bytes).unwrap();
+        (name.clone(), view)
+    });
+    let file = safetensors::serialize(views, None).unwrap();
+    Weights::from_bytes(&file, prefix)
+}
+
+/// The same tensors under other prefixes.
+fn under(tensors: &mut Tensors, prefixes: &[&str]) {
+    let own = std::mem::take(tensors);
+    for prefix in prefixes {
+        let moved = own
+            .iter()
+            .map(|(name, of)| (format!("{prefix}{name}"), of.clone()));
+        tensors.extend(moved);
+    }
+}
+
+#[test]
+fn the_trained_of_several_encoders_is_taken_or_the_one_asked_for() {
+    let taken = |prefixes: &[&str], asked| {
+        let weights = changed(|t| under(t, prefixes), asked)?;
+        assert_eq!(weights.others().len(), prefixes.len() - 1);
+        Ok::<_, WeightsError>(weights.prefix().to_owned())
     };
-    let file = safetensors::serialize(tensors.iter().map(view), None).unwrap();
-    Weights::from_bytes(&file).unwrap_err()
+    for (trained, other) in [
+        ("module.base_encoder.", "module.momentum_encoder."),
+        ("encoder.", "momentum_encoder."),
+        ("online_network.", "target_network."),
+        ("state_dict.backbone.", "state_dict.momentum_backbone."),
+    ] {
+        assert_eq!(taken(&[other, trained], None).unwrap(), trained);
+        assert_eq!(taken(&[other, trained], Some(other)).unwrap(), other);
+        let bare = other.trim_end_matches('.');
+        assert_eq!(taken(&[other, trained], Some(bare)).unwrap(), other);
+    }
+    assert_eq!(taken(&["a."], None).unwrap(), "a.");
+    let refused = |prefixes: &[&str], asked| taken(prefixes, asked).unwrap_err().to_string();
+    let several = refused(&["student.backbone.", "teacher.backbone."], None);
+    assert!(
+        several.contains("teacher.backbone.conv1.weight"),
+        "{several}"
+    );
+    assert!(refused(&["model.", "model_ema."], None).contains("several"));
+    let none = refused(&["a."], Some("b"));
+    assert!(
+        none.contains("prefix b; there are a.conv1.weight"),
+        "{none}"
+    );
+}
+
+#[test]
+fn a_head_of_another_kind_is_none() {
+    let with = |change: fn(&mut Tensors)| changed(change, None).unwrap();
+    assert!(with(|_| ()).has_head());
+    let none: [fn(&mut Tensors); 5] = [
+        |t| _ = t.remove("fc.bias"),
+        |t| _ = t.insert("fc.1.weight".into(), (vec![1], vec![0; 4])),
+        |t| t.get_mut("fc.bias").unwrap().1 = f32::NAN.to_le_bytes().repeat(4),
+        |t| t.get_mut("fc.bias").unwrap().0 = vec![2, 2],
+        |t| t.get_mut("fc.weight").unwrap().0 = vec![8, 4],
+    ];
+    for change in none {
+        let weights = with(change);
+        assert!(!weights.has_head());
+        assert_eq!(weights.config().dim, 128);
+    }
 }
 
 #[test]
 fn what_is_no_encoder_says_why() {
-    let says = |error: WeightsError, words: &str| {
-        let text = error.to_string();
-        assert!(text.contains(words), "{text}");
-    };
-    says(changed(|t| t.clear()), "it has no dictionary of tensors");
-    says(
-        changed(|t| _ = t.remove("layer1.0.conv1.weight")),
-        "it has bn1.bias",
-    );
-    says(
-        changed(|t| _ = t.remove("bn1.running_var")),
-        "no `bn1.running_var`",
-    );
-    says(
-        changed(|t| _ = t.remove("layer3.1.conv1.weight")),
-        "2-2-1-2 two-convolution blocks",
-    );
-    says(
-        changed(|t| t.get_mut("conv1.weight").unwrap().0 = vec![1, 27]),
-        "neither stem",
-    );
-    says(
-        changed(|t| t.get_mut("bn1.weight").unwrap().0 = vec![1, 1]),
-        "its bn1.weight has the shape [1, 1], not [1]",
-    );
-    says(
-        changed(|t| t.get_mut("bn1.weight").unwrap().1 = f32::NAN.to_le_bytes().to_vec()),
-        "its bn1.weight holds a value that is no number: NaN",
-    );
-    says(
-        changed(|t| *t.get_mut("bn1.weight").unwrap() = (vec![1], vec![7])),
-        "no floating-point numbers in bn1.weight",
-    );
-    says(
-        changed(|t| {
-            let other = t.iter().map(|(n, v)| (format!("other.{n}"), v.clone()));
-            let other: Vec<_> = other.collect();
-            t.extend(other);
-        }),
-        "several ResNets in it, those of conv1.weight, other.conv1.weight",
-    );
-    says(
-        Weights::from_bytes(b"").unwrap_err(),
-        "neither a safetensors file",
-    );
-    let archive = Weights::from_bytes(b"PK\x05\x06").unwrap_err();
-    says(archive, "its archive");
+    type Change = fn(&mut Tensors);
+    let cases: [(Change, &str); 10] = [
+        (|t| t.clear(), "it has no dictionary of tensors"),
+        (|t| _ = t.remove("layer1.0.conv1.weight"), "it has bn1.bias"),
+        (|t| _ = t.remove("bn1.running_var"), "no `bn1.running_var`"),
+        (
+            |t| _ = t.remove("layer3.1.conv1.weight"),
+            "2-2-1-2 two-convolution blocks",
+        ),
+        (
+            |t| t.get_mut("conv1.weight").unwrap().0 = vec![1, 27],
+            "neither stem",
+        ),
+        (
+            |t| t.get_mut("bn1.weight").unwrap().0 = vec![1, 1],
+            "its bn1.weight has the shape [1, 1], not [1]",
+        ),
+        (
+            |t| t.get_mut("bn1.weight").unwrap().1 = f32::NAN.to_le_bytes().to_vec(),
+            "its bn1.weight holds a value that is no number: NaN",
+        ),
+        (
+            |t| *t.get_mut("bn1.weight").unwrap() = (vec![1], vec![7]),
+            "no floating-point numbers in bn1.weight",
+        ),
+        (
+            |t| _ = t.insert("layer1.0.se.fc1.weight".into(), (vec![1], vec![0; 4])),
+            "its layer1.0.se.fc1.weight has no place in a resnet18",
+        ),
+        (
+            |t| _ = t.insert("conv1.bias".into(), (vec![1], vec![0; 4])),
+            "its conv1.bias has no place",
+        ),
+    ];
+    for (change, says) in cases {
+        let text = changed(change, None).unwrap_err().to_string();
+        assert!(text.contains(says), "{text}");
+    }
+    let text = Weights::from_bytes(b"", None).unwrap_err().to_string();
+    assert!(text.contains("neither a safetensors file"), "{text}");
+    let text = Weights::from_bytes(b"PK\x05\x06", None)
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("its archive"), "{text}");
+}
+
+#[test]
+fn the_same_encoder_makes_the_same_bytes() {
+    let encoder = Encoder::new(config(Arch::Resnet18, Stem::Cifar, Head::V1, 4), 0);
+    let metadata = BTreeMap::from(["a", "b", "c", "d"].map(|key| (key.to_owned(), key.to_owned())));
+    let file = encoder.to_safetensors(true, &metadata);
+    for _ in 0..5 {
+        assert!(encoder.to_safetensors(true, &metadata) == file);
+    }
+    let back = Weights::from_bytes(&file, None).unwrap();
+    assert!(back.encoder().parameters() == encoder.parameters());
+    assert_eq!(back.crc32(), crc32fast::hash(&file));
 }
 
 #[test]
@@ -207,12 +274,15 @@ fn a_file_that_is_cut_off_or_altered_is_an_error_or_read() {
     for name in ["pcl.pth.tar", "archive.pth", "backbone.safetensors"] {
         let whole = bytes(name);
         for cut in (0..whole.len()).step_by(997) {
-            assert!(Weights::from_bytes(&whole[..cut]).is_err(), "{name} {cut}");
+            assert!(
+                Weights::from_bytes(&whole[..cut], None).is_err(),
+                "{name} {cut}"
+            );
         }
         for at in (0..whole.len()).step_by(499) {
             let mut altered = whole.clone();
             altered[at] ^= 0x41;
-            _ = Weights::from_bytes(&altered);
+            _ = Weights::from_bytes(&altered, None);
         }
     }
 }

@@ -43,7 +43,7 @@ fn holds(npy: &Npy, bytes: &[u8]) {
 
 /// An encoder's weights, in each format.
 pub fn weights(bytes: &[u8]) {
-    if let Ok(weights) = Weights::from_bytes(bytes) {
+    if let Ok(weights) = Weights::from_bytes(bytes, None) {
         let encoder = weights.encoder();
         let (trained, running) = weights.config().values();
         let values = encoder.tensors().flat_map(|tensor| tensor.values.to_vec());

@@ -59,7 +59,11 @@ impl Objects {
             marks: Vec::new(),
             memo: HashMap::new(),
         };
-        while machine.step()? {}
+        while machine.step()? {
+            if machine.nodes.len().max(machine.memo.len()) > MOST {
+                return Err(damaged("has more objects than any checkpoint"));
+            }
+        }
         let root = machine.pop()?;
         Ok(Self {
             nodes: machine.nodes,
@@ -67,6 +71,10 @@ impl Objects {
         })
     }
 }
+
+/// Objects of a pickle, at most: checkpoints have thousands, and each takes memory that the file need
+/// not have.
+const MOST: usize = 4 << 20;
 
 /// The machine whose program a pickle is.
 struct Machine<'a, R> {
@@ -414,9 +422,9 @@ mod tests {
     fn a_list_within_itself_and_a_deep_one_are_read() {
         let of = read(b"]q\x00h\x00a.").unwrap();
         assert_eq!(*of.get(of.root), Node::Sequence(vec![of.root]));
-        let mut deep = vec![b')'];
-        deep.extend([0x85; 1_000_000]);
-        deep.push(b'.');
-        assert!(read(&deep).is_ok());
+        let deep = |levels| [&[b')'][..], &vec![0x85; levels], b"."].concat();
+        assert!(read(&deep(1_000_000)).is_ok());
+        let error = read(&deep(5_000_000)).unwrap_err().to_string();
+        assert!(error.contains("more objects"), "{error}");
     }
 }

@@ -58,7 +58,9 @@ impl Stored<'_> {
     /// Its values in row-major order.
     pub fn values(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
         let damaged = || WeightsError::Damaged {
-            what: format!("its tensor {name} is larger than what is there of it"),
+            what: format!(
+                "its tensor {name} is larger than what is there of it, or has one value in several places"
+            ),
         };
         let numbers = self.numbers().ok_or_else(damaged)?;
         let bytes = self.bytes;

@@ -14,8 +14,15 @@ const DEPTH: usize = 8;
 /// Bytes of a tensor's whole name, at most.
 const NAME: usize = 256;
 
-/// The pickle that a file without an archive begins with: a number that only such files have.
-pub(super) const MAGIC: [u8; 15] = *b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+/// Ends the first pickle of a file without an archive, whatever its protocol: a number that only such
+/// files have.
+const MAGIC: [u8; 13] = *b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+
+/// Whether bytes begin as a file without an archive does.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    let first = &bytes[..bytes.len().min(32)];
+    first.starts_with(b"\x80") && first.windows(MAGIC.len()).any(|at| at == MAGIC)
+}
 
 const BIG_ENDIAN: &str = "has its numbers' bytes in big-endian order";
 
@@ -63,7 +70,8 @@ pub(super) fn archive(bytes: &[u8]) -> Result<Tensors<'_>, WeightsError> {
 /// The tensors of a file without an archive: pickles of the magic number, a version, the system, the
 /// object and the storages' keys; then of each key the number of values, in 8 bytes, and the values.
 pub(super) fn plain(bytes: &[u8]) -> Result<Tensors<'_>, WeightsError> {
-    let mut rest = &bytes[MAGIC.len()..];
+    let mut rest = bytes;
+    let _magic = Objects::read(&mut rest)?;
     let _version = Objects::read(&mut rest)?;
     let system = Objects::read(&mut rest)?;
     check_system(&system)?;
@@ -242,20 +250,34 @@ fn rebuilt(objects: &Objects, id: Id) -> Option<&[Id]> {
     };
     match function.as_str() {
         "torch._utils _rebuild_tensor_v2" | "torch._utils _rebuild_tensor" => Some(parts),
-        // A parameter is a tensor in a cover, which cannot be in a cover itself.
-        "torch._utils _rebuild_parameter" => {
-            let inner = *parts.first()?;
-            match objects.get(inner) {
-                Node::Called { function, .. } if is_tensor(objects, *function) => {
-                    rebuilt(objects, inner)
-                }
-                _ => None,
-            }
+        // Covers of a tensor, none of which can be in a cover itself: a parameter (tensor, …), and one with
+        // attributes (function, class, arguments, …).
+        "torch._utils _rebuild_parameter" | "torch._utils _rebuild_parameter_with_state" => {
+            let Node::Called {
+                function,
+                arguments,
+            } = objects.get(*parts.first()?)
+            else {
+                return None;
+            };
+            covered(objects, *function, *arguments)
         }
+        "torch._tensor _rebuild_from_type_v2" => match parts[..] {
+            [function, _, arguments, ..] => covered(objects, function, arguments),
+            _ => None,
+        },
         _ => None,
     }
 }
 
-fn is_tensor(objects: &Objects, function: Id) -> bool {
-    matches!(objects.get(function), Node::Global(name) if name == "torch._utils _rebuild_tensor_v2")
+/// What a tensor in a cover is rebuilt from.
+fn covered(objects: &Objects, function: Id, arguments: Id) -> Option<&[Id]> {
+    match (objects.get(function), objects.get(arguments)) {
+        (Node::Global(name), Node::Sequence(parts))
+            if name == "torch._utils _rebuild_tensor_v2" =>
+        {
+            Some(parts)
+        }
+        _ => None,
+    }
 }
