@@ -119,10 +119,10 @@ fn what_cannot_be_trained_is_refused_before_the_work() {
     }
     with("finetune", &["--batch", "1"])
         .expect(2)
-        .says(&["the batch is 1"]);
+        .says(&["batch = 1"]);
     with("probe", &["--batch", "0"])
         .expect(2)
-        .says(&["the batch is 0"]);
+        .says(&["batch = 0"]);
     with("probe", &["--lr", "nan"])
         .expect(2)
         .says(&["classifier rate is NaN"]);

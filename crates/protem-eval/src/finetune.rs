@@ -68,7 +68,7 @@ impl FinetuneConfig {
             classifier_rate: rate,
             momentum: 0.9,
             weight_decay: 0.0,
-            milestones: vec![3 * epochs / 5, 4 * epochs / 5],
+            milestones: vec![(3 * epochs).div_ceil(5), (4 * epochs).div_ceil(5)],
             gamma: 0.1,
             seed: 0,
             workers: 1,
@@ -86,7 +86,7 @@ impl FinetuneConfig {
         Self {
             trains: Trains::All,
             encoder_rate,
-            milestones: vec![epochs / 2, 3 * epochs / 4],
+            milestones: vec![epochs.div_ceil(2), (3 * epochs).div_ceil(4)],
             gamma: 0.2,
             ..Self::linear(image_size, epochs, classifier_rate)
         }
@@ -162,7 +162,7 @@ impl FinetuneConfig {
 #[non_exhaustive]
 pub enum FinetuneError {
     /// A setting out of its range.
-    #[error("the {what} is {value}, it must lie between {least} and {most}")]
+    #[error("{what} = {value} must lie between {least} and {most}")]
     Range {
         /// Which.
         what: &'static str,
@@ -188,13 +188,15 @@ pub enum FinetuneError {
     /// More classes than a classifier can have.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
-    /// A loss that is not a finite number.
-    #[error("the loss became {loss} in epoch {epoch}")]
+    /// A value that is not a finite number.
+    #[error("the {what} became {value} in epoch {epoch}")]
     NotFinite {
+        /// Which: the loss, the weights.
+        what: &'static str,
         /// Epoch, from 1.
         epoch: usize,
-        /// The loss.
-        loss: f64,
+        /// The first such value.
+        value: f64,
     },
 }
 
@@ -219,7 +221,7 @@ pub struct Finetuned {
 ///
 /// # Errors
 /// What [`FinetuneConfig::check`] refuses; images without one class each; images that cannot be had; a
-/// loss that is not finite.
+/// loss or weights that are not finite.
 pub fn finetune(
     encoder: &Encoder,
     train: &Arc<dyn Source>,
@@ -257,15 +259,18 @@ pub fn finetune(
                     unreadable.push(bad);
                 }
             }
-            if !loss.is_finite() {
-                let epoch = epoch + 1;
-                return Err(FinetuneError::NotFinite { epoch, loss });
-            }
+            finite("loss", epoch, loss)?;
             if !progress(epoch * of_epoch + done + 1, config.epochs * of_epoch) {
                 return Ok(None);
             }
         }
         loss /= of_epoch as f64;
+        // What the last step made of them, no loss has seen.
+        for tensor in training.encoder.tensors() {
+            for value in tensor.values {
+                finite("weights", epoch, f64::from(*value))?;
+            }
+        }
     }
     Ok(Some(Finetuned {
         encoder: training.encoder,
@@ -273,6 +278,14 @@ pub fn finetune(
         batch,
         unreadable,
     }))
+}
+
+fn finite(what: &'static str, epoch: usize, value: f64) -> Result<(), FinetuneError> {
+    let epoch = epoch + 1;
+    match value.is_finite() {
+        true => Ok(()),
+        false => Err(FinetuneError::NotFinite { what, epoch, value }),
+    }
 }
 
 /// An encoder whose head is the classifier, and what its steps need.
@@ -400,7 +413,7 @@ fn cross_entropy(scores: &mut [f32], classes: usize, targets: &[usize]) -> f64 {
 }
 
 /// Share of rows whose class is among the `k` of the highest scores; of equal scores the lowest class
-/// counts as higher.
+/// counts as higher. A row whose class has no number for a score is none of them.
 ///
 /// # Panics
 /// If there is not a label for each row of `classes` scores, or no row.
@@ -417,7 +430,7 @@ pub fn top_k(scores: &[f32], classes: usize, labels: &[u32], k: usize) -> f64 {
         let before = |(class, score): (usize, &f32)| {
             *score > row[label] || (*score == row[label] && class < label)
         };
-        row.iter().enumerate().filter(|each| before(*each)).count() < k
+        !row[label].is_nan() && row.iter().enumerate().filter(|each| before(*each)).count() < k
     });
     found.count() as f64 / labels.len() as f64
 }
@@ -464,6 +477,8 @@ mod tests {
         for (falls, expected) in falls.iter().zip([1.0, 1.0, 0.1, 0.01, 0.01]) {
             assert!((falls - expected).abs() < 1e-12, "{falls}");
         }
+        // However few epochs there are, the first is at the whole rate.
+        assert_eq!(FinetuneConfig::linear(32, 1, 5.0).milestones, [1, 1]);
         let config = FinetuneConfig::semi_supervised(32, 40, 0.005, 0.1);
         assert_eq!(
             (config.milestones.as_slice(), config.gamma),

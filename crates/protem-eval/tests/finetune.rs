@@ -186,16 +186,16 @@ fn what_cannot_be_trained_says_why() {
             change(&mut changed);
             changed
         };
-        says(&images, &change(|c| c.epochs = 0), "the epochs is 0");
-        says(&images, &change(|c| c.batch = 0), "the batch is 0");
+        says(&images, &change(|c| c.epochs = 0), "epochs = 0");
+        says(&images, &change(|c| c.batch = 0), "batch = 0");
         says(
             &images,
             &change(|c| c.classifier_rate = f64::NAN),
-            "the classifier rate is NaN",
+            "classifier rate = NaN",
         );
         says(&images, &change(|c| c.min_scale = 2.0), "scale");
         let none: Arc<dyn Source> = Arc::new(Subset::new(images.clone(), vec![]));
-        says(&none, &plain, "batch is 0");
+        says(&none, &plain, "batch = 0");
         let diverges = change(|c| (c.classifier_rate, c.encoder_rate) = (1e3, 1e3));
         let error = finetune(&encoder(1), &images, &diverges, &mut |_, _| true);
         if let Err(error) = error {
@@ -203,7 +203,7 @@ fn what_cannot_be_trained_says_why() {
         }
     }
     let one: Arc<dyn Source> = Arc::new(Subset::new(images.clone(), vec![0]));
-    says(&one, &config(Trains::All), "the batch is 1");
+    says(&one, &config(Trains::All), "batch = 1");
     let mut told = Vec::new();
     let stopped = finetune(
         &encoder(1),
@@ -231,4 +231,5 @@ fn ties_go_to_the_lowest_class() {
     ] {
         assert_eq!(top_k(&scores, 3, &labels, k), expected, "{labels:?} {k}");
     }
+    assert_eq!(top_k(&[f32::NAN; 4], 2, &[0, 1], 2), 0.0);
 }
