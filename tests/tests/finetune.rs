@@ -100,7 +100,7 @@ fn the_images_of_the_run_are_taken_where_none_are_named() {
     );
     assert!(said.contains("96 training and 19 test images"), "{said}");
     assert!(
-        said.contains("96 images to train on, which are a batch"),
+        said.contains("a batch has all 96 images there are to train on, fewer than --batch 256"),
         "{said}"
     );
 }
@@ -125,7 +125,7 @@ fn what_cannot_be_trained_is_refused_before_the_work() {
         .says(&["batch = 0"]);
     with("probe", &["--lr", "nan"])
         .expect(2)
-        .says(&["classifier rate is NaN"]);
+        .says(&["classifier rate = NaN"]);
     with("probe", &["--out", "x.npy"])
         .expect(2)
         .says(&[".safetensors"]);

@@ -71,7 +71,7 @@ fn an_export_is_the_same_encoder() {
             .says(&["no projection head", "--what features"]);
         export(&bare, &whole, &["--head"])
             .expect(2)
-            .says(&["no projection head"]);
+            .says(&["no projection head", "leave --head out"]);
         // A network whose head is an identity has no other tensors.
         let bytes = fs::read(&bare).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -116,6 +116,7 @@ fn given_weights_are_measured() {
     let encoder = &found["protocol"]["encoder"];
     assert_eq!(encoder["arch"], "resnet18");
     assert_eq!(encoder["image_size"], 224);
+    assert_eq!(encoder["crc32"].as_str().unwrap().len(), 8);
     assert_eq!(encoder["prefix"], "state_dict.module.encoder_q.");
     assert!(encoder["trained_on"].is_null());
     eval(&["eval", "knn"])
@@ -240,6 +241,76 @@ fn weights_that_do_not_fit_are_refused_at_the_start() {
         .says(&["neither a safetensors file", "torch.save"]);
     with("missing.pth", &[]).expect(2).says(&["missing.pth"]);
     assert!(!out.exists());
+    with(&pcl, &["encoder.weights_prefix=none"])
+        .expect(2)
+        .says(&["prefix none; there are", "encoder_q.conv1.weight"]);
+    run(&mut tiny(&out, &[], &["encoder.weights="]))
+        .expect(2)
+        .says(&["empty name"]);
     run(&mut tiny(&out, &[], &["optim.epochs=1"])).expect(0);
     run(resume(&out).args(["--weights", &pcl])).expect(2);
+    // What training begins with is not what it takes the place of.
+    let kept = checkpoints(&out);
+    let own = ["--overwrite", "--weights", out.to_str().unwrap()];
+    run(&mut tiny(&out, &own, &[]))
+        .expect(2)
+        .says(&["would remove"]);
+    assert_eq!(checkpoints(&out), kept);
+}
+
+#[test]
+fn one_of_two_encoders_is_named_by_its_prefix() {
+    let size = ["--image-size", "32"];
+    let with = |prefix: &[&str]| embedded(&pcl(), &[&size, prefix].concat());
+    let query = with(&[]);
+    assert!(query == with(&["--prefix", "state_dict.module.encoder_q"]));
+    let key = ["--prefix", "state_dict.module.encoder_k."];
+    assert!(query != with(&key));
+    let eval = |args: &[&str]| {
+        let data = [
+            "eval",
+            "ami",
+            "--data",
+            IMAGES,
+            "--k",
+            "2",
+            "--image-size",
+            "32",
+        ];
+        run(protem(&[&data, args].concat())
+            .arg("--checkpoint")
+            .arg(pcl()))
+    };
+    eval(&[])
+        .expect(0)
+        .says(&["that of state_dict.module.encoder_q. is taken", "--prefix"]);
+    eval(&["--prefix", "encoder"])
+        .expect(1)
+        .says(&["encoder_k.conv1.weight", "--prefix"]);
+    let root = tempfile::tempdir().unwrap();
+    let run_folder = root.path().join("run");
+    run(&mut tiny(&run_folder, &[], &["optim.epochs=1"])).expect(0);
+    let mut command = protem(&[
+        "embed",
+        "--data",
+        IMAGES,
+        "--out",
+        "never.npy",
+        "--prefix",
+        "x",
+    ]);
+    run(command.arg("--checkpoint").arg(&run_folder))
+        .expect(2)
+        .says(&["is a run's"]);
+    let two = ["--weights", &pcl().display().to_string()];
+    let ended = run(&mut tiny(
+        &root.path().join("next"),
+        &two,
+        &[&ITS[..], &["optim.epochs=1"]].concat(),
+    ));
+    let said = ended.stdout + &ended.stderr;
+    assert!(
+        said.contains("of the encoders in the file that of"),
+        "{said}"
+    );
 }

@@ -260,8 +260,11 @@ pub struct EncoderSettings {
     pub dim: usize,
     /// File of weights to begin with: safetensors, or of `torch.save`; of a ResNet of this structure, by
     /// torchvision's names. A projection head is taken from it if it has one like this. Without any, the
-    /// encoder begins untrained.
+    /// encoder begins untrained. A relative path is one from where the program runs.
     pub weights: Option<PathBuf>,
+    /// What precedes torchvision's names in that file, where it holds several encoders and not the one
+    /// that is called as trained ones are is meant.
+    pub weights_prefix: Option<String>,
     /// Equal parts of a batch with batch-norm statistics of their own, as on so many devices; 1 is
     /// plain batch norm.
     pub split_bn: usize,
@@ -278,6 +281,7 @@ impl Default for EncoderSettings {
             width: 64,
             dim: 128,
             weights: None,
+            weights_prefix: None,
             split_bn: 1,
             shuffle_bn: false,
         }

@@ -46,8 +46,11 @@ pub struct Weights {
     prefix: String,
     others: Vec<String>,
     crc32: u32,
-    values: HashMap<String, Vec<f32>>,
+    values: Values,
 }
+
+/// Values of tensors by torchvision's names.
+type Values = HashMap<String, Vec<f32>>;
 
 impl Weights {
     /// Reads a file; see [`Self::from_bytes`].
@@ -165,7 +168,7 @@ impl Weights {
     pub fn put(&self, encoder: &mut Encoder) -> Result<(), EncoderError> {
         self.fits(encoder.config())?;
         let head = self.has_head_of(encoder.config());
-        let before: HashMap<String, Vec<f32>> = encoder
+        let before: Values = encoder
             .tensors()
             .filter(|tensor| is_of_head(tensor.name))
             .map(|tensor| (tensor.name.to_owned(), tensor.values.to_vec()))
@@ -392,7 +395,7 @@ impl Named<'_> {
     }
 
     /// The encoder with its own head, and that head's values; nothing where there is none of these kinds.
-    fn head(&self, without: &EncoderConfig) -> Option<(EncoderConfig, Vec<(String, Vec<f32>)>)> {
+    fn head(&self, without: &EncoderConfig) -> Option<(EncoderConfig, Values)> {
         let features = without.feature_dim();
         // In the order of names, in which tensors are.
         let kinds: [(Head, &str, &[&str]); 2] = [
@@ -425,7 +428,7 @@ impl Named<'_> {
             .filter(|(name, _)| is_of_head(name));
         let values =
             tensors.map(|(name, shape)| Some((name.clone(), self.read(&name, &shape).ok()?)));
-        Some((config, values.collect::<Option<Vec<_>>>()?))
+        Some((config, values.collect::<Option<Values>>()?))
     }
 
     fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {

@@ -5,7 +5,7 @@ use crate::console::warn;
 use crate::failure::{Failure, explain, explain_em};
 use protem_data::{DecodeOptions, Evaluation};
 use protem_em::{Checkpoint, EmError, Origin, Output, Precision};
-use protem_encoder::{Encoder, EncoderConfig, Stem, Weights};
+use protem_encoder::{Encoder, EncoderConfig, Head, Stem, Weights, WeightsError};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -26,10 +26,16 @@ impl Trained {
     pub fn open(args: &EncoderArgs) -> Result<Self, Failure> {
         let path = &args.checkpoint;
         let weights = path.is_file() && !Checkpoint::is_at(path);
+        if let (false, Some(prefix)) = (weights, &args.prefix) {
+            return Err(Failure::usage(format!(
+                "--prefix {prefix} is for a file of weights; {} is a run's",
+                path.display()
+            )));
+        }
         let from = match weights {
             false => From::Run(Box::new(open_checkpoint(path)?)),
             true => From::File {
-                weights: open_weights(path)?,
+                weights: open_weights(path, args.prefix.as_deref())?,
                 path: path.clone(),
             },
         };
@@ -43,6 +49,7 @@ impl Trained {
                     Stem::Cifar => 32,
                     Stem::Imagenet => 224,
                 };
+                warn_of_weights(weights);
                 let told = weights.image_size().filter(|size| allowed(*size));
                 (told.unwrap_or(usual), Precision::F32)
             }
@@ -99,14 +106,40 @@ impl Trained {
         }
     }
 
-    /// Refuses an output that it does not have.
+    /// Refuses an embedding where there is none, with what to do, and says what it is made by.
+    pub fn check_embedding(&self, advice: &str) -> Result<(), Failure> {
+        let From::File { weights, path } = &self.from else {
+            return Ok(());
+        };
+        if !weights.has_head() {
+            return Err(Failure::usage(format!(
+                "the weights of {} have no projection head, and so no embedding: {advice}",
+                path.display()
+            )));
+        }
+        let config = weights.config();
+        if config.head == Head::V1 {
+            warn(format!(
+                "its fc, of {} values, is taken for the projection head",
+                config.dim
+            ));
+        }
+        Ok(())
+    }
+
+    /// The same of an output.
     pub fn check(&self, output: Output) -> Result<(), Failure> {
         match output {
-            Output::Embedding if !self.has_head() => Err(Failure::usage(format!(
-                "the weights of {} have no projection head, and so no embedding: take --what features",
-                self.path().display()
-            ))),
-            _ => Ok(()),
+            Output::Embedding => self.check_embedding("take --what features"),
+            Output::Features => Ok(()),
+        }
+    }
+
+    /// Side of images that is known: told, by a run or by the file.
+    pub fn known_image_size(&self, args: &EncoderArgs) -> Option<u32> {
+        match &self.from {
+            From::Run(_) => Some(self.image_size),
+            From::File { weights, .. } => args.image_size.or(weights.image_size()),
         }
     }
 
@@ -157,7 +190,10 @@ impl Trained {
             "encoded_by": format!("protem {} on {}", env!("CARGO_PKG_VERSION"), protem_ops::Isa::current().name()),
         });
         match &self.from {
-            From::File { weights, .. } => of["prefix"] = json!(weights.prefix()),
+            From::File { weights, .. } => {
+                of["prefix"] = json!(weights.prefix());
+                of["crc32"] = json!(format!("{:08x}", weights.crc32()));
+            }
             From::Run(checkpoint) => {
                 let Origin { settings, images } = checkpoint.origin();
                 of["epoch"] = json!(checkpoint.position().epoch);
@@ -208,16 +244,43 @@ fn open_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
     opened.map_err(|e| Failure::running(format!("{}\n{ADVICE}", explain_em(&e))))
 }
 
-fn open_weights(path: &Path) -> Result<Weights, Failure> {
-    Weights::open(path).map_err(|source| {
+fn open_weights(path: &Path, prefix: Option<&str>) -> Result<Weights, Failure> {
+    Weights::open(path, prefix).map_err(|source| {
+        let advice = match source {
+            WeightsError::SeveralEncoders { .. } | WeightsError::NoSuchEncoder { .. } => {
+                "Name one by --prefix, without conv1.weight."
+            }
+            _ => ADVICE,
+        };
         let path = path.to_path_buf();
         let text = explain(&EmError::Weights { path, source });
-        Failure::running(format!("{text}\n{ADVICE}"))
+        Failure::running(format!("{text}\n{advice}"))
     })
+}
+
+/// Says what was chosen or cannot be known.
+fn warn_of_weights(weights: &Weights) {
+    if !weights.others().is_empty() {
+        warn(format!(
+            "of the encoders in the file that of {} is taken, not that of {}; --prefix takes another",
+            weights.prefix(),
+            weights.others().join(", ")
+        ));
+    }
+    if weights.config().stem == Stem::Cifar && weights.image_size().is_none() {
+        warn(
+            "its 3×3 stem is taken for one of padding 1 without max-pool, which names and shapes do not tell (solo-learn's has padding 2)",
+        );
+    }
 }
 
 /// The file of weights that a name stands for: of a run's folder its newest checkpoint.
 pub fn weights_file(path: &Path) -> Result<PathBuf, Failure> {
+    if path.as_os_str().is_empty() {
+        return Err(Failure::usage(
+            "the weights to begin with have an empty name; give one, or leave it out",
+        ));
+    }
     let file = match path.is_dir() {
         true => open_checkpoint(path)?.path().to_path_buf(),
         false => path.to_path_buf(),

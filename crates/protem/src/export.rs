@@ -1,32 +1,27 @@
 //! `protem export`: an encoder's weights for other programs.
 
-use crate::args::{EncoderArgs, ExportArgs};
+use crate::args::ExportArgs;
 use crate::console::say;
 use crate::encoder::Trained;
 use crate::failure::{Failure, explain};
 use crate::outputs;
-use protem_em::{Checkpoint, Output};
+use protem_em::Checkpoint;
 use protem_encoder::{Encoder, Weights};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
-    check_target(&args.out, &args.checkpoint)?;
-    let trained = Trained::open(&EncoderArgs {
-        checkpoint: args.checkpoint.clone(),
-        image_size: None,
-        precision: None,
-    })?;
+    check_target(&args.out, &args.encoder.checkpoint)?;
+    let trained = Trained::open(&args.encoder)?;
     if args.head {
-        trained.check(Output::Embedding)?;
+        trained.check_embedding("leave --head out")?;
     }
-    write(
-        &args.out,
-        &trained.encoder()?,
-        args.head,
-        &metadata(&trained),
-    )?;
+    let mut metadata = metadata(&trained);
+    if let Some(size) = trained.known_image_size(&args.encoder) {
+        metadata.insert("image_size".into(), size.to_string());
+    }
+    write(&args.out, &trained.encoder()?, args.head, metadata)?;
     say(format!(
         "{}, {} projection head, in {}",
         trained.config().backbone(),
@@ -51,7 +46,7 @@ pub fn check_target(out: &Path, checkpoint: &Path) -> Result<(), Failure> {
     let in_the_way = match () {
         () if !out.exists() => None,
         () if Checkpoint::is_at(out) => Some("is a checkpoint of a run"),
-        () if Weights::open(out).is_err() => {
+        () if Weights::open(out, None).is_err() => {
             Some("is there already and holds no weights of an encoder")
         }
         () => None,
@@ -71,9 +66,9 @@ pub fn write(
     out: &Path,
     encoder: &Encoder,
     head: bool,
-    metadata: &BTreeMap<String, String>,
+    metadata: BTreeMap<String, String>,
 ) -> Result<(), Failure> {
-    let bytes = encoder.to_safetensors(head, metadata);
+    let bytes = encoder.to_safetensors(head, &metadata);
     let parent = outputs::folder_of(out);
     std::fs::create_dir_all(parent)
         .map_err(|e| Failure::running(format!("cannot create {}: {e}", parent.display())))?;
@@ -84,7 +79,6 @@ pub fn write(
 pub fn metadata(trained: &Trained) -> BTreeMap<String, String> {
     let mut of = BTreeMap::from([
         ("format".to_owned(), "pt".to_owned()), // torchvision's names and shapes
-        ("image_size".to_owned(), trained.image_size().to_string()),
         (
             "written_by".to_owned(),
             format!("protem {}", env!("CARGO_PKG_VERSION")),

@@ -6,7 +6,7 @@ use crate::encoder::Trained;
 use crate::failure::{Failure, explain};
 use crate::images::open_images;
 use crate::outputs;
-use crate::system::{free_bytes, size, start_threads};
+use crate::system::start_threads;
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_cluster::Npy;
 use protem_data::{Decoded, Location, Source};
@@ -147,20 +147,6 @@ fn check_targets(args: &EmbedArgs, names: &Path) -> Result<(), Failure> {
     outputs::check_folder(features)
 }
 
-/// Whether the disk holds the features of so many images.
-fn check_room(parent: &Path, images: usize, dim: usize) -> Result<(), Failure> {
-    let need = (images * dim * 4) as u64;
-    match free_bytes(parent) {
-        Some(free) if free < need => Err(Failure::running(format!(
-            "{} has {} free, and the features take {}: make room, or name another file with --out",
-            parent.display(),
-            size(free),
-            size(need)
-        ))),
-        _ => Ok(()),
-    }
-}
-
 /// `protem embed`.
 pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
     start(args.threads)?;
@@ -171,7 +157,8 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
     trained.check(output)?;
     let folder = open_images(&args.data)?;
     let parent = outputs::folder_of(&args.out);
-    check_room(parent, folder.len(), trained.dim(output))?;
+    let values = folder.len() * trained.dim(output);
+    outputs::check_room(&args.out, 4 * values as u64)?;
     let mut found = features_of(&trained, &args.data, folder.clone(), output)?;
     if output == Output::Embedding {
         found.features = found.features.normalised();

@@ -7,11 +7,14 @@ use crate::export;
 use crate::failure::{Failure, explain};
 use crate::features::{outputs_of, start};
 use crate::labelled::{Label, Labelled};
+use crate::outputs;
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{Decoded, Source, Subset, split_held_out};
 use protem_em::Output;
-use protem_eval::{FinetuneConfig, FinetuneError, Finetuned, top_k};
-use serde_json::json;
+use protem_encoder::{EncoderConfig, Head};
+use protem_eval::{FinetuneConfig, FinetuneError, Finetuned, Trains, top_k};
+use serde_json::{Value, json};
+use std::path::Path;
 use std::sync::Arc;
 
 /// `protem eval probe`.
@@ -63,50 +66,50 @@ impl<'a> Job<'a> {
         };
         config.check().map_err(|e| Failure::usage(explain(&e)))?;
         let [train, test] = Labelled::pair::<u32>(self.args, &self.trained)?;
-        let (of, all) = (self.part(&train, share), train.folder.len());
+        if let Some(out) = &self.sgd.out {
+            self.check_room(out, train.folder.classes().len())?;
+        }
+        let of = self.part(&train, share);
         let found = self.train(&of, &config)?;
-        let (test_images, labels) = self.scores(&found, &test)?;
-        let classes = train.folder.classes();
-        let top = |k| top_k(test_images.features.values(), classes.len(), &labels, k);
-        let (top1, top5) = (top(1), (classes.len() > 5).then(|| top(5)));
-        if let Some(out) = &self.sgd.out {
-            let mut metadata = export::metadata(&self.trained);
-            let names: Vec<_> = classes.iter().collect();
-            metadata.insert("classes".into(), json!(names).to_string());
-            export::write(out, &found.encoder, true, &metadata)?;
-        }
-        if self.args.json {
-            let mut protocol = self.protocol(&config, &found);
-            protocol["classes"] = json!(classes.len());
-            protocol["train"] = json!({"set": train.describe_all(), "share": share, "images": of.len(), "unreadable": found.unreadable.len()});
-            protocol["test"] = test.describe(&test_images);
-            let mut figure = json!({"protocol": protocol, "top1": top1, "loss": found.loss});
-            if let Some(top5) = top5 {
-                figure["top5"] = json!(top5);
-            }
-            say(figure);
-            return Ok(());
-        }
-        let top5 = top5.map_or(String::new(), |top5| {
-            format!(", top-5 {:.2} %", 100.0 * top5)
-        });
-        let images = match of.len() == all {
-            true => format!("{all} training"),
-            false => format!("{} of {all} training", of.len()),
+        let figure = self.measure(&found, &test)?;
+        let used = Used {
+            all: train.folder.len(),
+            images: of.len() - found.unreadable.len(),
+            of_epoch: of.len() / found.batch * found.batch,
+            share,
         };
-        say(format!(
-            "{word} top-1 {:.2} %{top5} ({}, batch {}, {}, seed {}; {images} and {} test images)",
-            100.0 * top1,
-            counted(config.epochs, "epoch"),
-            found.batch,
-            rates(&config),
-            config.seed,
-            labels.len(),
-        ));
-        if let Some(out) = &self.sgd.out {
+        let protocol = self.protocol(&config, &found, &used, &train);
+        match self.args.json {
+            true => say(figure.to_json(&protocol, found.loss)),
+            false => say(format!(
+                "{word} {}",
+                figure.in_words(&config, &found, &used)
+            )),
+        }
+        // Behind the figure, which a full disk must not cost.
+        let Some(out) = &self.sgd.out else {
+            return Ok(());
+        };
+        let mut metadata = export::metadata(&self.trained);
+        metadata.insert("image_size".into(), config.image_size.to_string());
+        metadata.insert("classes".into(), figure.classes.to_string());
+        metadata.insert("classifier".into(), protocol.to_string());
+        export::write(out, &found.encoder, true, metadata)?;
+        if !self.args.json {
             say(format!("encoder and classifier in {}", out.display()));
         }
         Ok(())
+    }
+
+    /// Whether the disk holds what is to be written.
+    fn check_room(&self, out: &Path, classes: usize) -> Result<(), Failure> {
+        let config = EncoderConfig {
+            head: Head::V1,
+            dim: classes,
+            ..*self.trained.config()
+        };
+        let (trained, running) = config.values();
+        outputs::check_room(out, 4 * (trained + running) as u64)
     }
 
     /// The images to train on, decoded as the encoder's were.
@@ -143,8 +146,9 @@ impl<'a> Job<'a> {
         let found = found.expect("never asked to stop");
         if found.batch < config.batch {
             warn(format!(
-                "there are {} to train on, which are a batch",
-                counted(found.batch, "image")
+                "a batch has all {} there are to train on, fewer than --batch {}: the learning rates are for that",
+                counted(found.batch, "image"),
+                config.batch
             ));
         }
         for bad in &found.unreadable {
@@ -153,12 +157,8 @@ impl<'a> Job<'a> {
         Ok(found)
     }
 
-    /// Scores of the test images that can be read, and their classes.
-    fn scores(
-        &self,
-        found: &Finetuned,
-        test: &Labelled,
-    ) -> Result<(crate::features::FolderFeatures, Vec<u32>), Failure> {
+    /// How well the classifier does on the test images that can be read.
+    fn measure(&self, found: &Finetuned, test: &Labelled) -> Result<Figure, Failure> {
         let (path, folder) = (test.path(), test.folder.clone());
         let scores = outputs_of(
             &found.encoder,
@@ -168,29 +168,102 @@ impl<'a> Job<'a> {
             Output::Embedding,
         )?;
         let label = |i: &u32| u32::of(&*test.folder, *i as usize);
-        let labels = scores.indices.iter().filter_map(label).collect();
-        Ok((scores, labels))
+        let labels: Vec<u32> = scores.indices.iter().filter_map(label).collect();
+        let classes = test.folder.classes();
+        let top = |k| top_k(scores.features.values(), classes.len(), &labels, k);
+        let names: Vec<_> = classes.iter().collect();
+        Ok(Figure {
+            top1: top(1),
+            top5: (classes.len() > 5).then(|| top(5)),
+            images: labels.len(),
+            classes: json!(names),
+            test: test.describe(&scores),
+        })
     }
 
-    fn protocol(&self, config: &FinetuneConfig, found: &Finetuned) -> serde_json::Value {
+    fn protocol(
+        &self,
+        config: &FinetuneConfig,
+        found: &Finetuned,
+        used: &Used,
+        train: &Labelled,
+    ) -> Value {
         let trains = match config.trains {
-            protem_eval::Trains::Classifier => {
-                "the classifier alone, on the encoder in evaluation mode"
-            }
-            protem_eval::Trains::All => "encoder and classifier",
+            Trains::Classifier => "the classifier alone, on the encoder in evaluation mode",
+            Trains::All => "encoder and classifier",
         };
         let mut settings = json!(config);
         settings["batch"] = json!(found.batch);
-        settings
-            .as_object_mut()
-            .expect("a struct")
-            .remove("workers");
+        let settings_of = settings.as_object_mut().expect("a struct");
+        settings_of.remove("workers");
         json!({
             "method": format!("softmax classifier from zero on the encoder output before the head, SGD on random crops and flips; trained: {trains}"),
             "settings": settings,
+            "classes": train.folder.classes().len(),
+            "train": {
+                "set": train.describe_all(),
+                "share": used.share,
+                "images": used.images,
+                "images_of_an_epoch": used.of_epoch,
+                "unreadable": found.unreadable.len(),
+            },
             "measured_on": self.trained.crop(),
             "encoder": self.trained.provenance(),
         })
+    }
+}
+
+/// Images that were trained on.
+struct Used {
+    /// Of the whole set.
+    all: usize,
+    /// Of the share, readable.
+    images: usize,
+    /// In whole batches.
+    of_epoch: usize,
+    share: f64,
+}
+
+/// What was measured.
+struct Figure {
+    top1: f64,
+    top5: Option<f64>,
+    images: usize,
+    /// Names, as JSON.
+    classes: Value,
+    /// What the test set is.
+    test: Value,
+}
+
+impl Figure {
+    fn to_json(&self, protocol: &Value, loss: f64) -> Value {
+        let mut protocol = protocol.clone();
+        protocol["test"] = self.test.clone();
+        let mut figure = json!({"protocol": protocol, "top1": self.top1, "loss": loss});
+        if let Some(top5) = self.top5 {
+            figure["top5"] = json!(top5);
+        }
+        figure
+    }
+
+    fn in_words(&self, config: &FinetuneConfig, found: &Finetuned, used: &Used) -> String {
+        let top5 = self
+            .top5
+            .map(|top5| format!(", top-5 {:.2} %", 100.0 * top5));
+        let images = match used.images == used.all {
+            true => format!("{} training", used.all),
+            false => format!("{} of {} training", used.images, used.all),
+        };
+        format!(
+            "top-1 {:.2} %{} ({}, batch {}, {}, seed {}; {images} and {} test images)",
+            100.0 * self.top1,
+            top5.unwrap_or_default(),
+            counted(config.epochs, "epoch"),
+            found.batch,
+            rates(config),
+            config.seed,
+            self.images,
+        )
     }
 }
 
@@ -198,7 +271,7 @@ impl<'a> Job<'a> {
 fn rates(config: &FinetuneConfig) -> String {
     let (encoder, classifier) = (config.encoder_rate, config.classifier_rate);
     match config.trains {
-        protem_eval::Trains::All if encoder != classifier => {
+        Trains::All if encoder != classifier => {
             format!("learning rates {encoder} and {classifier}")
         }
         _ => format!("learning rate {classifier}"),

@@ -1,6 +1,7 @@
 //! Where a command writes: a place that a file can take, and none that it reads.
 
 use crate::failure::{Failure, explain};
+use crate::system::{free_bytes, size};
 use protem_report::RunFolder;
 use std::path::Path;
 
@@ -35,6 +36,20 @@ pub fn folder_of(out: &Path) -> &Path {
 pub fn check_folder(out: &Path) -> Result<(), Failure> {
     RunFolder::probe(folder_of(out))
         .map_err(|e| Failure::usage(format!("{}; name another file with --out", explain(&e))))
+}
+
+/// Whether the disk holds so many bytes there.
+pub fn check_room(out: &Path, need: u64) -> Result<(), Failure> {
+    let parent = folder_of(out);
+    match free_bytes(parent) {
+        Some(free) if free < need => Err(Failure::running(format!(
+            "{} has {} free, and what is to be written takes {}: make room, or name another file with --out",
+            parent.display(),
+            size(free),
+            size(need)
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// What is written must not be what was read.

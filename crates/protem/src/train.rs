@@ -29,12 +29,13 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     let left_out = goes_on.then(|| RunFolder::left_out(&args.out)).transpose();
     let left_out = left_out.map_err(report)?;
     let sets = Sets::list(&settings).map_err(|failure| of_config(&args, failure))?;
-    let mut of_weights = None;
+    let mut of_weights = Vec::new();
     if !goes_on {
         // Before all images are decoded: with fewer of them, what is wrong stays wrong.
         let plan = check_plan(&settings, sets.most(&settings))?;
         let weights = plan.weights().map_err(advice::weights)?;
-        of_weights = weights.and_then(|weights| Note::of_weights(&weights, &plan.encoder));
+        let notes = weights.map(|weights| Note::of_weights(&weights, &plan.encoder));
+        of_weights = notes.unwrap_or_default();
     }
     let images = sets.readable(&settings, left_out.as_ref())?;
     let from = goes_on.then(|| newest(&args.out)).transpose()?;
@@ -177,6 +178,7 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
         if let Some(path) = args.weights.as_deref().or(weights.as_deref()) {
             let file = encoder::weights_file(path)?;
             utf8(&file)?;
+            check_stays(args, &file)?;
             *weights = Some(file);
         }
     }
@@ -187,6 +189,20 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
         ));
     }
     Ok(settings)
+}
+
+/// Weights to begin with must not be what the run takes the place of.
+fn check_stays(args: &TrainArgs, weights: &Path) -> Result<(), Failure> {
+    let whole = |path: &Path| path.canonicalize().ok();
+    match (whole(&args.out), whole(weights)) {
+        (Some(out), Some(file)) if args.overwrite && file.starts_with(&out) => {
+            Err(Failure::usage(format!(
+                "--overwrite would remove {}, which training is to begin with; name another folder with --out",
+                weights.display()
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a setting tells images that a folder on the command line takes the place of.

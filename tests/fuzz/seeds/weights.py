@@ -42,6 +42,8 @@ for name, tensor in whole.items():
 torch.save({"state_dict": shared}, folder / "resnet18.pth")
 torch.save({"epoch": 3, "model": shared}, folder / "resnet18_plain.pth", _use_new_zipfile_serialization=False)
 save_file({f"query.{n}": t.contiguous().clone() for n, t in shared.items()}, folder / "resnet18.safetensors", {"image_size": "32"})
+attribute = torch.nn.Parameter(torch.ones(2))
+attribute.note = "kept"
 odd = {
     "float": torch.ones(2, 3),
     "double": torch.ones(2, dtype=torch.double),
@@ -53,9 +55,11 @@ odd = {
     "none": torch.ones(0, 3),
     "scalar": torch.tensor(1.5),
     "parameter": torch.nn.Parameter(torch.ones(2)),
+    "attribute": attribute,
     "arguments": argparse.Namespace(lr=0.03, arch="resnet18", gpu=None),
     "numbers": [1, -2, 300, 70000, 1 << 40, 1 << 80, 1.5, True, None, "é", b"ab", (1,), {1: 2}],
 }
 torch.save(odd, folder / "odd.pth")
 torch.save(odd, folder / "odd_plain.pth", _use_new_zipfile_serialization=False)
 torch.save(odd, folder / "odd_protocol5.pth", pickle_protocol=5)
+torch.save(odd, folder / "odd_plain_protocol4.pth", pickle_protocol=4, _use_new_zipfile_serialization=False)

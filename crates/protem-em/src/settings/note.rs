@@ -33,6 +33,13 @@ pub enum Note {
         /// Most prototypes of a clustering.
         largest: usize,
     },
+    /// The file of weights holds several encoders.
+    OneOfSeveral {
+        /// What precedes the names of the one that is taken.
+        prefix: String,
+        /// And those of the others.
+        others: Vec<String>,
+    },
     /// The weights to begin with have no projection head that fits.
     HeadUntrained {
         /// Values of the embedding.
@@ -112,9 +119,18 @@ pub enum Note {
 
 impl Note {
     /// What is worth knowing of weights that such an encoder begins with.
-    pub fn of_weights(weights: &Weights, encoder: &EncoderConfig) -> Option<Self> {
-        let dim = encoder.dim;
-        (!weights.has_head_of(encoder)).then_some(Self::HeadUntrained { dim })
+    pub fn of_weights(weights: &Weights, encoder: &EncoderConfig) -> Vec<Self> {
+        let mut notes = Vec::new();
+        if !weights.others().is_empty() {
+            notes.push(Self::OneOfSeveral {
+                prefix: weights.prefix().to_owned(),
+                others: weights.others().to_vec(),
+            });
+        }
+        if !weights.has_head_of(encoder) {
+            notes.push(Self::HeadUntrained { dim: encoder.dim });
+        }
+        notes
     }
 }
 
@@ -162,6 +178,11 @@ impl fmt::Display for Note {
                 f,
                 "method.negatives = {asked}, and a clustering has K = {k}, up to {batch} of them in the batch: where \
                  fewer are left, all of those are used"
+            ),
+            Self::OneOfSeveral { prefix, others } => write!(
+                f,
+                "of the encoders in the file that of {prefix} is taken, not that of {}",
+                others.join(", ")
             ),
             Self::HeadUntrained { dim } => write!(
                 f,

@@ -182,7 +182,8 @@ impl Plan {
             path: path.clone(),
             source,
         };
-        let weights = Weights::open(path).map_err(of_file)?;
+        let prefix = self.settings.encoder.weights_prefix.as_deref();
+        let weights = Weights::open(path, prefix).map_err(of_file)?;
         let fits = weights.fits(&self.encoder);
         fits.map_err(|error| of_file(error.into()))?;
         Ok(Some(weights))
