@@ -290,10 +290,44 @@ impl Checkpoint {
     /// # Errors
     /// Weights that do not fit the structure.
     pub fn query_encoder(&self) -> Result<Encoder, EmError> {
+        self.loaded("query")
+    }
+
+    /// The key encoder, which the E-step embeds images with.
+    ///
+    /// # Errors
+    /// As [`Self::query_encoder`].
+    pub fn key_encoder(&self) -> Result<Encoder, EmError> {
+        self.loaded("key")
+    }
+
+    fn loaded(&self, prefix: &str) -> Result<Encoder, EmError> {
         let precision = self.header.origin.settings.precision;
         let mut encoder = Encoder::new(self.header.encoder, 0).with_precision(precision);
-        encoder.load(self.finder("query"))?;
+        encoder.load(self.finder(prefix))?;
         Ok(encoder)
+    }
+
+    /// Clusterings of the last E-step, in the order of the settings' `method.clusters`; none in the
+    /// warm-up and without prototypes. Labels are of the training images that could be read when the
+    /// run began, in their order.
+    ///
+    /// # Errors
+    /// Parts that do not belong together.
+    pub fn clusterings(&self) -> Result<Vec<Clustering>, EmError> {
+        let clustering = |m: usize| {
+            let part = |part| {
+                self.floats(&format!("clustering.{m}.{part}"))
+                    .map(<[f32]>::to_vec)
+            };
+            Clustering::new(
+                self.labels[m].clone(),
+                part("centroids")?,
+                part("concentration")?,
+                self.header.encoder.dim,
+            )
+        };
+        (0..self.header.clusterings).map(clustering).collect()
     }
 
     /// The whole state, to go on training. `momentum` is that of the key encoder.
@@ -321,20 +355,7 @@ impl Checkpoint {
             self.header.queue_pointer,
             self.header.queue_filled,
         )?;
-        let clusterings = (0..self.header.clusterings)
-            .map(|m| {
-                let part = |part| {
-                    self.floats(&format!("clustering.{m}.{part}"))
-                        .map(<[f32]>::to_vec)
-                };
-                Clustering::new(
-                    self.labels[m].clone(),
-                    part("centroids")?,
-                    part("concentration")?,
-                    dim,
-                )
-            })
-            .collect::<Result<_, _>>()?;
+        let clusterings = self.clusterings()?;
         Ok(State {
             pair,
             velocity,

@@ -46,13 +46,8 @@ pub(crate) struct Measured {
 impl Measure<'_> {
     /// How kNN is measured, in words.
     pub fn protocol(&self) -> String {
-        let eval = &self.plan.eval;
         let (train, test) = (self.train.len(), self.test.map_or(0, |t| t.len()));
-        let k = eval.knn_k.min(train);
-        format!(
-            "kNN, k = {k}, cosine, temperature {}, {train} training and {test} test images, centre crop of {} pixels",
-            eval.knn_temperature, self.plan.image_size
-        )
+        self.plan.eval.protocol(train, test, self.plan.image_size)
     }
 
     /// Whether kNN can be measured: both sets have labels.

@@ -421,6 +421,17 @@ impl Default for EvalSettings {
     }
 }
 
+impl EvalSettings {
+    /// How kNN is measured, in words: on how many images, under a centre crop of how many pixels.
+    pub fn protocol(&self, train: usize, test: usize, image_size: u32) -> String {
+        let k = self.knn_k.min(train);
+        format!(
+            "kNN, k = {k}, cosine, temperature {}, {train} training and {test} test images, centre crop of {image_size} pixels",
+            self.knn_temperature
+        )
+    }
+}
+
 /// When to save.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
