@@ -2,6 +2,7 @@
 
 use crate::ops::{Crop, resized_crop};
 use image::{RgbImage, imageops};
+use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
 
 /// Pixels between pictures.
 const GAP: u32 = 2;
@@ -47,4 +48,58 @@ pub fn fitted(picture: &RgbImage, side: u32) -> RgbImage {
         height,
     };
     resized_crop(picture, whole, scaled(width), scaled(height))
+}
+
+/// A picture as the bytes of a JPEG file, made smaller where its longer side has more than `side`
+/// pixels.
+///
+/// # Panics
+/// If `side` is zero or above 65 500, or the picture has no pixel.
+pub fn thumbnail(picture: &RgbImage, side: u32) -> Vec<u8> {
+    let small = picture.width().max(picture.height()) <= side;
+    let small = if small {
+        picture.clone()
+    } else {
+        fitted(picture, side)
+    };
+    let (width, height) = (small.width() as usize, small.height() as usize);
+    // Colours at full size: of few pixels each counts.
+    Encoder::new(&small, width, height, PixelFormat::Rgb)
+        .quality(88)
+        .subsampling(Subsampling::S444)
+        .optimize_huffman(true)
+        .encode()
+        .expect("pixels of a size that JPEG has")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thumbnails_are_pictures_again_and_never_larger() {
+        for ((width, height), expected) in [
+            ((32, 20), (32, 20)),
+            ((200, 100), (96, 48)),
+            ((3, 4000), (1, 96)),
+            ((1, 1), (1, 1)),
+        ] {
+            let picture = RgbImage::from_fn(width, height, |x, y| {
+                image::Rgb([(x * 7 % 256) as u8, (y / 16 % 256) as u8, 90])
+            });
+            let bytes = thumbnail(&picture, 96);
+            let again = crate::decode(&bytes).unwrap();
+            assert_eq!(again.dimensions(), expected);
+            let near = |(a, b): (&u8, &u8)| a.abs_diff(*b) < 24;
+            let shown = if expected == (width, height) {
+                picture
+            } else {
+                fitted(&picture, 96)
+            };
+            assert!(
+                again.iter().zip(shown.iter()).all(near),
+                "{width} × {height}"
+            );
+        }
+    }
 }
