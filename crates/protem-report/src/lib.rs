@@ -1,12 +1,20 @@
 //! What a run leaves behind: its folder, with the resolved config, the metrics and the list of
-//! unreadable images; and features as `.npy`.
+//! unreadable images; the report of it as HTML; and features as `.npy`.
 //!
-//! The crate reads the trainer's events and knows nothing of its insides.
+//! The crate reads the trainer's events and knows nothing of its insides. A report is a function of
+//! data: [`History`] collects events, whoever makes the report brings clusters and pictures, and
+//! [`Report::html`] writes the page.
 
+mod history;
 mod npy;
 mod quarantine;
+mod report;
 mod run_folder;
 
+pub use history::History;
 pub use npy::{npy, npy_labels, npy_vector};
 pub use quarantine::{Listed, escape};
+pub use report::{
+    Card, ClassShare, Clusters, Distribution, Picture, Report, Section, Shown, is_report,
+};
 pub use run_folder::{ReportError, RunFolder};

@@ -1,6 +1,7 @@
 //! The folder of a run.
 
 use crate::quarantine::{Listed, QuarantineList};
+use crate::report::is_report;
 use protem_em::{
     EmError, Event, Position, clean_checkpoints, list_checkpoints, remove_partial, write_atomically,
 };
@@ -12,6 +13,7 @@ const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const QUARANTINE: &str = "quarantine.tsv";
 const CHECKPOINTS: &str = "checkpoints";
+const REPORT: &str = "report.html";
 /// Held while a process works in the folder.
 const LOCK: &str = ".lock";
 
@@ -242,6 +244,44 @@ impl RunFolder {
         Ok(QuarantineList::open(root.join(QUARANTINE))?.left_out())
     }
 
+    /// Where a run's report goes unless another place is named.
+    pub fn report(root: &Path) -> PathBuf {
+        root.join(REPORT)
+    }
+
+    /// When what a run writes at last was written; none where it has not, or the system does not tell.
+    pub fn written(root: &Path) -> Option<std::time::SystemTime> {
+        let files = [CONFIG, METRICS].map(|name| root.join(name));
+        let newest = list_checkpoints(&Self::checkpoints(root)).ok();
+        let newest = newest.and_then(|mut files| files.pop());
+        let times = files.iter().chain(&newest);
+        let time = |path: &PathBuf| fs::metadata(path).ok()?.modified().ok();
+        times.filter_map(time).max()
+    }
+
+    /// Tells each event of a run's `metrics.jsonl`, whether or not a process is at work there, and
+    /// returns how many lines are none: torn by a crash, or of another version.
+    ///
+    /// # Errors
+    /// What the file system refuses. A file that is not there has no lines.
+    pub fn read_metrics(root: &Path, tell: &mut dyn FnMut(Event)) -> Result<usize, ReportError> {
+        let path = root.join(METRICS);
+        if !path.exists() {
+            return Ok(0);
+        }
+        let file = File::open(&path).map_err(io("read", &path))?;
+        let mut others = 0;
+        // Line by line: of a long run there are millions.
+        for line in BufReader::new(file).split(b'\n') {
+            let line = line.map_err(io("read", &path))?;
+            match serde_json::from_slice(&line) {
+                Ok(event) => tell(event),
+                Err(_) => others += usize::from(!line.trim_ascii().is_empty()),
+            }
+        }
+        Ok(others)
+    }
+
     /// What `metrics.jsonl` holds, but for lines of other versions.
     ///
     /// # Errors
@@ -309,6 +349,8 @@ fn remove_run(root: &Path) -> Result<(), ReportError> {
     if checkpoints.exists() {
         files = list_checkpoints(&checkpoints)?;
     }
+    // What it tells would be of another run than the folder's.
+    files.extend(Some(RunFolder::report(root)).filter(|path| is_report(path)));
     // The config last: a folder with it alone is still one of a run.
     files.extend([METRICS, QUARANTINE, CONFIG].map(|name| root.join(name)));
     for path in files {

@@ -1,0 +1,442 @@
+//! A run as one HTML page: no script, and nothing that is fetched from elsewhere.
+
+mod chart;
+mod charts;
+mod clusters;
+mod scale;
+mod words;
+
+pub use clusters::{Card, ClassShare, Clusters, Distribution, Picture, Section, Shown};
+
+use crate::history::{History, RunLine};
+use charts::{charts, evaluated};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::SystemTime;
+use words::{counted, date, duration, percent};
+
+/// By which a page is known to be one of these.
+const GENERATOR: &str = concat!("protem report ", env!("CARGO_PKG_VERSION"));
+const MARK: &[u8] = b"<meta name=\"generator\" content=\"protem report ";
+/// The page asks for nothing, and a browser is told to see to it.
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
+
+/// What a page tells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// What the run is called.
+    pub name: String,
+    /// What its metrics tell.
+    pub history: History,
+    /// Lines of the metrics that could not be read.
+    pub unread: usize,
+    /// How kNN is measured by the settings the run has now; none where they are not known.
+    pub protocol: Option<String>,
+    /// What the newest checkpoint has found.
+    pub clusters: Clusters,
+    /// The resolved settings.
+    pub config: String,
+    /// The files that the report was made of, by their names in the run's folder.
+    pub files: Vec<String>,
+    /// When the last of them was written; none where the system does not tell.
+    pub written: Option<SystemTime>,
+}
+
+impl Report {
+    /// The page. The same report gives the same bytes.
+    pub fn html(&self) -> String {
+        let title = format!("Run {}", self.name);
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="generator" content=(GENERATOR);
+                    meta http-equiv="Content-Security-Policy" content=(POLICY);
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    title { (title) }
+                    style { (PreEscaped(include_str!("report/style.css"))) }
+                }
+                body {
+                    (self.header(&title))
+                    section { h2 { "Training" } (charts(&self.history)) }
+                    (self.clusters.section())
+                    section {
+                        h2 { "Settings" }
+                        details { summary { "config.toml, resolved" } pre { (self.config) } }
+                    }
+                    (self.footer())
+                }
+            }
+        };
+        page.into_string()
+    }
+
+    fn header(&self, title: &str) -> Markup {
+        html! {
+            header {
+                h1 { (title) }
+                p { (self.history.state()) }
+                @if self.unread > 0 {
+                    p.note { "Without " (counted(self.unread, "line")) " of metrics.jsonl that cannot be read: torn, or of another version of the program." }
+                }
+                (self.accuracy())
+                dl {
+                    @for (what, told) in self.facts() { dt { (what) } dd { (told) } }
+                }
+            }
+        }
+    }
+
+    /// kNN beside what it is held against, as bars.
+    fn accuracy(&self) -> Markup {
+        let history = &self.history;
+        let baselines = history.baselines.iter();
+        let baselines = baselines.map(|(features, top1)| (evaluated(*features), *top1));
+        let others = history.chance.map(|chance| ("chance", chance));
+        let others: Vec<(&str, f64)> = others.into_iter().chain(baselines).collect();
+        let own = history.last_knn();
+        if own.is_none() && others.is_empty() {
+            return html! { p { "kNN was not measured: there were no images with classes kept out of training, or it was not asked for." } };
+        }
+        let bar = |name: &str, value: f64, class: &str| {
+            let width = format!("width: {:.1}%", 100.0 * value.clamp(0.0, 1.0));
+            html! {
+                div { (name) }
+                span class=(class) { i style=(width) {} b { (percent(value)) } }
+            }
+        };
+        html! {
+            div.bars-of {
+                @if let Some((epoch, top1)) = own {
+                    (bar(&format!("kNN after epoch {epoch}"), top1, "own"))
+                }
+                @for (name, value) in &others { (bar(name, *value, "other")) }
+            }
+            (self.protocols())
+        }
+    }
+
+    /// How kNN was measured; its settings may have changed on the way.
+    fn protocols(&self) -> Markup {
+        let (now, then) = (self.protocol.as_ref(), self.history.protocol.as_ref());
+        html! {
+            @match (now, then) {
+                (Some(now), Some(then)) if now != then => {
+                    p.note { "Measured last by: " (now) "." }
+                    p.note { "What it is held against, by: " (then) "." }
+                }
+                (_, Some(told)) | (Some(told), None) => p.note { (told) "." },
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let mut facts = self.history.run.as_ref().map_or(Vec::new(), facts);
+        let seconds = self.history.seconds();
+        if seconds > 0.0 {
+            let of = match self.history.done {
+                Some(_) => "",
+                None => ", of its whole epochs",
+            };
+            facts.push(("time", duration(seconds) + of));
+        }
+        facts
+    }
+
+    fn footer(&self) -> Markup {
+        html! {
+            footer {
+                p {
+                    "Made by " (GENERATOR) " of " (self.files.join(", "))
+                    @if let Some(written) = self.written { ", last written " (date(written)) }
+                    "."
+                }
+            }
+        }
+    }
+}
+
+/// What the run was begun, or last resumed, with.
+fn facts(run: &RunLine) -> Vec<(&'static str, String)> {
+    let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let source = match &run.source {
+        Some(path) => format!(" of {}", path.display()),
+        None => ", generated".into(),
+    };
+    let classes = match run.classes {
+        0 => String::new(),
+        1 => ", 1 class".into(),
+        n => format!(", {n} classes"),
+    };
+    let kept = match run.test_images {
+        0 => String::new(),
+        n => format!("; kNN on {n} others"),
+    };
+    let encoder = run.encoder.map(|encoder| {
+        let [arch, stem, precision] = [
+            serde_json::json!(encoder.arch),
+            serde_json::json!(encoder.stem),
+            serde_json::json!(run.precision),
+        ]
+        .map(word);
+        format!(
+            "{arch}, stem {stem}, width {}, {precision}, {:.2} M parameters; views of {} pixels",
+            encoder.width,
+            run.parameters as f64 / 1e6,
+            run.image_size
+        )
+    });
+    let mut facts = vec![("mode", run.mode.clone())];
+    facts.extend(encoder.map(|encoder| ("encoder", encoder)));
+    facts.push(("images", format!("{}{source}{classes}{kept}", run.images)));
+    facts.push((
+        "epochs",
+        format!(
+            "{}, of {} steps each; batch {}, queue {}",
+            run.epochs, run.steps_per_epoch, run.batch, run.queue
+        ),
+    ));
+    facts.push((
+        "prototypes",
+        match run.clusters.is_empty() {
+            true => "none".into(),
+            false => format!(
+                "K {:?}, after {}",
+                run.clusters,
+                counted(run.warmup_epochs, "epoch")
+            ),
+        },
+    ));
+    facts.push(("seed", run.seed.to_string()));
+    facts
+}
+
+/// Whether a file is such a page, by its beginning.
+pub fn is_report(path: &Path) -> bool {
+    let mut beginning = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(1024).read_to_end(&mut beginning));
+    read.is_ok() && beginning.windows(MARK.len()).any(|part| part == MARK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protem_em::{Evaluated, Event, Precision};
+
+    fn run(step: u64, resumed: bool) -> Event {
+        Event::Run {
+            step,
+            resumed_from: resumed.then(|| "step.safetensors".into()),
+            source: Some("a<b>&\"c".into()),
+            seed: 1,
+            mode: "pcl-v2".into(),
+            images: 100,
+            test_images: 20,
+            classes: 2,
+            encoder: None,
+            precision: Precision::F32,
+            image_size: 32,
+            parameters: 10,
+            epochs: 4,
+            warmup_epochs: 1,
+            steps_per_epoch: 10,
+            batch: 10,
+            queue: 50,
+            clusters: vec![5],
+            negatives: 4,
+            chance: 3.9,
+        }
+    }
+
+    fn epoch(epoch: usize) -> Event {
+        Event::Epoch {
+            epoch,
+            step: 10 * epoch as u64,
+            loss: 3.0,
+            loss_instance: 3.0,
+            loss_prototype: (epoch > 1).then_some(2.0),
+            chance: 3.9,
+            lr: 0.05,
+            knn_top1: epoch.is_multiple_of(2).then_some(0.625),
+            effective_rank: None,
+            ami_previous: None,
+            images_per_second: 100.0,
+            seconds: 60.0,
+            e_step_seconds: 6.0,
+            waited_seconds: 0.0,
+        }
+    }
+
+    fn done() -> Event {
+        Event::Done {
+            step: 40,
+            epochs: 4,
+            loss: 3.0,
+            knn_top1: Some(0.625),
+            checkpoint: "step.safetensors".into(),
+            seconds: 250.0,
+        }
+    }
+
+    fn report(events: impl IntoIterator<Item = Event>) -> Report {
+        Report {
+            name: "<mine>".into(),
+            history: History::of(events),
+            unread: 0,
+            protocol: None,
+            clusters: Clusters::None("None yet.".into()),
+            config: "seed = 1 # </pre><script>".into(),
+            files: vec!["metrics.jsonl".into()],
+            written: Some(SystemTime::UNIX_EPOCH),
+        }
+    }
+
+    fn has(page: &str, all: &[&str]) {
+        for part in all {
+            assert!(page.contains(part), "no `{part}` in {page}");
+        }
+    }
+
+    #[test]
+    fn what_is_named_is_escaped_and_nothing_is_fetched() {
+        let mut report = report([run(0, false), epoch(1)]);
+        report.clusters = Clusters::Shown(Shown {
+            epoch: 1,
+            all: vec![Distribution {
+                sizes: vec![3, 0],
+                concentration: vec![0.1, 0.3],
+                ami_previous: None,
+            }],
+            sections: vec![Section {
+                title: "All".into(),
+                cards: vec![Card {
+                    number: 0,
+                    size: 3,
+                    concentration: 0.1,
+                    class: Some(ClassShare {
+                        name: "<i>".into(),
+                        share: 0.5,
+                    }),
+                    pictures: vec![Picture {
+                        name: "\"><script>&.jpg".into(),
+                        jpeg: b"\xff\xd8\xff".to_vec(),
+                    }],
+                }],
+            }],
+            ..Shown::default()
+        });
+        let page = report.html();
+        has(
+            &page,
+            &[
+                "<title>Run &lt;mine&gt;</title>",
+                "a&lt;b&gt;&amp;&quot;c",
+                "&lt;/pre&gt;&lt;script&gt;",
+                "alt=\"&quot;&gt;&lt;script&gt;&amp;.jpg\"",
+                "50.0 % &lt;i&gt;",
+                "src=\"data:image/jpeg;base64,/9j/\"",
+            ],
+        );
+        for outside in ["<script", "src=\"http", "href=", "url(", "@import"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+        assert_eq!(page, report.html());
+    }
+
+    #[test]
+    fn how_far_a_run_has_come_is_told() {
+        let none = report([]).html();
+        has(
+            &none,
+            &[
+                "no line of how the run began",
+                "nothing to draw",
+                "kNN was not measured",
+            ],
+        );
+        let begun = report([run(0, false)]).html();
+        has(
+            &begun,
+            &["Not finished: 0 of 4 epochs are whole, 0 of 40 steps are done."],
+        );
+        let one = report([run(0, false), epoch(1)]).html();
+        has(
+            &one,
+            &[
+                "Not finished: 1 of 4",
+                "Not measured.",
+                "60.0 s, of its whole epochs",
+            ],
+        );
+        let all = [
+            run(0, false),
+            epoch(1),
+            run(10, true),
+            epoch(2),
+            run(20, true),
+            epoch(3),
+            epoch(4),
+        ];
+        let whole = report(all.into_iter().chain([done()])).html();
+        has(
+            &whole,
+            &[
+                "Finished: 4 epochs, 40 steps. It was resumed 2 times, the last time at step 20.",
+                "kNN after epoch 4",
+                "62.5 %",
+                "4 min 10 s",
+            ],
+        );
+        // Resumed for more epochs, it is not over any more.
+        let more = [run(0, false), epoch(1), done(), run(40, true)];
+        has(
+            &report(more).html(),
+            &["Not finished: 1 of 4", "resumed once, at step 40"],
+        );
+    }
+
+    #[test]
+    fn the_protocol_is_told_once_unless_it_changed() {
+        let eval = Event::Eval {
+            step: 0,
+            features: Evaluated::RawPixels,
+            protocol: "kNN, k = 20".into(),
+            top1: 0.3,
+            chance: 0.1,
+        };
+        let mut report = report([run(0, false), eval]);
+        report.protocol = Some("kNN, k = 20".into());
+        assert_eq!(report.html().matches("kNN, k = ").count(), 1);
+        report.protocol = Some("kNN, k = 5".into());
+        let page = report.html();
+        has(
+            &page,
+            &[
+                "Measured last by: kNN, k = 5.",
+                "held against, by: kNN, k = 20.",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_page_is_known_again_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.html");
+        assert!(!is_report(&path));
+        for (bytes, known) in [
+            (report([]).html(), true),
+            (
+                "<!DOCTYPE html><html><head><title>mine</title>".into(),
+                false,
+            ),
+            (String::new(), false),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(is_report(&path), known);
+        }
+    }
+}
