@@ -21,6 +21,7 @@ use std::path::PathBuf;
     after_help = "Examples:
   train        protem train ~/photos --config photos --out runs/photos
   eval knn     protem eval knn --checkpoint runs/photos --train train --test test
+  report       protem report runs/photos
   embed        protem embed --checkpoint runs/photos --data ~/photos --out photos.npy
   export       protem export --checkpoint runs/photos --out photos.safetensors
   cluster      protem cluster --input photos.npy --k 100 --out clusters
@@ -52,6 +53,11 @@ pub enum Command {
         after_help = "Example:\n  protem eval knn --checkpoint runs/photos --train train --test test"
     )]
     Eval(Eval),
+    /// Write what a run did and the clusters it found as one HTML file, to be opened in a browser.
+    #[command(
+        after_help = "Examples:\n  protem report runs/photos\n  protem report runs/photos --k 500 --clusters 60 --out photos.html"
+    )]
+    Report(ReportArgs),
     /// Write the features of all images of a set.
     #[command(
         after_help = "Example:\n  protem embed --checkpoint runs/photos --data ~/photos --out photos.npy"
@@ -178,6 +184,32 @@ pub struct EncoderArgs {
     /// f32 or bf16; when not given, as it was trained, and weights in f32.
     #[arg(long, value_parser = parsed::<Precision>)]
     pub precision: Option<Precision>,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folder of the run. It need not be finished.
+    pub run: PathBuf,
+    /// File to write, a .html; RUN/report.html when not given. An earlier report of that name is
+    /// replaced.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Which of the run's clusterings is shown, by its number of clusters; the smallest when not given.
+    #[arg(long)]
+    pub k: Option<usize>,
+    /// Clusters to show: the largest, the tightest and the loosest, a third each.
+    #[arg(long, default_value_t = 24)]
+    pub clusters: usize,
+    /// Images to show of each.
+    #[arg(long, default_value_t = 12)]
+    pub images: usize,
+    /// Show no images: nothing is decoded.
+    #[arg(long)]
+    pub no_images: bool,
+    /// Threads; as many as the machine has when not given.
+    #[arg(long)]
+    pub threads: Option<usize>,
 }
 
 /// Arguments of `embed`.

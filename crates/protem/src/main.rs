@@ -16,10 +16,12 @@ mod export;
 mod failure;
 mod features;
 mod finetune;
+mod gallery;
 mod images;
 mod labelled;
 mod outputs;
 mod progress;
+mod report;
 mod room;
 mod shell_help;
 mod svm;
@@ -96,6 +98,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Eval(Eval::Ami(args)) => eval::cluster_agreement(args),
         Command::Embed(args) => features::embed(args),
         Command::Export(args) => export::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Cluster(args) => cluster::run(args),
         Command::Bench(Bench::Step { what, bench }) => bench::step(what, &bench),
         Command::Bench(Bench::Augment(args)) => bench::augment(&args),

@@ -430,6 +430,7 @@ fn finish(args: &TrainArgs, settings: &Settings, trainer: &Trainer, b: &Baseline
     let out = quoted(out);
     say(format!("Run folder: {out}"));
     let protem = program();
+    say(format!("As a page: {protem} report {out}"));
     say(match folder {
         Some(folder) => format!(
             "Next, its features: {protem} embed --checkpoint {out} --data {} --out features.npy",

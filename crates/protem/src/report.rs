@@ -1,0 +1,268 @@
+//! `protem report`: a run as one HTML page.
+
+use crate::args::ReportArgs;
+use crate::config;
+use crate::console::{counted, say, warn};
+use crate::failure::{Failure, explain, explain_em};
+use crate::features::start;
+use crate::gallery::{Gallery, gallery};
+use crate::images::Sets;
+use crate::outputs;
+use crate::system::size;
+use protem_data::Source;
+use protem_em::{Checkpoint, Clustering, EmError, Event, Settings};
+use protem_report::{Clusters, Distribution, History, Report, RunFolder, Shown, is_report};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// AMI of a clustering with the one before, by its E-step's epoch and its number of clusters.
+type Agreements = BTreeMap<(usize, usize), f64>;
+
+/// Runs the command.
+pub fn run(args: &ReportArgs) -> Result<(), Failure> {
+    start(args.threads)?;
+    if args.clusters == 0 || args.images == 0 || args.clusters > 1000 || args.images > 1000 {
+        return Err(Failure::usage(
+            "--clusters and --images must lie between 1 and 1000 (--no-images leaves the images out)",
+        ));
+    }
+    let root = &args.run;
+    if !RunFolder::holds_run(root) {
+        return Err(Failure::usage(format!(
+            "{} holds no run; name the folder that train has by --out",
+            root.display()
+        )));
+    }
+    let out = args.out.clone().unwrap_or_else(|| RunFolder::report(root));
+    check_target(&out)?;
+    let report = assemble(args)?;
+    let page = report.html();
+    let parent = outputs::folder_of(&out);
+    std::fs::create_dir_all(parent)
+        .map_err(|e| Failure::running(format!("cannot create {}: {e}", parent.display())))?;
+    protem_em::write_atomically(&out, page.as_bytes())
+        .map_err(|e| Failure::running(explain(&e)))?;
+    say(format!(
+        "{}: {}, {}",
+        out.display(),
+        size(page.len() as u64),
+        told(&report.clusters)
+    ));
+    Ok(())
+}
+
+/// What is shown of the clusters, for the command's line.
+fn told(clusters: &Clusters) -> String {
+    match clusters {
+        Clusters::None(_) => "no clusters".into(),
+        Clusters::Shown(shown) => {
+            let cards = || shown.sections.iter().flat_map(|section| &section.cards);
+            let images = cards().map(|card| card.pictures.len()).sum();
+            format!(
+                "{} shown by {}",
+                counted(cards().count(), "cluster"),
+                counted(images, "image")
+            )
+        }
+    }
+}
+
+/// Whether a report can be written there. An earlier one is replaced; anything else stays.
+fn check_target(out: &Path) -> Result<(), Failure> {
+    outputs::check_file(out)?;
+    if out.extension().is_none_or(|extension| extension != "html") {
+        return Err(Failure::usage(format!(
+            "--out {}: a report is written as a .html file; name one",
+            out.display()
+        )));
+    }
+    if out.exists() && !is_report(out) {
+        return Err(Failure::usage(format!(
+            "{} is there already and is no report of a run; name another file with --out",
+            out.display()
+        )));
+    }
+    outputs::check_folder(out)
+}
+
+fn assemble(args: &ReportArgs) -> Result<Report, Failure> {
+    let root = &args.run;
+    let (mut history, mut agreements) = (History::default(), Agreements::new());
+    let mut note = |event: Event| {
+        if let Event::EStep {
+            epoch,
+            k,
+            ami_previous: Some(ami),
+            ..
+        } = event
+        {
+            agreements.insert((epoch, k), ami);
+        }
+        history.note(event);
+    };
+    let unread = RunFolder::read_metrics(root, &mut note).map_err(failed)?;
+    let checkpoint = newest(root)?;
+    let config = match (RunFolder::config(root), &checkpoint) {
+        (Ok(text), _) => text,
+        // It is among the checkpoint's settings too.
+        (Err(_), Some(checkpoint)) => config::to_text(&checkpoint.origin().settings),
+        (Err(error), None) => return Err(failed(error)),
+    };
+    let settings = config::from_text(&config, "config.toml").ok();
+    let own = checkpoint.as_ref().map(|c| c.origin().settings.clone());
+    let settings = settings.or(own);
+    let clusters = match &checkpoint {
+        Some(checkpoint) => clusters(args, checkpoint, settings.as_ref(), &agreements)?,
+        None => none(
+            args,
+            "There is no checkpoint that can be read, and so no clusters.",
+        )?,
+    };
+    let protocol = settings.and_then(|settings| history.protocol_now(&settings.eval));
+    Ok(Report {
+        name: name(root),
+        history,
+        unread,
+        protocol,
+        clusters,
+        config: config.trim_end().to_owned(),
+        files: files(root, checkpoint.as_ref()),
+        written: RunFolder::written(root),
+    })
+}
+
+fn failed(error: protem_report::ReportError) -> Failure {
+    Failure::running(explain(&error))
+}
+
+/// What a run is called: its folder's name, however it is named here.
+fn name(root: &Path) -> String {
+    let whole = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
+    let name = whole.file_name().unwrap_or(whole.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+fn files(root: &Path, checkpoint: Option<&Checkpoint>) -> Vec<String> {
+    let mut files = vec!["config.toml".to_owned(), "metrics.jsonl".to_owned()];
+    files.retain(|file| root.join(file).exists());
+    let own = checkpoint.and_then(|c| c.path().file_name());
+    files.extend(own.map(|name| format!("checkpoints/{}", name.to_string_lossy())));
+    files
+}
+
+/// The newest whole checkpoint of a run that has one.
+fn newest(root: &Path) -> Result<Option<Checkpoint>, Failure> {
+    if !RunFolder::has_checkpoints(root) {
+        return Ok(None);
+    }
+    match Checkpoint::newest(&RunFolder::checkpoints(root)) {
+        Ok((found, refused)) => {
+            for (_, reason) in refused {
+                warn(format!("{reason}; taking the one before"));
+            }
+            Ok(Some(found))
+        }
+        // The metrics can be told all the same.
+        Err(error @ EmError::NoCheckpoint { .. }) => {
+            warn(explain_em(&error));
+            Ok(None)
+        }
+        Err(error) => Err(Failure::running(explain(&error))),
+    }
+}
+
+/// No clusters, with why; unless some of them were asked for.
+fn none(args: &ReportArgs, why: &str) -> Result<Clusters, Failure> {
+    match args.k {
+        Some(k) => Err(Failure::usage(format!("--k {k}: {why} Leave --k out"))),
+        None => Ok(Clusters::None(why.to_owned())),
+    }
+}
+
+fn clusters(
+    args: &ReportArgs,
+    checkpoint: &Checkpoint,
+    settings: Option<&Settings>,
+    agreements: &Agreements,
+) -> Result<Clusters, Failure> {
+    let own = &checkpoint.origin().settings;
+    if !own.mode.has_prototypes() {
+        return none(args, "The run is one of MoCo: it makes no clusters.");
+    }
+    let clusterings = checkpoint
+        .clusterings()
+        .map_err(|e| Failure::running(explain(&e)))?;
+    let Some(of) = choose(args.k, &clusterings)? else {
+        let warmup = own.method.warmup_epochs;
+        let why = format!(
+            "The newest checkpoint holds no clusters: the first E-step comes after {}.",
+            counted(warmup, "epoch")
+        );
+        return none(args, &why);
+    };
+    let position = checkpoint.position();
+    let epoch = position.epoch + usize::from(position.batch > 0);
+    let distribution = |clustering: &Clustering| Distribution {
+        sizes: sizes(clustering),
+        concentration: clustering.concentration.clone(),
+        ami_previous: agreements.get(&(epoch, clustering.k())).copied(),
+    };
+    let images = images(&args.run, settings.unwrap_or(own), checkpoint);
+    if let Err(why) = &images {
+        let what = if args.no_images { "classes" } else { "images" };
+        warn(format!("the {what} are left out: {why}"));
+    }
+    let Gallery {
+        purity,
+        sections,
+        notes,
+    } = gallery(args, checkpoint, &clusterings[of], images)?;
+    Ok(Clusters::Shown(Shown {
+        epoch,
+        all: clusterings.iter().map(distribution).collect(),
+        of,
+        purity,
+        sections,
+        notes,
+    }))
+}
+
+/// Which clustering is shown: the smallest, or the one asked for; none where there is none.
+fn choose(k: Option<usize>, clusterings: &[Clustering]) -> Result<Option<usize>, Failure> {
+    let (Some(k), false) = (k, clusterings.is_empty()) else {
+        let smallest = clusterings.iter().enumerate().min_by_key(|(_, c)| c.k());
+        return Ok(smallest.map(|(i, _)| i));
+    };
+    let found = clusterings.iter().position(|c| c.k() == k);
+    let all: Vec<usize> = clusterings.iter().map(Clustering::k).collect();
+    found.map(Some).ok_or_else(|| {
+        Failure::usage(format!(
+            "--k {k}: the run's clusterings have K {all:?}; name one of these"
+        ))
+    })
+}
+
+/// Images of each cluster.
+fn sizes(clustering: &Clustering) -> Vec<usize> {
+    let mut sizes = vec![0; clustering.k()];
+    for label in &clustering.labels {
+        sizes[*label as usize] += 1;
+    }
+    sizes
+}
+
+/// The images that a checkpoint's labels are of, or why they are not to be had.
+fn images(
+    root: &Path,
+    settings: &Settings,
+    checkpoint: &Checkpoint,
+) -> Result<Arc<dyn Source>, String> {
+    let known = RunFolder::left_out(root).map_err(|e| explain(&e))?;
+    let images = Sets::list(settings).and_then(|sets| sets.readable(settings, Some(&known)));
+    let train = images.map_err(|failure| failure.to_string())?.train;
+    match checkpoint.check_images(settings, &*train) {
+        Ok(()) => Ok(train),
+        Err(error) => Err(explain_em(&error)),
+    }
+}
