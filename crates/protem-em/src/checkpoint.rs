@@ -225,7 +225,8 @@ impl Checkpoint {
         })
     }
 
-    /// Whether a file is one, whole or not, by the beginning that safetensors of this program have.
+    /// Whether a file is one, whole or not, by its name or the beginning that safetensors of this program
+    /// have.
     pub fn is_at(path: &Path) -> bool {
         let header = || {
             let mut file = fs::File::open(path).ok()?;
@@ -238,7 +239,7 @@ impl Checkpoint {
                 .ok()?;
             serde_json::from_slice::<serde_json::Value>(&header).ok()
         };
-        header().is_some_and(|header| header["__metadata__"]["protem"].is_string())
+        is_step(path) || header().is_some_and(|header| header["__metadata__"]["protem"].is_string())
     }
 
     /// The newest whole checkpoint of a folder, and the newer files that are none, with why.
