@@ -26,7 +26,7 @@ impl Trained {
     pub fn open(args: &EncoderArgs) -> Result<Self, Failure> {
         let path = &args.checkpoint;
         let weights = path.is_file() && !Checkpoint::is_at(path);
-        if let (false, Some(prefix)) = (weights, &args.prefix) {
+        if let (false, true, Some(prefix)) = (weights, path.exists(), &args.prefix) {
             return Err(Failure::usage(format!(
                 "--prefix {prefix} is for a file of weights; {} is a run's",
                 path.display()
