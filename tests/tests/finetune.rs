@@ -100,7 +100,7 @@ fn the_images_of_the_run_are_taken_where_none_are_named() {
     );
     assert!(said.contains("96 training and 19 test images"), "{said}");
     assert!(
-        said.contains("a batch has all 96 images there are to train on, fewer than --batch 256"),
+        said.contains("a batch has all 96 images that are named, fewer than --batch 256"),
         "{said}"
     );
 }

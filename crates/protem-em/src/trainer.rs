@@ -109,9 +109,18 @@ impl Trainer {
     ) -> Result<Self, EmError> {
         of_plan(&plan, &*train)?;
         let origin = Origin::new(&plan, ImageSet::of(&*train));
-        plan.notes.extend(resume::check(from.origin(), &origin)?);
+        let notes = resume::check(from.origin(), &origin)?;
+        let measured_otherwise = notes.iter().any(Note::changes_knn);
+        plan.notes.extend(notes);
         let path = from.path().to_path_buf();
-        let state = from.into_state(plan.momentum as f32)?;
+        let mut state = from.into_state(plan.momentum as f32)?;
+        if let (Some(best), true) = (state.position.best, plan.checkpoint.keep_best) {
+            let kept = checkpoints.join(checkpoint::file_name(best.step)).exists();
+            if measured_otherwise || !kept {
+                plan.notes.push(Note::BestForgotten { epoch: best.epoch });
+                state.position.best = None;
+            }
+        }
         tracing::debug!(checkpoint = %path.display(), step = state.position.step, "resuming");
         let mut trainer = Self::from_state(plan, origin, train, test, checkpoints, state);
         trainer.saved = Some(path.clone());
@@ -120,13 +129,16 @@ impl Trainer {
     }
 
     fn from_state(
-        plan: Plan,
+        mut plan: Plan,
         origin: Origin,
         train: Arc<dyn Source>,
         test: Option<Arc<dyn Source>>,
         checkpoints: PathBuf,
         state: State,
     ) -> Self {
+        if plan.checkpoint.keep_best && plan.eval.knn_every > 0 && test.is_none() {
+            plan.notes.push(Note::BestUnmeasured);
+        }
         Self {
             gradient: vec![0.0; state.velocity.len()],
             quarantine: Quarantine::new(plan.images, plan.settings.data.max_unreadable),
@@ -396,7 +408,7 @@ impl Trainer {
             return false;
         };
         let best = self.state.position.best;
-        let of_epochs = |every| (every * self.plan.steps_per_epoch()) as u64;
+        let of_epochs = |every: usize| every.saturating_mul(self.plan.steps_per_epoch()) as u64;
         (c.keep_best && best.is_some_and(|best| best.step == step))
             || c.keep_every
                 .is_some_and(|every| step.is_multiple_of(of_epochs(every)))

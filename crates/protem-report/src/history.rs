@@ -75,6 +75,15 @@ pub(crate) struct Done {
     pub seconds: f64,
 }
 
+/// How much a clustering agrees with that of the E-step before.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Agreement {
+    /// Its number of clusters; two clusterings may have the same.
+    pub k: usize,
+    /// AMI by epoch.
+    pub ami: BTreeMap<usize, Option<f64>>,
+}
+
 /// The story of a run. Of an epoch that is told twice the later line counts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
@@ -85,8 +94,10 @@ pub struct History {
     pub(crate) step: u64,
     /// By their number, from 1.
     pub(crate) epochs: BTreeMap<usize, EpochLine>,
-    /// Agreement with the E-step before, by number of clusters and epoch.
-    pub(crate) ami: BTreeMap<usize, BTreeMap<usize, Option<f64>>>,
+    /// Agreement of each clustering with the E-step before, in the order of an E-step's lines.
+    pub(crate) agreements: Vec<Agreement>,
+    /// Epoch of the E-step under way, and its lines so far.
+    e_step: (usize, usize),
     /// What the trained encoder is held against, accuracies between 0 and 1, in the order of the lines.
     pub(crate) baselines: Vec<(Evaluated, f64)>,
     /// Accuracy of always naming the commonest class.
@@ -119,7 +130,15 @@ impl History {
                 ami_previous,
                 ..
             } => {
-                self.ami.entry(k).or_default().insert(epoch, ami_previous);
+                let (of, lines) = self.e_step;
+                let place = if of == epoch { lines } else { 0 };
+                self.e_step = (epoch, place + 1);
+                if self.agreements.len() <= place {
+                    self.agreements.resize(place + 1, Agreement::default());
+                }
+                let agreement = &mut self.agreements[place];
+                agreement.k = k;
+                agreement.ami.insert(epoch, ami_previous);
             }
             Event::Epoch { epoch, .. } => {
                 let line = EpochLine::of(event).expect("an epoch's line");
@@ -171,6 +190,7 @@ impl History {
             return;
         };
         self.done = None; // it goes on: with more epochs, say
+        self.e_step = (0, 0);
         if resumed_from.is_some() {
             self.resumed.push(step);
         }
@@ -206,6 +226,11 @@ impl History {
         let run = self.run.as_ref().filter(|run| run.test_images > 0)?;
         self.protocol.as_ref()?;
         Some(eval.protocol(run.images, run.test_images, run.image_size))
+    }
+
+    /// AMI of a clustering of an epoch's E-step, by its place among them, with the E-step before.
+    pub fn agreement(&self, epoch: usize, place: usize) -> Option<f64> {
+        *self.agreements.get(place)?.ami.get(&epoch)?
     }
 
     /// Seconds of the run in all its parts; of one that is not over, those of its whole epochs.

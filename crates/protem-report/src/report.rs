@@ -99,7 +99,14 @@ impl Report {
         let others: Vec<(&str, f64)> = others.into_iter().chain(baselines).collect();
         let own = history.last_knn();
         if own.is_none() && others.is_empty() {
-            return html! { p { "kNN was not measured: there were no images with classes kept out of training, or it was not asked for." } };
+            let why = match history.run.as_ref().map(|run| run.test_images) {
+                None => "What kNN is, is not known.",
+                Some(0) => {
+                    "kNN was not measured: there were no images with classes kept out of training, or it was not asked for."
+                }
+                Some(_) => "kNN was not measured yet.",
+            };
+            return html! { p { (why) } };
         }
         let bar = |name: &str, value: f64, class: &str| {
             let width = format!("width: {:.1}%", 100.0 * value.clamp(0.0, 1.0));

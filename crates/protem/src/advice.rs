@@ -71,6 +71,15 @@ pub fn report(error: ReportError) -> Failure {
 /// What the user can do about weights to begin with.
 pub fn weights(error: EmError) -> Failure {
     let text = explain_em(&error);
+    if let EmError::Weights {
+        source: WeightsError::SeveralEncoders { .. },
+        ..
+    } = error
+    {
+        return Failure::usage(format!(
+            "{text}: name one with --set encoder.weights_prefix=…, without conv1.weight"
+        ));
+    }
     let EmError::Weights {
         source: WeightsError::Encoder(EncoderError::Structure { found, wanted }),
         ..

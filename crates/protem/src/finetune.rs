@@ -74,7 +74,7 @@ impl<'a> Job<'a> {
         let figure = self.measure(&found, &test)?;
         let used = Used {
             all: train.folder.len(),
-            images: of.len() - found.unreadable.len(),
+            images: of.len(),
             of_epoch: of.len() / found.batch * found.batch,
             share,
         };
@@ -146,7 +146,7 @@ impl<'a> Job<'a> {
         let found = found.expect("never asked to stop");
         if found.batch < config.batch {
             warn(format!(
-                "a batch has all {} there are to train on, fewer than --batch {}: the learning rates are for that",
+                "a batch has all {} that are named, fewer than --batch {}: the learning rates are for that",
                 counted(found.batch, "image"),
                 config.batch
             ));
@@ -217,7 +217,7 @@ impl<'a> Job<'a> {
 struct Used {
     /// Of the whole set.
     all: usize,
-    /// Of the share, readable.
+    /// Of the share; in the place of one that cannot be read comes the next.
     images: usize,
     /// In whole batches.
     of_epoch: usize,

@@ -10,14 +10,10 @@ use crate::images::Sets;
 use crate::outputs;
 use crate::system::size;
 use protem_data::Source;
-use protem_em::{Checkpoint, Clustering, EmError, Event, Settings};
+use protem_em::{Checkpoint, Clustering, EmError, Settings};
 use protem_report::{Clusters, Distribution, History, Report, RunFolder, Shown, is_report};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-
-/// AMI of a clustering with the one before, by its E-step's epoch and its number of clusters.
-type Agreements = BTreeMap<(usize, usize), f64>;
 
 /// Runs the command.
 pub fn run(args: &ReportArgs) -> Result<(), Failure> {
@@ -88,19 +84,8 @@ fn check_target(out: &Path) -> Result<(), Failure> {
 
 fn assemble(args: &ReportArgs) -> Result<Report, Failure> {
     let root = &args.run;
-    let (mut history, mut agreements) = (History::default(), Agreements::new());
-    let mut note = |event: Event| {
-        if let Event::EStep {
-            epoch,
-            k,
-            ami_previous: Some(ami),
-            ..
-        } = event
-        {
-            agreements.insert((epoch, k), ami);
-        }
-        history.note(event);
-    };
+    let mut history = History::default();
+    let mut note = |event| history.note(event);
     let unread = RunFolder::read_metrics(root, &mut note).map_err(failed)?;
     let checkpoint = newest(root)?;
     let config = match (RunFolder::config(root), &checkpoint) {
@@ -109,17 +94,22 @@ fn assemble(args: &ReportArgs) -> Result<Report, Failure> {
         (Err(_), Some(checkpoint)) => config::to_text(&checkpoint.origin().settings),
         (Err(error), None) => return Err(failed(error)),
     };
-    let settings = config::from_text(&config, "config.toml").ok();
+    let settings = config::from_text(&config, "config.toml");
+    if let Err(failure) = &settings {
+        warn(format!("{failure}; the checkpoint's settings are taken"));
+    }
     let own = checkpoint.as_ref().map(|c| c.origin().settings.clone());
-    let settings = settings.or(own);
+    let settings = settings.ok().or_else(|| own.clone());
     let clusters = match &checkpoint {
-        Some(checkpoint) => clusters(args, checkpoint, settings.as_ref(), &agreements)?,
+        Some(checkpoint) => clusters(args, checkpoint, settings.as_ref(), &history)?,
         None => none(
             args,
             "There is no checkpoint that can be read, and so no clusters.",
         )?,
     };
-    let protocol = settings.and_then(|settings| history.protocol_now(&settings.eval));
+    // The checkpoint's: config.toml may have been changed for what is still to come.
+    let measured = own.or(settings);
+    let protocol = measured.and_then(|settings| history.protocol_now(&settings.eval));
     Ok(Report {
         name: name(root),
         history,
@@ -184,7 +174,7 @@ fn clusters(
     args: &ReportArgs,
     checkpoint: &Checkpoint,
     settings: Option<&Settings>,
-    agreements: &Agreements,
+    history: &History,
 ) -> Result<Clusters, Failure> {
     let own = &checkpoint.origin().settings;
     if !own.mode.has_prototypes() {
@@ -194,19 +184,21 @@ fn clusters(
         .clusterings()
         .map_err(|e| Failure::running(explain(&e)))?;
     let Some(of) = choose(args.k, &clusterings)? else {
-        let warmup = own.method.warmup_epochs;
-        let why = format!(
-            "The newest checkpoint holds no clusters: the first E-step comes after {}.",
-            counted(warmup, "epoch")
-        );
+        let warmup = counted(own.method.warmup_epochs, "epoch");
+        let why = match own.method.warmup_epochs >= own.optim.epochs {
+            true => format!("There are no clusters: the warm-up of {warmup} is the whole run."),
+            false => format!(
+                "The newest checkpoint holds no clusters: the first E-step comes after {warmup}."
+            ),
+        };
         return none(args, &why);
     };
     let position = checkpoint.position();
     let epoch = position.epoch + usize::from(position.batch > 0);
-    let distribution = |clustering: &Clustering| Distribution {
+    let distribution = |(place, clustering): (usize, &Clustering)| Distribution {
         sizes: sizes(clustering),
         concentration: clustering.concentration.clone(),
-        ami_previous: agreements.get(&(epoch, clustering.k())).copied(),
+        ami_previous: history.agreement(epoch, place),
     };
     let images = images(&args.run, settings.unwrap_or(own), checkpoint);
     if let Err(why) = &images {
@@ -220,7 +212,7 @@ fn clusters(
     } = gallery(args, checkpoint, &clusterings[of], images)?;
     Ok(Clusters::Shown(Shown {
         epoch,
-        all: clusterings.iter().map(distribution).collect(),
+        all: clusterings.iter().enumerate().map(distribution).collect(),
         of,
         purity,
         sections,
@@ -259,7 +251,12 @@ fn images(
     checkpoint: &Checkpoint,
 ) -> Result<Arc<dyn Source>, String> {
     let known = RunFolder::left_out(root).map_err(|e| explain(&e))?;
-    let images = Sets::list(settings).and_then(|sets| sets.readable(settings, Some(&known)));
+    // The training images alone: where others are measured on, none of these is held out.
+    let mut alone = settings.clone();
+    if alone.data.test_folder.take().is_some() {
+        alone.data.held_out = 0.0;
+    }
+    let images = Sets::list(&alone).and_then(|sets| sets.readable(&alone, Some(&known)));
     let train = images.map_err(|failure| failure.to_string())?.train;
     match checkpoint.check_images(settings, &*train) {
         Ok(()) => Ok(train),

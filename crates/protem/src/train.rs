@@ -424,8 +424,10 @@ fn finish(args: &TrainArgs, settings: &Settings, trainer: &Trainer, b: &Baseline
     if let (true, Some(best)) = (settings.checkpoint.keep_best, trainer.state().position.best) {
         let file = RunFolder::checkpoints(out).join(protem_em::checkpoint_name(best.step));
         let (knn, epoch) = (percent(best.knn_top1), best.epoch);
-        let file = quoted(&file);
-        say(format!("Best {knn} behind epoch {epoch}: {file}"));
+        if file.exists() {
+            let file = quoted(&file);
+            say(format!("Best {knn} behind epoch {epoch}: {file}"));
+        }
     }
     let out = quoted(out);
     say(format!("Run folder: {out}"));

@@ -104,6 +104,13 @@ pub enum Note {
     },
     /// Images to test on for a measure that is not made.
     TestUnused,
+    /// The best is to be kept, and none is measured.
+    BestUnmeasured,
+    /// The best so far is not there to be kept, or was measured otherwise.
+    BestForgotten {
+        /// Epochs before it.
+        epoch: usize,
+    },
     /// Keys to be shuffled among the parts of a batch that has one.
     NothingShuffled,
     /// The learning rate was scaled to the batch.
@@ -118,6 +125,14 @@ pub enum Note {
 }
 
 impl Note {
+    /// Whether kNN measures something else from here on.
+    pub(crate) fn changes_knn(&self) -> bool {
+        let Self::SettingChanged { key, .. } = self else {
+            return false;
+        };
+        ["eval.knn_k", "eval.knn_temperature", "data.test_folder"].contains(&key.as_str())
+    }
+
     /// What is worth knowing of weights that such an encoder begins with.
     pub fn of_weights(weights: &Weights, encoder: &EncoderConfig) -> Vec<Self> {
         let mut notes = Vec::new();
@@ -212,6 +227,13 @@ impl fmt::Display for Note {
             ),
             Self::TestUnused => f.write_str(
                 "eval.knn_every = 0: nothing is measured on data.test_folder, though its images are checked",
+            ),
+            Self::BestUnmeasured => f.write_str(
+                "checkpoint.keep_best keeps nothing: no kNN is measured to tell which is best",
+            ),
+            Self::BestForgotten { epoch } => write!(
+                f,
+                "the best kNN so far, behind epoch {epoch}, was measured otherwise or its checkpoint was not kept: checkpoint.keep_best counts from here on"
             ),
             Self::NothingShuffled => f.write_str(
                 "encoder.shuffle_bn changes nothing while encoder.split_bn = 1: all of a batch shares its statistics",

@@ -123,6 +123,9 @@ impl Plan {
         if s.eval.knn_every == 0 && s.data.test_folder.is_some() {
             notes.push(Note::TestUnused);
         }
+        if s.eval.knn_every == 0 && s.checkpoint.keep_best {
+            notes.push(Note::BestUnmeasured);
+        }
         if s.encoder.shuffle_bn && s.encoder.split_bn == 1 {
             notes.push(Note::NothingShuffled);
         }
@@ -220,8 +223,10 @@ impl Plan {
             (None, Some(every)) => steps / every.max(1) as usize,
             (None, None) => 0,
         };
-        let besides = usize::from(c.keep_best) + c.keep_every.map_or(0, |every| epochs / every);
-        let made = epochs.div_ceil(c.every_epochs) + by_steps + 1 + besides;
+        let best = c.keep_best && self.eval.knn_every > 0;
+        let besides = usize::from(best) + c.keep_every.map_or(0, |every| epochs / every);
+        let made = epochs.div_ceil(c.every_epochs) + 1 + besides;
+        let made = made.saturating_add(by_steps);
         c.keep_last.saturating_add(besides).min(made)
     }
 

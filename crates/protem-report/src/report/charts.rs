@@ -2,7 +2,7 @@
 
 use super::chart::{Chart, Guide, Series};
 use super::words::{percent, significant};
-use crate::history::{EpochLine, History};
+use crate::history::{Agreement, EpochLine, History};
 use maud::{Markup, html};
 use protem_em::Evaluated;
 
@@ -135,12 +135,12 @@ fn rank(history: &History) -> Chart {
 }
 
 fn agreement(history: &History) -> Chart {
-    let of = |(k, values): (&usize, &std::collections::BTreeMap<usize, Option<f64>>)| {
-        let values = values.iter().map(|(epoch, ami)| (*epoch, *ami));
-        gaps(&format!("K = {k}"), values)
+    let of = |agreement: &Agreement| {
+        let values = agreement.ami.iter().map(|(epoch, ami)| (*epoch, *ami));
+        gaps(&format!("K = {}", agreement.k), values)
     };
-    let series = match history.ami.len() {
-        1..=LINES => history.ami.iter().map(of).collect(),
+    let series = match history.agreements.len() {
+        1..=LINES => history.agreements.iter().map(of).collect(),
         _ => vec![each(history, "mean over K", |line| line.ami_previous)],
     };
     Chart {
