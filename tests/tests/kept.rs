@@ -81,6 +81,43 @@ fn the_best_and_every_third_are_kept_besides_the_last() {
     );
 }
 
+/// A best that is not there, or that was measured otherwise, is none.
+#[test]
+fn the_best_is_one_that_is_kept_and_measured_alike() {
+    let root = tempfile::tempdir().unwrap();
+    let out = root.path().join("run");
+    trained(&out, &["optim.epochs=4"]);
+    let before = best(&out);
+    let config = out.join("config.toml");
+    let set = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(&config).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&config, text.replace(from, to)).unwrap();
+    };
+    set("keep_best = false", "keep_best = true");
+    set("epochs = 4", "epochs = 6");
+    let ended = run(&mut resume(&out)).expect(0);
+    let said = ended.stdout + &ended.stderr;
+    let step = best(&out)["step"].as_u64().unwrap();
+    assert!(steps(&out).contains(&step), "{said}");
+    let was_kept = before["step"] == 24;
+    assert_eq!(said.contains("counts from here on"), !was_kept, "{said}");
+    set("knn_k = 20", "knn_k = 3");
+    set("epochs = 6", "epochs = 7");
+    let ended = run(&mut resume(&out)).expect(0);
+    let said = ended.stdout + &ended.stderr;
+    assert!(said.contains("counts from here on"), "{said}");
+    assert_eq!(best(&out)["step"], 42);
+    // Without a measure there is none.
+    let set = [
+        "eval.knn_every=0",
+        "checkpoint.keep_best=true",
+        "optim.epochs=1",
+    ];
+    let ended = trained(&root.path().join("none"), &set);
+    assert!((ended.stdout + &ended.stderr).contains("keep_best keeps nothing"));
+}
+
 #[test]
 fn a_run_may_save_by_the_clock() {
     let root = tempfile::tempdir().unwrap();

@@ -129,7 +129,7 @@ fn what_a_run_has_not_is_said() {
     run(&mut tiny(&warm, &[], &set)).expect(0);
     has(
         &page(&warm, &[]),
-        &["the first E-step comes after 2 epochs"],
+        &["the warm-up of 2 epochs is the whole run"],
     );
 
     // Torn lines, and checkpoints that are none: what is left is told.

@@ -103,6 +103,32 @@ fn an_export_is_the_same_encoder() {
     assert_eq!(fs::read(&taken).unwrap(), b"mine");
 }
 
+/// How images are decoded goes with the weights, for what they are measured on.
+#[test]
+fn an_export_tells_how_images_were_decoded() {
+    let root = tempfile::tempdir().unwrap();
+    let run_folder = root.path().join("run");
+    let set = [
+        "optim.epochs=1",
+        "data.orientation=true",
+        "data.reduced_jpegs=true",
+    ];
+    run(&mut tiny(&run_folder, &[], &set)).expect(0);
+    let out = root.path().join("e.safetensors");
+    export(&run_folder, &out, &["--head"]).expect(0);
+    let decoding = |checkpoint: &Path| {
+        let mut command = protem(&["eval", "ami", "--json", "--k", "2", "--data", IMAGES]);
+        let ended = run(command.arg("--checkpoint").arg(checkpoint)).expect(0);
+        let found: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        found["protocol"]["encoder"]["decoding"].clone()
+    };
+    let own = decoding(&run_folder);
+    assert_eq!(own["orientation"], true);
+    assert_eq!(own["reduced_jpegs"], true);
+    assert_eq!(decoding(&out), own);
+    assert_eq!(decoding(&pcl())["orientation"], false);
+}
+
 #[test]
 fn given_weights_are_measured() {
     let eval = |args: &[&str]| run(protem(args).arg("--checkpoint").arg(pcl()));

@@ -42,7 +42,7 @@ const DIM: usize = 128;
 pub struct Weights {
     config: EncoderConfig,
     has_head: bool,
-    image_size: Option<u32>,
+    metadata: BTreeMap<String, String>,
     prefix: String,
     others: Vec<String>,
     crc32: u32,
@@ -69,9 +69,9 @@ impl Weights {
     /// and none plainly the trained one; a structure that [`EncoderConfig`] cannot tell; values that are
     /// not finite.
     pub fn from_bytes(bytes: &[u8], prefix: Option<&str>) -> Result<Self, WeightsError> {
-        let (tensors, image_size) = match bytes {
-            [b'P', b'K', ..] => (torch::archive(bytes)?, None),
-            _ if torch::is_plain(bytes) => (torch::plain(bytes)?, None),
+        let (tensors, metadata) = match bytes {
+            [b'P', b'K', ..] => (torch::archive(bytes)?, BTreeMap::new()),
+            _ if torch::is_plain(bytes) => (torch::plain(bytes)?, BTreeMap::new()),
             _ => safetensors(bytes)?,
         };
         let (prefix, others) = chosen(&tensors, prefix)?;
@@ -95,7 +95,7 @@ impl Weights {
         Ok(Self {
             config,
             has_head,
-            image_size,
+            metadata,
             prefix,
             others,
             crc32: crc32fast::hash(bytes),
@@ -121,7 +121,12 @@ impl Weights {
 
     /// Side of the images that it was trained on, in pixels, if the file tells.
     pub fn image_size(&self) -> Option<u32> {
-        self.image_size
+        self.metadata.get("image_size")?.parse().ok()
+    }
+
+    /// What else a safetensors file tells of itself.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
     }
 
     /// What precedes torchvision's names in the file.
@@ -228,8 +233,8 @@ fn is_of_head(name: &str) -> bool {
     name.starts_with("fc.")
 }
 
-/// Tensors, and the side of images that the file's metadata tell.
-type Found<'a> = (BTreeMap<String, Stored<'a>>, Option<u32>);
+/// Tensors, and the file's metadata.
+type Found<'a> = (BTreeMap<String, Stored<'a>>, BTreeMap<String, String>);
 
 fn safetensors(bytes: &[u8]) -> Result<Found<'_>, WeightsError> {
     let (file, (_, metadata)) = SafeTensors::deserialize(bytes)
@@ -259,9 +264,8 @@ fn safetensors(bytes: &[u8]) -> Result<Found<'_>, WeightsError> {
     };
     let tensors = file.iter();
     let tensors = tensors.map(|(name, view)| of(name, view.shape(), view.dtype(), view.data()));
-    let image_size = metadata.metadata().as_ref();
-    let image_size = image_size.and_then(|entries| entries.get("image_size")?.parse().ok());
-    Ok((tensors.collect(), image_size))
+    let metadata = metadata.metadata().clone().unwrap_or_default();
+    Ok((tensors.collect(), metadata.into_iter().collect()))
 }
 
 /// What precedes `conv1.weight` and its like in the names of the ResNet that is meant, and in those of

@@ -298,3 +298,36 @@ impl EpochLine {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clusterings_of_one_k_are_told_apart() {
+        let line = |epoch, k, ami| Event::EStep {
+            epoch,
+            step: 0,
+            k,
+            ami_previous: Some(ami),
+            objective: 1.0,
+            empty: 0,
+            concentration_min: 0.1,
+            concentration_max: 0.2,
+            seconds: 1.0,
+        };
+        let all = [
+            line(1, 20, 0.1),
+            line(1, 20, 0.2),
+            line(2, 20, 0.3),
+            line(2, 20, 0.4),
+        ];
+        let history = History::of(all);
+        let found = [(1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (3, 0)];
+        let found = found.map(|(epoch, place)| history.agreement(epoch, place));
+        assert_eq!(
+            found,
+            [Some(0.1), Some(0.2), Some(0.3), Some(0.4), None, None]
+        );
+    }
+}

@@ -100,7 +100,7 @@ impl Report {
         let own = history.last_knn();
         if own.is_none() && others.is_empty() {
             let why = match history.run.as_ref().map(|run| run.test_images) {
-                None => "What kNN is, is not known.",
+                None => "Whether kNN was measured is not known.",
                 Some(0) => {
                     "kNN was not measured: there were no images with classes kept out of training, or it was not asked for."
                 }
@@ -362,10 +362,11 @@ mod tests {
             &[
                 "no line of how the run began",
                 "nothing to draw",
-                "kNN was not measured",
+                "Whether kNN was measured is not known",
             ],
         );
         let begun = report([run(0, false)]).html();
+        has(&begun, &["kNN was not measured yet"]);
         has(
             &begun,
             &["Not finished: 0 of 4 epochs are whole, 0 of 40 steps are done."],

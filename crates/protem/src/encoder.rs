@@ -4,7 +4,7 @@ use crate::args::EncoderArgs;
 use crate::console::warn;
 use crate::failure::{Failure, explain, explain_em};
 use protem_data::{DecodeOptions, Evaluation};
-use protem_em::{Checkpoint, EmError, Origin, Output, Precision};
+use protem_em::{Checkpoint, DataSettings, EmError, Origin, Output, Precision};
 use protem_encoder::{Encoder, EncoderConfig, Head, Stem, Weights, WeightsError};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -135,6 +135,14 @@ impl Trained {
         }
     }
 
+    /// What a file of its weights tells of it by itself: of the classes that its head may stand for, say.
+    pub fn told(&self, key: &str) -> Option<String> {
+        match &self.from {
+            From::Run(_) => None,
+            From::File { weights, .. } => weights.metadata().get(key).cloned(),
+        }
+    }
+
     /// Side of images that is known: told, by a run or by the file.
     pub fn known_image_size(&self, args: &EncoderArgs) -> Option<u32> {
         match &self.from {
@@ -166,7 +174,21 @@ impl Trained {
     pub fn decode_options(&self) -> DecodeOptions {
         match &self.from {
             From::Run(checkpoint) => checkpoint.origin().settings.data.decode_options(),
-            From::File { .. } => DecodeOptions::default(),
+            From::File { weights, .. } => {
+                let told = |key| {
+                    weights
+                        .metadata()
+                        .get(key)
+                        .is_some_and(|value| value == "true")
+                };
+                let whole = DataSettings {
+                    image_size: self.image_size,
+                    orientation: told(ORIENTATION),
+                    reduced_jpegs: told(REDUCED),
+                    ..DataSettings::default()
+                };
+                whole.decode_options()
+            }
         }
     }
 
@@ -178,7 +200,7 @@ impl Trained {
 
     /// Which encoder a figure belongs to.
     pub fn provenance(&self) -> serde_json::Value {
-        let config = self.config();
+        let (config, decoding) = (self.config(), self.decode_options());
         let mut of = json!({
             "checkpoint": self.path().display().to_string(),
             "arch": config.arch,
@@ -187,6 +209,11 @@ impl Trained {
             "embedding_dim": self.has_head().then_some(config.dim),
             "precision": self.precision,
             "image_size": self.image_size,
+            "decoding": {
+                ORIENTATION: decoding.orientation,
+                REDUCED: decoding.reduce_to.is_some(),
+                "max_pixels": decoding.max_pixels,
+            },
             "encoded_by": format!("protem {} on {}", env!("CARGO_PKG_VERSION"), protem_ops::Isa::current().name()),
         });
         match &self.from {
@@ -211,6 +238,11 @@ impl Trained {
         of
     }
 }
+
+/// How images were decoded, in a file's metadata.
+pub const ORIENTATION: &str = "orientation";
+/// Likewise.
+pub const REDUCED: &str = "reduced_jpegs";
 
 /// Sides of images that encoders see.
 const SIZES: std::ops::RangeInclusive<u32> = 8..=4096;

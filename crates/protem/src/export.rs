@@ -2,7 +2,7 @@
 
 use crate::args::ExportArgs;
 use crate::console::say;
-use crate::encoder::Trained;
+use crate::encoder::{ORIENTATION, REDUCED, Trained};
 use crate::failure::{Failure, explain};
 use crate::outputs;
 use protem_em::Checkpoint;
@@ -20,6 +20,9 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     let mut metadata = metadata(&trained);
     if let Some(size) = trained.known_image_size(&args.encoder) {
         metadata.insert("image_size".into(), size.to_string());
+    }
+    for key in ["classes", "classifier"].into_iter().filter(|_| args.head) {
+        metadata.extend(trained.told(key).map(|told| (key.to_owned(), told)));
     }
     write(&args.out, &trained.encoder()?, args.head, metadata)?;
     say(format!(
@@ -85,6 +88,9 @@ pub fn metadata(trained: &Trained) -> BTreeMap<String, String> {
         ),
     ]);
     let provenance = trained.provenance();
+    for key in [ORIENTATION, REDUCED] {
+        of.insert(key.to_owned(), provenance["decoding"][key].to_string());
+    }
     let told = ["arch", "stem", "width", "mode", "seed", "epoch", "step"];
     for key in told {
         match &provenance[key] {
