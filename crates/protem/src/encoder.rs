@@ -264,16 +264,20 @@ fn open_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
     }
     let opened = if path.is_dir() {
         let inner = protem_report::RunFolder::checkpoints(path);
-        Checkpoint::newest(if inner.is_dir() { &inner } else { path }).map(|(found, refused)| {
-            for (_, reason) in refused {
-                warn(format!("{reason}; taking the one before"));
-            }
-            found
-        })
+        newest_whole(if inner.is_dir() { &inner } else { path })
     } else {
         Checkpoint::open(path)
     };
     opened.map_err(|e| Failure::running(format!("{}\n{ADVICE}", explain_em(&e))))
+}
+
+/// The newest whole checkpoint of a folder; newer ones that are none are told.
+pub fn newest_whole(folder: &Path) -> Result<Checkpoint, EmError> {
+    let (found, refused) = Checkpoint::newest(folder)?;
+    for (_, reason) in refused {
+        warn(format!("{reason}; taking the one before"));
+    }
+    Ok(found)
 }
 
 fn open_weights(path: &Path, prefix: Option<&str>) -> Result<Weights, Failure> {

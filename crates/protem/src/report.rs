@@ -3,6 +3,7 @@
 use crate::args::ReportArgs;
 use crate::config;
 use crate::console::{counted, say, warn};
+use crate::encoder::newest_whole;
 use crate::failure::{Failure, explain, explain_em};
 use crate::features::start;
 use crate::gallery::{Gallery, gallery};
@@ -146,13 +147,8 @@ fn newest(root: &Path) -> Result<Option<Checkpoint>, Failure> {
     if !RunFolder::has_checkpoints(root) {
         return Ok(None);
     }
-    match Checkpoint::newest(&RunFolder::checkpoints(root)) {
-        Ok((found, refused)) => {
-            for (_, reason) in refused {
-                warn(format!("{reason}; taking the one before"));
-            }
-            Ok(Some(found))
-        }
+    match newest_whole(&RunFolder::checkpoints(root)) {
+        Ok(found) => Ok(Some(found)),
         // The metrics can be told all the same.
         Err(error @ EmError::NoCheckpoint { .. }) => {
             warn(explain_em(&error));

@@ -101,18 +101,13 @@ fn say_what_is_new(args: &TrainArgs, plan: &mut Plan, from: &Checkpoint) {
 
 /// The newest checkpoint of a run's folder that is whole.
 fn newest(out: &Path) -> Result<Checkpoint, Failure> {
-    let found = Checkpoint::newest(&RunFolder::checkpoints(out));
-    let (checkpoint, refused) = found.map_err(|error| match error {
+    encoder::newest_whole(&RunFolder::checkpoints(out)).map_err(|error| match error {
         EmError::Io { .. } => Failure::running(format!(
             "{}. Mend that; or move the file away, to go on from the one before.",
             explain_em(&error)
         )),
         error => em(error),
-    })?;
-    for (_, reason) in refused {
-        warn(format!("{reason}; taking the one before"));
-    }
-    Ok(checkpoint)
+    })
 }
 
 /// A new run's settings from their layers, a resumed run's from its folder; the folders named on
