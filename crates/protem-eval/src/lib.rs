@@ -20,6 +20,7 @@ mod agreement;
 mod average_precision;
 mod classified;
 mod clusters;
+mod cross_entropy;
 mod error;
 mod finetune;
 mod knn;

@@ -1,5 +1,6 @@
 //! A linear classifier on frozen features.
 
+use crate::cross_entropy::cross_entropy;
 use crate::lbfgs::{Minimum, minimise};
 use crate::{EvalError, Features};
 use rayon::prelude::*;
@@ -356,13 +357,7 @@ fn part(x: &[f32], targets: &[usize], weights: &[f32], biases: &[f64]) -> Part {
         biases: vec![0.0; classes],
     };
     for (row, target) in scores.chunks_exact_mut(classes).zip(targets) {
-        let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let right = row[*target] - most;
-        row.iter_mut().for_each(|s| *s = (*s - most).exp());
-        let sum: f64 = row.iter().sum();
-        part.loss += sum.ln() - right;
-        row.iter_mut().for_each(|s| *s /= sum);
-        row[*target] -= 1.0;
+        part.loss += cross_entropy(row, *target);
         part.biases.iter_mut().zip(&*row).for_each(|(b, s)| *b += s);
     }
     let residuals: Vec<f32> = scores.iter().map(|s| *s as f32).collect();
