@@ -221,6 +221,16 @@ impl History {
         self.epochs.iter().rev().find_map(measured)
     }
 
+    /// What kNN accuracy is held against, with accuracies between 0 and 1: chance, raw pixels, the encoder as
+    /// it began; what was not measured is left out.
+    pub fn held_against(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let chance = self.chance.map(|chance| ("chance", chance));
+        let baselines = self.baselines.iter();
+        chance
+            .into_iter()
+            .chain(baselines.map(|(features, top1)| (evaluated(*features), *top1)))
+    }
+
     /// How kNN is measured in this run by settings that it has now; none where it is not.
     pub fn protocol_now(&self, eval: &EvalSettings) -> Option<String> {
         let run = self.run.as_ref().filter(|run| run.test_images > 0)?;
@@ -263,6 +273,16 @@ impl History {
             ),
         };
         state + &resumed
+    }
+}
+
+/// What an evaluation looked at, in words.
+fn evaluated(features: Evaluated) -> &'static str {
+    match features {
+        Evaluated::RawPixels => "raw pixels",
+        Evaluated::Untrained => "untrained encoder",
+        Evaluated::Given => "given weights",
+        Evaluated::Trained => "trained encoder",
     }
 }
 

@@ -15,6 +15,7 @@ pub use history::History;
 pub use npy::{npy, npy_labels, npy_vector};
 pub use quarantine::{Listed, escape};
 pub use report::{
-    Card, ClassShare, Clusters, Distribution, Picture, Report, Section, Shown, is_report,
+    Card, ClassShare, Clusters, Distribution, Picture, Report, Section, Shown, counted, is_report,
+    percent,
 };
 pub use run_folder::{ReportError, RunFolder};

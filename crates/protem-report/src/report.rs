@@ -9,13 +9,15 @@ mod words;
 pub use clusters::{Card, ClassShare, Clusters, Distribution, Picture, Section, Shown};
 
 use crate::history::{History, RunLine};
-use charts::{charts, evaluated};
+use charts::charts;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::time::SystemTime;
-use words::{counted, date, duration, percent};
+use words::{date, duration};
+
+pub use words::{counted, percent};
 
 /// By which a page is known to be one of these.
 const GENERATOR: &str = concat!("protem report ", env!("CARGO_PKG_VERSION"));
@@ -93,10 +95,7 @@ impl Report {
     /// kNN beside what it is held against, as bars.
     fn accuracy(&self) -> Markup {
         let history = &self.history;
-        let baselines = history.baselines.iter();
-        let baselines = baselines.map(|(features, top1)| (evaluated(*features), *top1));
-        let others = history.chance.map(|chance| ("chance", chance));
-        let others: Vec<(&str, f64)> = others.into_iter().chain(baselines).collect();
+        let others: Vec<(&str, f64)> = history.held_against().collect();
         let own = history.last_knn();
         if own.is_none() && others.is_empty() {
             let why = match history.run.as_ref().map(|run| run.test_images) {

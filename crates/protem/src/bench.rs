@@ -5,13 +5,14 @@ mod augment;
 pub use augment::augment;
 
 use crate::args::{BenchArgs, StepKind};
-use crate::console::{counted, say, word};
+use crate::console::{say, word};
 use crate::failure::{Failure, explain};
 use crate::system::{
     forget_peak, memory_bytes, own_memory, page_faults, processor_seconds, size, start_threads,
     time,
 };
 use protem_em::{EmError, EncoderConfig, EncoderStep, Head, Plan, PlanStep, Settings, Stem};
+use protem_report::counted;
 use std::ops::RangeInclusive;
 use std::time::Instant;
 

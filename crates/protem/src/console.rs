@@ -24,12 +24,6 @@ pub fn lost() -> Option<&'static Error> {
     LOST.get()
 }
 
-/// A number of things.
-pub fn counted(count: usize, thing: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {thing}{plural}")
-}
-
 /// What a setting's value is called in a config.
 pub fn word(value: impl serde::Serialize) -> String {
     let value = serde_json::to_value(value).expect("plain data");

@@ -2,7 +2,7 @@
 
 use crate::args::{InspectArgs, PackArgs, ShowArgs};
 use crate::config;
-use crate::console::{counted, say, warn};
+use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
 use crate::images::{list, open_images};
 use crate::outputs;
@@ -13,7 +13,7 @@ use protem_data::{
     fitted, pack, png,
 };
 use protem_em::Plan;
-use protem_report::RunFolder;
+use protem_report::{RunFolder, counted};
 use std::sync::atomic::Ordering;
 
 fn bar(what: &str, images: usize) -> ProgressBar {

@@ -2,7 +2,7 @@
 //! common with them.
 
 use crate::args::{AmiArgs, KnnArgs, LinearArgs, PairArgs};
-use crate::console::{counted, say, warn};
+use crate::console::{say, warn};
 use crate::encoder::Trained;
 use crate::failure::{Failure, explain};
 use crate::features::{image_bar, start};
@@ -13,6 +13,7 @@ use protem_em::Output;
 use protem_eval::{
     Agreement, ClusterConfig, EvalError, Features, HELD_OUT, KnnConfig, LinearConfig, LinearResult,
 };
+use protem_report::counted;
 use serde_json::json;
 
 /// Features of two sets with the same classes: one to learn from, one to be measured on.

@@ -1,7 +1,7 @@
 //! Features of images by a trained encoder, and `embed`, which writes them.
 
 use crate::args::{EmbedArgs, EmbedKind};
-use crate::console::{counted, say, warn};
+use crate::console::{say, warn};
 use crate::encoder::Trained;
 use crate::failure::{Failure, explain};
 use crate::images::open_images;
@@ -13,7 +13,7 @@ use protem_data::{Decoded, Location, Source};
 use protem_em::{Output, extract};
 use protem_encoder::Encoder;
 use protem_eval::Features;
-use protem_report::escape;
+use protem_report::{counted, escape};
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! `eval probe` and `eval finetune`: classifiers that are trained on images by SGD.
 
 use crate::args::{FinetuneArgs, PairArgs, ProbeArgs, SgdArgs};
-use crate::console::{counted, say, warn};
+use crate::console::{say, warn};
 use crate::encoder::Trained;
 use crate::export;
 use crate::failure::{Failure, explain};
@@ -13,6 +13,7 @@ use protem_data::{Decoded, Source, Subset, split_held_out};
 use protem_em::Output;
 use protem_encoder::{EncoderConfig, Head};
 use protem_eval::{FinetuneConfig, FinetuneError, Finetuned, Trains, top_k};
+use protem_report::counted;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;

@@ -1,12 +1,12 @@
 //! Some clusters of a clustering, with the images nearest to their prototypes.
 
 use crate::args::ReportArgs;
-use crate::console::{counted, warn};
+use crate::console::warn;
 use crate::failure::{Failure, explain};
 use crate::features::image_bar;
 use protem_data::{Source, Subset, Unreadable, thumbnail};
 use protem_em::{Checkpoint, Clustering, Output, extract, normalise_rows};
-use protem_report::{Card, ClassShare, Picture, Section};
+use protem_report::{Card, ClassShare, Picture, Section, counted};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

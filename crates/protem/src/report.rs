@@ -2,7 +2,7 @@
 
 use crate::args::ReportArgs;
 use crate::config;
-use crate::console::{counted, say, warn};
+use crate::console::{say, warn};
 use crate::encoder::newest_whole;
 use crate::failure::{Failure, explain, explain_em};
 use crate::features::start;
@@ -12,7 +12,9 @@ use crate::outputs;
 use crate::system::size;
 use protem_data::Source;
 use protem_em::{Checkpoint, Clustering, EmError, Settings};
-use protem_report::{Clusters, Distribution, History, Report, RunFolder, Shown, is_report};
+use protem_report::{
+    Clusters, Distribution, History, Report, RunFolder, Shown, counted, is_report,
+};
 use std::path::Path;
 use std::sync::Arc;
 

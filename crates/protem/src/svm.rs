@@ -1,12 +1,13 @@
 //! `eval svm`: how well linear SVMs rank images for each class, having learnt from many or few.
 
 use crate::args::SvmArgs;
-use crate::console::{counted, say, warn};
+use crate::console::{say, warn};
 use crate::eval::{Pair, fit_bar, whole};
 use crate::failure::{Failure, explain};
 use crate::features::start;
 use protem_data::ClassNames;
 use protem_eval::{Classified, EvalError, POSITIVE_WEIGHT, SvmConfig, SvmResult};
+use protem_report::counted;
 use serde_json::{Value, json};
 
 /// Draws there may be: the images of all are drawn beforehand.

@@ -11,8 +11,8 @@ use crate::room::{check_disk, check_memory};
 use crate::system::{start_threads, stop_flag};
 use crate::{config, dry_run};
 use protem_data::Location;
-use protem_em::{Checkpoint, EmError, Evaluated, Event, Note, Outcome, Plan, Settings, Trainer};
-use protem_report::RunFolder;
+use protem_em::{Checkpoint, EmError, Event, Note, Outcome, Plan, Settings, Trainer};
+use protem_report::{History, RunFolder, percent};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -292,12 +292,10 @@ fn drive(
         "stopping behind the step or pass under way, and saving; asked again, the run ends without saving",
     )?;
     let mut progress = Progress::new(args.log_format);
-    let mut baseline = Baseline::default();
-    let earlier = run.metrics().map_err(report)?;
-    earlier.iter().for_each(|event| baseline.note(event));
+    let mut history = History::of(run.metrics().map_err(report)?);
     let (mut failed, mut unwritten) = (None, Vec::new());
     let mut listener = |event: &Event| {
-        baseline.note(event);
+        history.note(event.clone());
         progress.tell(event);
         if failed.is_none() {
             failed = run.record(event).err();
@@ -338,7 +336,7 @@ fn drive(
         ))),
         (Ok(Outcome::Finished), None) => {
             if args.log_format == LogFormat::Text {
-                finish(args, settings, &trainer, &baseline);
+                finish(args, settings, &trainer, &history);
             }
             Ok(())
         }
@@ -362,52 +360,13 @@ fn quoted(path: &Path) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// What the end of a run is held against.
-#[derive(Default)]
-struct Baseline {
-    chance: Option<f64>,
-    raw_pixels: Option<f64>,
-    untrained: Option<f64>,
-    given: Option<f64>,
-    knn: Option<f64>,
-}
-
-impl Baseline {
-    fn note(&mut self, event: &Event) {
-        match event {
-            Event::Eval {
-                features,
-                top1,
-                chance,
-                ..
-            } => {
-                self.chance = Some(*chance);
-                match features {
-                    Evaluated::RawPixels => self.raw_pixels = Some(*top1),
-                    Evaluated::Untrained => self.untrained = Some(*top1),
-                    Evaluated::Given => self.given = Some(*top1),
-                    Evaluated::Trained => {}
-                }
-            }
-            Event::Done { knn_top1, .. } => self.knn = *knn_top1,
-            _ => {}
-        }
-    }
-}
-
-fn finish(args: &TrainArgs, settings: &Settings, trainer: &Trainer, b: &Baseline) {
+fn finish(args: &TrainArgs, settings: &Settings, trainer: &Trainer, history: &History) {
     let (out, folder) = (&args.out, settings.data.folder.as_deref());
-    let percent = |x: f64| format!("{:.1} %", 100.0 * x);
-    if let Some(knn) = b.knn {
-        let known = [
-            ("chance", b.chance),
-            ("raw pixels", b.raw_pixels),
-            ("untrained encoder", b.untrained),
-            ("given weights", b.given),
-        ];
+    let position = &trainer.state().position;
+    if let Some(knn) = position.knn_top1 {
+        let known = history.held_against();
         let known: Vec<String> = known
-            .into_iter()
-            .filter_map(|(what, x)| Some(format!("{what} {}", percent(x?))))
+            .map(|(what, top1)| format!("{what} {}", percent(top1)))
             .collect();
         let against = if known.is_empty() {
             String::new()
@@ -416,7 +375,7 @@ fn finish(args: &TrainArgs, settings: &Settings, trainer: &Trainer, b: &Baseline
         };
         say(format!("\nkNN accuracy {}{against}", percent(knn)));
     }
-    if let (true, Some(best)) = (settings.checkpoint.keep_best, trainer.state().position.best) {
+    if let (true, Some(best)) = (settings.checkpoint.keep_best, position.best) {
         let file = RunFolder::checkpoints(out).join(protem_em::checkpoint_name(best.step));
         let (knn, epoch) = (percent(best.knn_top1), best.epoch);
         if file.exists() {

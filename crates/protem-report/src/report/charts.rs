@@ -4,20 +4,9 @@ use super::chart::{Chart, Guide, Series};
 use super::words::{percent, significant};
 use crate::history::{Agreement, EpochLine, History};
 use maud::{Markup, html};
-use protem_em::Evaluated;
 
 /// Lines that can be told apart in one chart.
 const LINES: usize = 4;
-
-/// What an evaluation looked at, in words.
-pub fn evaluated(features: Evaluated) -> &'static str {
-    match features {
-        Evaluated::RawPixels => "raw pixels",
-        Evaluated::Untrained => "untrained encoder",
-        Evaluated::Given => "given weights",
-        Evaluated::Trained => "trained encoder",
-    }
-}
 
 /// All charts; without an epoch a sentence.
 pub fn charts(history: &History) -> Markup {
@@ -74,17 +63,8 @@ fn losses(history: &History) -> Chart {
         name: "InfoNCE at chance, ln(1 + r)".into(),
         value: chance,
     };
-    // Random keys are told apart easily.
-    let filled = history
-        .run
-        .as_ref()
-        .map(|run| run.queue.div_ceil(run.images.max(1)));
-    let note = filled
-        .filter(|epochs| *epochs > 0)
-        .map(|epochs| match epochs {
-            1 => "In epoch 1 the queue held random keys at first, and InfoNCE is low.".to_owned(),
-            n => format!("Until epoch {n} the queue held random keys too, and InfoNCE is low."),
-        });
+    // Random keys are told apart easily, and an epoch of images fills the queue.
+    let note = "In epoch 1 the queue held random keys at first, and InfoNCE is low.";
     Chart {
         title: "Losses",
         unit: "nats",
@@ -92,7 +72,7 @@ fn losses(history: &History) -> Chart {
         holds: &[],
         series,
         guides: history.run.iter().map(|run| guide(run.chance)).collect(),
-        note,
+        note: history.run.is_some().then(|| note.into()),
     }
 }
 
@@ -101,9 +81,6 @@ fn knn(history: &History) -> Chart {
     let measured = history.epochs.iter();
     let measured =
         measured.filter_map(|(epoch, line)| Some((*epoch, Some(100.0 * line.knn_top1?))));
-    let chance = history.chance.map(|chance| ("chance", chance));
-    let baselines = history.baselines.iter();
-    let baselines = baselines.map(|(features, top1)| (evaluated(*features), *top1));
     let guide = |(name, value): (&str, f64)| Guide {
         name: name.into(),
         value: 100.0 * value,
@@ -117,7 +94,7 @@ fn knn(history: &History) -> Chart {
             name: "kNN".into(),
             points: measured.collect(),
         }],
-        guides: chance.into_iter().chain(baselines).map(guide).collect(),
+        guides: history.held_against().map(guide).collect(),
         note: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{ITERS, in_range};
 use crate::args::{AugmentArgs, Switch, ViewKind};
-use crate::console::{counted, say};
+use crate::console::say;
 use crate::failure::{Failure, explain};
 use crate::images::open_images;
 use crate::system::{THREADS, processor_seconds};
@@ -11,6 +11,7 @@ use protem_data::{
     RgbImage, Stream, decode,
 };
 use protem_ops::{Activation, Pool, Precision};
+use protem_report::counted;
 use rayon::prelude::*;
 use std::time::Instant;
 
