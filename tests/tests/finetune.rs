@@ -106,6 +106,18 @@ fn the_images_of_the_run_are_taken_where_none_are_named() {
 }
 
 #[test]
+fn images_that_fill_no_batch_are_said() {
+    let root = tempfile::tempdir().unwrap();
+    let run_folder = trained(root.path());
+    let with = |batch| eval("probe", &run_folder, &["--batch", batch]).expect(0);
+    with("50").says(&["leaves out 46 of 96 images", "--batch"]);
+    for whole in ["48", "9"] {
+        let said = with(whole).stderr;
+        assert!(!said.contains("leaves out"), "{said}");
+    }
+}
+
+#[test]
 fn what_cannot_be_trained_is_refused_before_the_work() {
     let root = tempfile::tempdir().unwrap();
     let run_folder = trained(root.path());

@@ -134,6 +134,13 @@ impl<'a> Job<'a> {
             bar.set_position(done as u64);
             true
         };
+        let left_out = of.len() % config.batch.min(of.len()).max(1);
+        if 10 * left_out > of.len() {
+            warn(format!(
+                "each epoch leaves out {left_out} of {}, which do not fill a batch; a smaller --batch leaves out fewer",
+                counted(of.len(), "image")
+            ));
+        }
         let encoder = self.trained.encoder()?;
         let found = protem_eval::finetune(&encoder, of, config, &mut progress);
         bar.finish_and_clear();
