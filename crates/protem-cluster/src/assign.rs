@@ -14,7 +14,7 @@ use crate::error::ClusterError;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::points::Points;
-use crate::span::nearest;
+use crate::span::{Nearest, nearest};
 use crate::threads::Threads;
 
 /// Values of points packed at a time where they are needed only once: 128 MiB.
@@ -108,6 +108,7 @@ pub(crate) fn nearest_in_blocks(
         let begin = at * rows;
         let packed = Points::pack(points.between(begin, begin + labels.len()), isa);
         groups.pack(centroids, &packed);
-        nearest(&packed, centroids, &groups, labels, distances);
+        let near = Nearest::new(labels, distances);
+        nearest(&packed, centroids, &groups, near);
     }
 }

@@ -12,7 +12,7 @@ use crate::matrix::Matrix;
 use crate::points::Points;
 use crate::prune::Pruner;
 use crate::settings::KMeans;
-use crate::span::nearest;
+use crate::span::{Nearest, nearest};
 use crate::threads::Threads;
 use crate::update::{Members, means};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -85,6 +85,8 @@ pub(crate) struct Cpu<'a> {
     points: SharedPoints<'a>,
     /// Whether integers were tried and given up.
     given_up: bool,
+    /// Whether there are labels of this restart.
+    known: bool,
     weights: Option<&'a [f32]>,
     threads: &'a Threads,
     k: usize,
@@ -103,6 +105,7 @@ impl<'a> Cpu<'a> {
         Self {
             points,
             given_up: false,
+            known: false,
             weights,
             threads,
             k: kmeans.k,
@@ -160,6 +163,7 @@ impl Backend for Cpu<'_> {
         if !points.packed || points.narrow != narrow {
             self.threads.run(|| points.repack(narrow));
         }
+        self.known = false;
         if let Some(pruner) = &mut self.pruner {
             pruner.begin(warm);
         }
@@ -175,16 +179,21 @@ impl Backend for Cpu<'_> {
         let shared = self.points.clone();
         let points = &mut *lock(&shared);
         let rows = Matrix::new(centroids, self.k, points.rows.cols())?;
+        let groups = &mut self.groups;
+        let near = Nearest {
+            labels,
+            distances,
+            known: self.known,
+        };
+        self.threads.run(|| points.square_all());
         self.threads.run(|| match &mut self.pruner {
-            Some(pruner) => {
-                let groups = &mut self.groups;
-                pruner.assign(points, rows, to_follow, groups, labels, distances);
-            }
+            Some(pruner) => pruner.assign(points, rows, to_follow, groups, near),
             None => {
-                self.groups.pack(rows, points);
-                nearest(points, rows, &self.groups, labels, distances);
+                groups.pack(rows, points);
+                nearest(points, rows, groups, near);
             }
         });
+        self.known = true;
         if let Some(narrow) = self.better_width(points, to_follow) {
             self.threads.run(|| points.repack(narrow));
         }

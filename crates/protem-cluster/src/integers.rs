@@ -387,10 +387,20 @@ mod tests {
                     let longest = f64::from(scale) * (d as f64 / 3.0).sqrt();
                     packed.integers = Some(Integers::new(width, d, longest));
                     packed.repack(true);
+                    packed.square_all();
                     assert!(packed.turn().is_some());
                     let (labels, distances) = crate::span::tests::nearest_of(&packed, centroids);
                     assert_eq!(labels, expected.labels, "{isa:?} {n} {k} {d} {scale}");
                     assert_eq!(distances, expected.distances, "{isa:?} {n} {k} {d} {scale}");
+                    // Right or wrong, and so far that scores overflow: what is known changes nothing.
+                    for known in [labels.clone(), vec![0; n], vec![k as u32 - 1; n]] {
+                        let found = crate::span::tests::nearest_from(&packed, centroids, known);
+                        assert_eq!(
+                            found,
+                            (labels.clone(), distances.clone()),
+                            "{isa:?} {n} {k}"
+                        );
+                    }
                 }
             }
         }

@@ -34,13 +34,29 @@ impl Part<'_> {
         kernel::top(self.isa, best, self.parts, self.part)
     }
 
-    /// The scores that are within a window of each point's highest; lanes beyond the last point reach
-    /// for nothing.
-    pub fn threshold(&self, points: &Points<'_>, begin: usize, window: &Window) -> Lanes {
+    /// The scores that can be those of nearest centroids: within a window of each point's highest, and
+    /// within half of one of what its centroid is `known` to score. Lanes beyond the last point reach for
+    /// nothing.
+    pub fn threshold(
+        &self,
+        points: &Points<'_>,
+        begin: usize,
+        window: &Window,
+        known: Option<&[f32]>,
+    ) -> Lanes {
         let mut threshold = Lanes::all(f32::INFINITY);
         for lane in 0..self.count {
-            let (error, norm) = points.rounding(begin + self.point(lane));
-            threshold.0[lane] = self.highest.best.0[lane] - window.of(error, norm);
+            let at = self.point(lane);
+            let (error, norm) = points.rounding(begin + at);
+            let window = window.of(error, norm);
+            let of_highest = self.highest.best.0[lane] - window;
+            threshold.0[lane] = match known {
+                // Where the score overflows it is no number, and the other counts.
+                Some(distances) => {
+                    (points.score(begin + at, distances[at]) - window / 2.0).max(of_highest)
+                }
+                None => of_highest,
+            };
         }
         threshold
     }

@@ -42,6 +42,8 @@ pub(crate) struct Points<'a> {
     errors: Vec<f32>,
     /// Length of what the pass multiplies, the point or what it was rounded to, or more.
     norms: Vec<f32>,
+    /// `|x'|²` of each point, or less, once they are asked for.
+    squares: Vec<f32>,
 }
 
 impl<'a> Points<'a> {
@@ -66,6 +68,7 @@ impl<'a> Points<'a> {
             packed: false,
             errors: vec![0.0; rows.rows()],
             norms: vec![0.0; rows.rows()],
+            squares: Vec::new(),
         };
         if let Some(width) = isa.integers() {
             let similar = match isa {
@@ -202,6 +205,35 @@ impl<'a> Points<'a> {
         (self.errors[i], self.norms[i])
     }
 
+    /// Has the squares that [`Self::square`] and [`Self::score`] tell.
+    pub fn square_all(&mut self) {
+        if self.squares.len() == self.rows.rows() {
+            return;
+        }
+        // 16 sums of a difference's square each, and a sum of these; what underflows is lost.
+        let roundings = self.rows.cols().div_ceil(LANES) + 2 * LANES;
+        let least = (1.0 - roundings as f64 * f64::from(f32::EPSILON)).max(0.0) as f32;
+        let (rows, isa, origin) = (self.rows, self.isa, &self.origin);
+        let of = |i: usize| kernel::distance(isa, rows.row(i), origin) * least;
+        let all = (0..rows.rows()).into_par_iter().with_min_len(1024);
+        self.squares = all.map(of).collect();
+    }
+
+    /// `|x'|²` of point `i`, or less by little.
+    #[inline]
+    pub fn square(&self, i: usize) -> f32 {
+        self.squares[i] * (1.0 - 1e-6)
+    }
+
+    /// The score of a centroid at this squared distance from point `i`, computed in f32, or less by
+    /// little: no centroid at that distance or nearer, be it by f64, scores lower.
+    #[inline]
+    pub fn score(&self, i: usize, distance: f32) -> f32 {
+        // |x − c|² = |x'|² − 2S.
+        let distance = above(distance, self.rows.cols());
+        (self.square(i) - distance * distance * (1.0 + 1e-5)) / 2.0
+    }
+
     /// Points of a strip.
     pub fn strip(&self) -> usize {
         match self.tiled() {
@@ -245,6 +277,14 @@ pub(crate) struct Rounded {
     /// bf16, 16-bit integers or pairs of 8-bit ones.
     pub values: Vec<u16>,
     turned: Vec<f32>,
+}
+
+/// A distance in f64 that rounds as a square to this f32, or more: sums of `columns` terms, of
+/// which some may have been too small for f32.
+#[inline]
+pub(crate) fn above(square: f32, columns: usize) -> f32 {
+    let relative = 1.0 + 1e-5 + columns as f32 * 1e-8;
+    square.sqrt() * relative + 1e-18 * (1.0 + columns as f32)
 }
 
 /// Up to a thousand rows, evenly spread.

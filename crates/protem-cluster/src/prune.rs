@@ -18,9 +18,10 @@ use crate::centroids::{Centroids, NOBODY};
 use crate::kernel::LANES;
 use crate::matrix::Matrix;
 use crate::order::alike;
+use crate::part::Part;
 use crate::points::Points;
-use crate::span::{Span, length, nearest};
-use lists::{Lists, Moved, Near, pruned_span, squares};
+use crate::span::{Nearest, Span, length, nearest};
+use lists::{Lists, Moved, Near, pruned_span};
 use rayon::prelude::*;
 
 /// Cycles of comparing a point with all groups from which on it may pay: of fewer, a full comparison
@@ -38,8 +39,6 @@ pub(crate) struct Pruner {
     /// Cycles of a full comparison from which on lists are made.
     fewest: f64,
     nears: Vec<Near>,
-    /// `|x'|²` of each point, or less.
-    squares: Vec<f32>,
     /// Centroids of the iteration before.
     before: Vec<f32>,
     iteration: usize,
@@ -61,7 +60,6 @@ impl Default for Pruner {
         Self {
             fewest: FEWEST,
             nears: Vec::new(),
-            squares: Vec::new(),
             before: Vec::new(),
             iteration: 0,
             home: Vec::new(),
@@ -85,39 +83,38 @@ impl Pruner {
         self.before.clear();
     }
 
-    /// Labels and distances for centroids `rows`; both must be those of the iteration before,
-    /// except in the first one. So many more are to follow at most.
+    /// Labels and distances for centroids `rows`; unless they are new, both must be those of the
+    /// iteration before. So many more are to follow at most.
     pub fn assign(
         &mut self,
         points: &Points<'_>,
         rows: Matrix<'_>,
         to_follow: usize,
         centroids: &mut Centroids,
-        labels: &mut [u32],
-        distances: &mut [f32],
+        near: Nearest<'_>,
     ) {
         let count = rows.rows().div_ceil(LANES);
-        let enough = labels.len() >= SHARING.saturating_mul(rows.rows());
+        let enough = near.labels.len() >= SHARING.saturating_mul(rows.rows());
         let cycles = count as f64 * points.group_cycles();
         let pays = cycles >= self.fewest && count <= MOST && enough;
         let moved = match self.listed {
             0 => None,
-            _ => self.plan(points, rows, to_follow, labels),
+            _ => self.plan(points, rows, to_follow, near.labels),
         };
         if let Some(moved) = moved {
             centroids.arrange(self.layout(), rows.rows(), points.isa);
             centroids.pack(rows, points);
-            self.pruned(points, rows, centroids, &moved, labels, distances);
+            self.pruned(points, rows, centroids, &moved, near);
             self.patience = 1;
         } else if pays && self.iteration >= FULL && self.wait == 0 && to_follow > 0 {
             centroids.arrange(alike(rows, points.isa), rows.rows(), points.isa);
             centroids.pack(rows, points);
-            self.list(points, rows, centroids, labels, distances);
+            self.list(points, rows, centroids, near);
             self.cost = self.of_lists(points);
         } else {
             self.wait = self.wait.saturating_sub(1);
             centroids.pack(rows, points);
-            nearest(points, rows, centroids, labels, distances);
+            nearest(points, rows, centroids, near);
         }
         self.remember(rows);
     }
@@ -137,18 +134,18 @@ impl Pruner {
         points: &Points<'_>,
         rows: Matrix<'_>,
         centroids: &Centroids,
-        labels: &mut [u32],
-        distances: &mut [f32],
+        near: Nearest<'_>,
     ) {
-        if self.squares.len() != labels.len() {
-            self.squares = squares(points);
-        }
+        let Nearest {
+            labels,
+            distances,
+            known,
+        } = near;
         self.nears.resize(labels.len(), Near::NOTHING);
         self.fast.clear();
         self.fast.resize(rows.rows(), false);
         self.home.clone_from(&centroids.order);
         let span = length(points, centroids, labels.len());
-        let squares = &self.squares;
         let regular = self.regular();
         let nears = self.nears.par_chunks_mut(span);
         let places = labels
@@ -166,13 +163,10 @@ impl Pruner {
                     labels,
                     scratch,
                 };
-                task.scratch.candidates.clear();
-                let list = Lists::new(points, centroids, squares, regular, begin);
-                task.compare(None, false, &mut |part| list.make(part, nears));
-                task.score_again(true);
-                task.decide_ties();
+                let list = Lists::new(points, centroids, regular, begin);
+                let mut make = |part: &Part<'_>| list.make(part, nears);
+                task.nearest(known, false, distances, &mut make);
                 list.make_own(&task.scratch.leads, nears);
-                task.measure(distances, |_, _| true);
             });
         });
         self.listed = 1;
@@ -200,11 +194,11 @@ impl Pruner {
         rows: Matrix<'_>,
         centroids: &Centroids,
         moved: &Moved,
-        labels: &mut [u32],
-        distances: &mut [f32],
+        near: Nearest<'_>,
     ) {
+        let (labels, distances) = (near.labels, near.distances);
         let span = length(points, centroids, labels.len());
-        let (squares, regular) = (&self.squares, self.regular());
+        let regular = self.regular();
         let nears = self.nears.par_chunks_mut(span);
         let places = labels
             .par_chunks_mut(span)
@@ -221,7 +215,7 @@ impl Pruner {
                     labels,
                     scratch,
                 };
-                let lists = Lists::new(points, centroids, squares, regular, begin);
+                let lists = Lists::new(points, centroids, regular, begin);
                 pruned_span(task, &lists, moved, nears, distances);
             });
         });
@@ -244,6 +238,7 @@ mod tests {
         let matrix = Matrix::new(&points, n, d).expect("the right length");
         for isa in Isa::available() {
             let mut packed = Points::pack(matrix, *isa);
+            packed.square_all();
             let mut pruner = Pruner {
                 fewest: 0.0,
                 ..Pruner::default()
@@ -265,8 +260,12 @@ mod tests {
                 }
                 let rows = Matrix::new(&centroids, k, d).expect("the right length");
                 let to_follow = 11 - iteration as usize;
-                let places = (&mut labels[..], &mut distances[..]);
-                pruner.assign(&packed, rows, to_follow, &mut groups, places.0, places.1);
+                let near = Nearest {
+                    labels: &mut labels,
+                    distances: &mut distances,
+                    known: iteration > 0,
+                };
+                pruner.assign(&packed, rows, to_follow, &mut groups, near);
                 used += usize::from(pruner.listed > 1);
                 let expected = nearest_of(&packed, rows);
                 assert_eq!((&labels, &distances), (&expected.0, &expected.1), "{isa:?}");

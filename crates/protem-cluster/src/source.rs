@@ -12,7 +12,7 @@ use crate::kernel;
 use crate::matrix::Matrix;
 use crate::points::Points;
 use crate::settings::{Device, KMeans};
-use crate::span::nearest;
+use crate::span::{Nearest, nearest};
 use crate::threads::Threads;
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex};
@@ -248,7 +248,7 @@ impl<'a> Source<'a> {
                     let points = &*lock(points);
                     let mut groups = Centroids::default();
                     groups.pack(centroids, points);
-                    nearest(points, centroids, &groups, labels, distances);
+                    nearest(points, centroids, &groups, Nearest::new(labels, distances));
                 }
             });
             return Ok(());

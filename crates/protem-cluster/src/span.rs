@@ -29,14 +29,37 @@ const TOGETHER_STRIPS: usize = 32;
 /// One in so many lines of points is looked at for what integers would leave in question.
 const SAMPLED: usize = 16;
 
+/// Where labels and distances go.
+pub(crate) struct Nearest<'a> {
+    pub labels: &'a mut [u32],
+    pub distances: &'a mut [f32],
+    /// Whether labels name centroids that are near already, by which more is left out; distances to them
+    /// need not be right.
+    pub known: bool,
+}
+
+impl<'a> Nearest<'a> {
+    pub fn new(labels: &'a mut [u32], distances: &'a mut [f32]) -> Self {
+        Self {
+            labels,
+            distances,
+            known: false,
+        }
+    }
+}
+
 /// Labels and distances of points that are checked and packed.
 pub(crate) fn nearest(
     points: &Points<'_>,
     rows: Matrix<'_>,
     centroids: &Centroids,
-    labels: &mut [u32],
-    distances: &mut [f32],
+    near: Nearest<'_>,
 ) {
+    let Nearest {
+        labels,
+        distances,
+        known,
+    } = near;
     let span = length(points, centroids, labels.len());
     labels
         .par_chunks_mut(span)
@@ -52,11 +75,7 @@ pub(crate) fn nearest(
                     labels,
                     scratch,
                 };
-                task.scratch.candidates.clear();
-                task.compare(None, true, &mut |_| {});
-                task.score_again(false);
-                task.decide_ties();
-                task.measure(distances, |_, _| true);
+                task.nearest(known, true, distances, &mut |_| {});
             });
         });
 }
@@ -82,6 +101,29 @@ pub(crate) struct Span<'a, 'b> {
 }
 
 impl Span<'_, '_> {
+    /// Labels and distances of the span, see [`nearest`]. Where [`Self::compare`] may not `decide`, leads are
+    /// asked for [`Lead::others`].
+    pub fn nearest(
+        &mut self,
+        known: bool,
+        decide: bool,
+        distances: &mut [f32],
+        visit: &mut impl FnMut(&Part<'_>),
+    ) {
+        let mut before = std::mem::take(&mut self.scratch.before);
+        before.clear();
+        if known {
+            self.measure(distances, |_, _| true);
+            before.extend_from_slice(self.labels);
+        }
+        self.scratch.candidates.clear();
+        self.compare(None, decide, known.then_some(&*distances), visit);
+        self.score_again(!decide);
+        self.decide_ties();
+        self.measure(distances, |i, label| before.get(i) != Some(&label));
+        self.scratch.before = before;
+    }
+
     /// Passes over `groups` for the points of the span, or those of it that are chosen; with AMX,
     /// pairs of groups. `visit` gets the labels of the span too.
     pub fn pass(
@@ -198,10 +240,12 @@ impl Span<'_, '_> {
 
     /// Passes over all groups and takes up as candidates those that can hold the nearest centroids.
     /// If it may `decide`, points get their labels where there is one such centroid, and no candidates.
+    /// Distances to the centroids that labels name leave out more, if they are `known`.
     pub fn compare(
         &mut self,
         chosen: Option<&[u32]>,
         decide: bool,
+        known: Option<&[f32]>,
         visit: &mut impl FnMut(&Part<'_>),
     ) {
         let window = self.centroids.pass.expect("packed centroids");
@@ -216,7 +260,7 @@ impl Span<'_, '_> {
             chosen,
             &mut |part, labels| {
                 visit(part);
-                let threshold = part.threshold(points, begin, &window);
+                let threshold = part.threshold(points, begin, &window, known);
                 let decided = if decide { part.decided(&threshold) } else { 0 };
                 part.reaching(&threshold, |group, lane| {
                     let point = part.point(lane);
@@ -230,7 +274,7 @@ impl Span<'_, '_> {
                 if let Some(window) = &narrow
                     && ((begin + part.first) / LANES).is_multiple_of(SAMPLED)
                 {
-                    let threshold = part.threshold(points, begin, window);
+                    let threshold = part.threshold(points, begin, window, known);
                     part.reaching(&threshold, |_, _| tally.narrow_candidates += 1);
                     tally.sampled += part.count;
                 }
@@ -264,11 +308,33 @@ pub(crate) mod tests {
 
     /// Labels and distances of packed points.
     pub(crate) fn nearest_of(points: &Points<'_>, rows: Matrix<'_>) -> (Vec<u32>, Vec<f32>) {
-        let n = points.rows.rows();
-        let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
+        found(points, rows, vec![0; points.rows.rows()], false)
+    }
+
+    /// The same by labels that are known.
+    pub(crate) fn nearest_from(
+        points: &Points<'_>,
+        rows: Matrix<'_>,
+        known: Vec<u32>,
+    ) -> (Vec<u32>, Vec<f32>) {
+        found(points, rows, known, true)
+    }
+
+    fn found(
+        points: &Points<'_>,
+        rows: Matrix<'_>,
+        mut labels: Vec<u32>,
+        known: bool,
+    ) -> (Vec<u32>, Vec<f32>) {
+        let mut distances = vec![0.0; labels.len()];
         let mut centroids = Centroids::default();
         centroids.pack(rows, points);
-        nearest(points, rows, &centroids, &mut labels, &mut distances);
+        let near = Nearest {
+            labels: &mut labels,
+            distances: &mut distances,
+            known,
+        };
+        nearest(points, rows, &centroids, near);
         (labels, distances)
     }
 }

@@ -1,12 +1,11 @@
 //! What is known of a point from earlier iterations: its nearest groups, and bounds.
 
 use crate::centroids::Centroids;
-use crate::kernel::{self, LANES, Lanes, TOP};
+use crate::kernel::{LANES, Lanes, TOP};
 use crate::part::Part;
-use crate::points::Points;
+use crate::points::{Points, above};
 use crate::span::{Lead, Span};
 use crate::window::Window;
-use rayon::prelude::*;
 
 /// Groups of a list.
 const LISTED: usize = TOP - 1;
@@ -50,7 +49,6 @@ pub(super) struct Moved {
 pub(super) struct Lists<'a> {
     points: &'a Points<'a>,
     window: Window,
-    squares: &'a [f32],
     /// Groups of slow centroids; those of the fast ones follow.
     regular: usize,
     begin: usize,
@@ -60,14 +58,12 @@ impl<'a> Lists<'a> {
     pub fn new(
         points: &'a Points<'a>,
         centroids: &Centroids,
-        squares: &'a [f32],
         regular: usize,
         begin: usize,
     ) -> Self {
         Self {
             points,
             window: centroids.pass.expect("packed centroids"),
-            squares,
             regular,
             begin,
         }
@@ -93,7 +89,7 @@ impl<'a> Lists<'a> {
     /// The distance of point `i` from every centroid of at most this score, or less.
     fn lower(&self, i: usize, score: f32, window: f32) -> f32 {
         // |x − c|² = |x'|² − 2S, and S is at most the score and half a window.
-        let least = self.squares[i] * (1.0 - 1e-6) - 2.0 * score - window;
+        let least = self.points.square(i) - 2.0 * score - window;
         least.max(0.0).sqrt() * (1.0 - 1e-5)
     }
 
@@ -108,18 +104,17 @@ impl<'a> Lists<'a> {
 
     /// The scores that a group must reach to hold a centroid as near as a point's own; none does
     /// for points that are compared with everything anyway.
-    fn reach(&self, part: &Part<'_>, nears: &[Near], distances: &[f32], columns: usize) -> Lanes {
+    fn reach(&self, part: &Part<'_>, nears: &[Near], distances: &[f32]) -> Lanes {
+        let columns = self.points.rows.cols();
         let mut threshold = Lanes::all(f32::INFINITY);
         for lane in 0..part.count {
             let at = part.point(lane);
-            let distance = above(distances[at], columns);
-            if nears[at].rest <= distance {
+            if nears[at].rest <= above(distances[at], columns) {
                 continue;
             }
             let (error, norm) = self.points.rounding(self.begin + at);
-            let square = self.squares[self.begin + at] * (1.0 - 1e-6);
-            let score = (square - distance * distance * (1.0 + 1e-5)) / 2.0;
-            threshold.0[lane] = score - self.window.of(error, norm);
+            let score = self.points.score(self.begin + at, distances[at]);
+            threshold.0[lane] = score - self.window.of(error, norm) / 2.0;
         }
         threshold
     }
@@ -177,7 +172,7 @@ pub(super) fn pruned_span(
     let (regular, all) = (lists.regular, task.centroids.groups.len());
     if regular < all {
         task.pass(regular..all, None, &mut |part, _| {
-            let threshold = lists.reach(part, nears, distances, columns);
+            let threshold = lists.reach(part, nears, distances);
             part.reaching(&threshold, |group, lane| {
                 candidates.push(((regular + group) as u32, part.point(lane) as u32));
                 asked[part.point(lane)] = true;
@@ -188,7 +183,9 @@ pub(super) fn pruned_span(
     let asking = (0..asked.len()).filter(|i| asked[*i] && own_group(*i) < regular);
     candidates.extend(asking.map(|i| (own_group(i) as u32, i as u32)));
     task.scratch.candidates = candidates;
-    task.compare(Some(&chosen), false, &mut |part| lists.make(part, nears));
+    task.compare(Some(&chosen), false, Some(distances), &mut |part| {
+        lists.make(part, nears)
+    });
     task.score_again(true);
     task.decide_ties();
     lists.make_own(&task.scratch.leads, nears);
@@ -202,25 +199,4 @@ pub(super) fn pruned_span(
 fn fall(bound: f32, movement: f32) -> f32 {
     let left = bound - movement;
     left - left.abs() * 1e-6
-}
-
-/// A distance in f64 that rounds as a square to this f32, or more: sums of `columns` terms, of
-/// which some may have been too small for f32.
-#[inline]
-pub(super) fn above(square: f32, columns: usize) -> f32 {
-    let relative = 1.0 + 1e-5 + columns as f32 * 1e-8;
-    square.sqrt() * relative + 1e-18 * (1.0 + columns as f32)
-}
-
-/// `|x'|²` of each point, or less.
-pub(super) fn squares(points: &Points<'_>) -> Vec<f32> {
-    // 16 sums of a difference's square each, and a sum of these; what underflows is lost.
-    let roundings = points.rows.cols().div_ceil(LANES) + 2 * LANES;
-    let least = (1.0 - roundings as f64 * f64::from(f32::EPSILON)).max(0.0) as f32;
-    let of = |i: usize| {
-        let square = kernel::distance(points.isa, points.rows.row(i), &points.origin);
-        square * least
-    };
-    let n = points.rows.rows();
-    (0..n).into_par_iter().with_min_len(1024).map(of).collect()
 }

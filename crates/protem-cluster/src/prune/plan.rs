@@ -1,11 +1,11 @@
 //! What an iteration is to cost: which centroids count as fast, and whether new lists are cheaper.
 
 use super::Pruner;
-use super::lists::{Moved, above};
+use super::lists::Moved;
 use crate::centroids::NOBODY;
 use crate::kernel::{self, LANES};
 use crate::matrix::Matrix;
-use crate::points::Points;
+use crate::points::{Points, above};
 use crate::window::round_up;
 use rayon::prelude::*;
 
