@@ -6,10 +6,9 @@
 use crate::centroids::Centroids;
 use crate::error::ClusterError;
 use crate::fit::Warning;
-use crate::isa::Isa;
-use crate::kernel::LANES;
+use crate::forms::Forms;
 use crate::matrix::Matrix;
-use crate::points::Points;
+use crate::points::{Form, Points};
 use crate::prune::Pruner;
 use crate::settings::KMeans;
 use crate::span::{Nearest, nearest};
@@ -64,15 +63,6 @@ pub(crate) struct Update {
     pub moved: Vec<bool>,
 }
 
-/// What one more group in question costs a point, in cycles at 128 columns; measured.
-const CANDIDATE_CYCLES: f64 = 150.0;
-/// Groups in question without rounding to integers, about.
-const USUAL: f64 = 1.1;
-/// What packing a point anew costs, in the same.
-const REPACK_CYCLES: f64 = 500.0;
-/// Groups more in question with integers where the centroids are points, about.
-const AT_FIRST: f64 = 3.0;
-
 /// Points that backends share in turn, each of which may pack them anew.
 pub(crate) type SharedPoints<'a> = Arc<Mutex<Points<'a>>>;
 
@@ -83,10 +73,11 @@ pub(crate) fn lock<'l, 'a>(points: &'l SharedPoints<'a>) -> MutexGuard<'l, Point
 /// The processor.
 pub(crate) struct Cpu<'a> {
     points: SharedPoints<'a>,
-    /// Whether integers were tried and given up.
-    given_up: bool,
-    /// Whether there are labels of this restart.
-    known: bool,
+    /// How points are packed, and are to be for the next assignment, if otherwise.
+    forms: Forms,
+    to_pack: Option<Form>,
+    /// Assignments of this restart so far: from the first on there are labels.
+    assigned: usize,
     weights: Option<&'a [f32]>,
     threads: &'a Threads,
     k: usize,
@@ -104,8 +95,9 @@ impl<'a> Cpu<'a> {
     ) -> Self {
         Self {
             points,
-            given_up: false,
-            known: false,
+            forms: Forms::new(kmeans),
+            to_pack: None,
+            assigned: 0,
             weights,
             threads,
             k: kmeans.k,
@@ -115,27 +107,31 @@ impl<'a> Cpu<'a> {
         }
     }
 
-    /// Whether points are better packed anew for the assignments to follow, and if so whether in
-    /// integers, by what the last one found.
-    fn better_width(&mut self, points: &Points<'_>, to_follow: usize) -> Option<bool> {
-        let tally = self.groups.scratches.tally();
-        let saved = saved_by_integers(points.isa) * self.groups.groups.len() as f64;
-        let of = |count: usize, points: usize| count as f64 / points as f64;
-        let candidates = of(tally.candidates, tally.points);
-        if points.narrow {
-            let costly = (candidates - USUAL) * CANDIDATE_CYCLES > saved;
-            self.given_up |= costly && tally.points > 0;
-            return self.given_up.then_some(false);
+    /// Packs points in sketches if that pays, or as they are to be.
+    fn pack(
+        &mut self,
+        points: &mut Points<'_>,
+        rows: Matrix<'_>,
+        labels: &[u32],
+        to_follow: usize,
+    ) {
+        let narrow = match &self.to_pack {
+            Some(form) => matches!(form, Form::Integers),
+            None => points.turn().is_some(),
+        };
+        let labels = (self.assigned > 0).then_some(labels);
+        let due = self.assigned == 0 || self.assigned.is_power_of_two();
+        // By lists few points are compared in full.
+        let listed = self.pruner.as_ref().is_some_and(Pruner::has_lists);
+        if due && !listed {
+            let (forms, threads) = (&mut self.forms, self.threads);
+            let sketches = forms.sketches(points, rows, labels, narrow, to_follow, threads);
+            self.to_pack = sketches.or(self.to_pack.take());
         }
-        let more = of(tally.narrow_candidates, tally.sampled) - candidates;
-        let saved = (saved - more * CANDIDATE_CYCLES) * to_follow as f64;
-        (tally.sampled > 0 && !self.given_up && saved > REPACK_CYCLES).then_some(true)
+        if let Some(form) = self.to_pack.take() {
+            self.threads.run(|| points.repack(form));
+        }
     }
-}
-
-/// Cycles that integers save a point with each group.
-fn saved_by_integers(isa: Isa) -> f64 {
-    isa.group_cycles(false) - isa.group_cycles(true)
 }
 
 /// Which of `k` clusters need a new centroid: of settled ones, those with other members than before,
@@ -156,14 +152,15 @@ pub(crate) fn changed(change: &Change<'_>, k: usize, keep: bool) -> Vec<bool> {
 impl Backend for Cpu<'_> {
     fn begin(&mut self, warm: bool) {
         let points = &mut *lock(&self.points);
-        let saved = saved_by_integers(points.isa) * self.k.div_ceil(LANES) as f64;
-        let narrow = points.integers.is_some()
-            && !self.given_up
-            && (warm && points.narrow || saved > AT_FIRST * CANDIDATE_CYCLES);
-        if !points.packed || points.narrow != narrow {
-            self.threads.run(|| points.repack(narrow));
+        let form = self.forms.at_first(points, warm);
+        let narrow = matches!(form, Some(Form::Integers));
+        match form {
+            Some(form) if !self.forms.sketches_at_first(points, narrow) => {
+                self.threads.run(|| points.repack(form));
+            }
+            form => self.to_pack = form,
         }
-        self.known = false;
+        self.assigned = 0;
         if let Some(pruner) = &mut self.pruner {
             pruner.begin(warm);
         }
@@ -179,13 +176,14 @@ impl Backend for Cpu<'_> {
         let shared = self.points.clone();
         let points = &mut *lock(&shared);
         let rows = Matrix::new(centroids, self.k, points.rows.cols())?;
+        self.threads.run(|| points.square_all());
+        self.pack(points, rows, labels, to_follow);
         let groups = &mut self.groups;
         let near = Nearest {
             labels,
             distances,
-            known: self.known,
+            known: self.assigned > 0,
         };
-        self.threads.run(|| points.square_all());
         self.threads.run(|| match &mut self.pruner {
             Some(pruner) => pruner.assign(points, rows, to_follow, groups, near),
             None => {
@@ -193,9 +191,11 @@ impl Backend for Cpu<'_> {
                 nearest(points, rows, groups, near);
             }
         });
-        self.known = true;
-        if let Some(narrow) = self.better_width(points, to_follow) {
-            self.threads.run(|| points.repack(narrow));
+        let tally = self.groups.scratches.tally();
+        let had_labels = self.assigned > 0;
+        self.assigned += 1;
+        if let Some(form) = self.forms.after(points, &tally, had_labels, to_follow) {
+            self.threads.run(|| points.repack(form));
         }
         Ok(())
     }
@@ -221,6 +221,7 @@ impl Backend for Cpu<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::Isa;
     use crate::span::tests::{nearest_of, numbers};
 
     /// Points are packed in integers where that leaves little in question, and not where it does not.
@@ -250,26 +251,89 @@ mod tests {
                 let rows = Matrix::new(centroids, k, d).expect("the right length");
                 let wide = nearest_of(&Points::pack(matrix, isa), rows);
                 assert_eq!((&labels, &distances), (&wide.0, &wide.1), "{isa:?}");
-                widths.push(lock(&points).narrow);
+                widths.push(lock(&points).turn().is_some());
             }
             assert_eq!(widths, [true, true, false, false, false, false], "{isa:?}");
             cpu.begin(true);
-            assert!(!lock(&points).narrow, "{isa:?}: after it was given up");
+            assert!(
+                lock(&points).turn().is_none(),
+                "{isa:?}: after it was given up"
+            );
             let mut cpu = Cpu::new(&kmeans, points.clone(), None, &threads);
             cpu.assign(&apart, 0, &mut labels, &mut distances)
                 .expect("the right lengths");
-            assert!(!lock(&points).narrow, "{isa:?}: with none to come");
+            assert!(lock(&points).turn().is_none(), "{isa:?}: with none to come");
             cpu.assign(&apart, 10, &mut labels, &mut distances)
                 .expect("the right lengths");
-            assert!(lock(&points).narrow, "{isa:?}");
+            assert!(lock(&points).turn().is_some(), "{isa:?}");
             cpu.begin(true);
             assert!(
-                lock(&points).narrow,
+                lock(&points).turn().is_some(),
                 "{isa:?}: from centroids that are means"
             );
-            cpu.begin(false);
-            let narrow = lock(&points).narrow;
-            assert_eq!(narrow, isa != Isa::Amx, "of so few groups, from points");
+            let form = |iterations| {
+                let kmeans = KMeans::builder(k).iterations(iterations).build();
+                let forms = Forms::new(&kmeans.expect("settings"));
+                forms.at_first(&Points::new(matrix, isa), false)
+            };
+            let narrow = |form: Option<Form>| matches!(form, Some(Form::Integers));
+            assert_eq!(narrow(form(1)), isa != Isa::Amx, "of so few groups, once");
+            assert!(narrow(form(20)), "{isa:?}: for many iterations");
+        }
+    }
+
+    /// Points that spread along few directions are packed in sketches, others are not, and results are the
+    /// same.
+    #[test]
+    fn sketches_are_taken_where_they_pay() {
+        let (n, k, d) = (6000, 2400, 300);
+        let places = numbers(k * d, 1);
+        let noise = numbers(n * d, 3);
+        for fall in [0.0f32, 1.0] {
+            let share = |i: usize| (1.0 + (i % d) as f32).powf(-fall);
+            let place = |i: usize| {
+                if fall > 0.0 {
+                    places[i % places.len()]
+                } else {
+                    0.0
+                }
+            };
+            let of = |i: usize| share(i) * (place(i) + 0.5 * noise[i]);
+            let values: Vec<f32> = (0..n * d).map(of).collect();
+            let matrix = Matrix::new(&values, n, d).expect("the right length");
+            for isa in Isa::available() {
+                let kmeans = KMeans::builder(k).prune(false).build().expect("settings");
+                let points = Arc::new(Mutex::new(Points::new(matrix, *isa)));
+                let threads = Threads::new(Some(2)).expect("two threads");
+                let mut cpu = Cpu::new(&kmeans, points.clone(), None, &threads);
+                let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
+                let mut centroids = values[..k * d].to_vec();
+                cpu.begin(false);
+                for to_follow in (0..6).rev() {
+                    cpu.assign(&centroids, to_follow, &mut labels, &mut distances)
+                        .expect("the right lengths");
+                    let rows = Matrix::new(&centroids, k, d).expect("the right length");
+                    let plain = nearest_of(&Points::pack(matrix, *isa), rows);
+                    assert_eq!((&labels, &distances), (&plain.0, &plain.1), "{isa:?}");
+                    let change = Change {
+                        labels: &labels,
+                        before: None,
+                        frozen: 0,
+                    };
+                    cpu.update(&change, &mut centroids).expect("means");
+                }
+                let sketched = lock(&points).sketch().is_some();
+                let possible = fall > 0.0 && isa.integers().is_some() && *isa != Isa::Amx;
+                // With AMX a pass takes too little for so few clusters.
+                assert_eq!(sketched, possible, "{isa:?}, falling by {fall}");
+                cpu.begin(false);
+                cpu.assign(&values[..k * d], 3, &mut labels, &mut distances)
+                    .expect("the right lengths");
+                let rows = Matrix::new(&values[..k * d], k, d).expect("the right length");
+                let plain = nearest_of(&Points::pack(matrix, *isa), rows);
+                assert_eq!((&labels, &distances), (&plain.0, &plain.1), "{isa:?}, anew");
+                assert_eq!(lock(&points).sketch().is_some(), sketched, "{isa:?}, anew");
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::isa::Isa;
 use crate::kernel::{self, Halves, LANES, Lanes};
 use crate::matrix::Matrix;
-use crate::points::{Points, Rounded};
+use crate::points::{Form, Points, Rounded};
 use crate::scratch::Scratches;
 use crate::window::{Extent, Window};
 use rayon::prelude::*;
@@ -26,6 +26,9 @@ pub(crate) struct Groups {
     pub unit: f32,
 }
 
+/// Lengths of sketches below which scores are finite.
+const MOST: f64 = 1e18;
+
 /// In the place of a centroid: there is none in this lane.
 pub(crate) const NOBODY: u32 = u32::MAX;
 
@@ -44,6 +47,10 @@ pub(crate) struct Centroids {
     pub exact: Option<Window>,
     /// Of the pass if tiles held integers, roughly, where they could and do not.
     pub narrow: Option<Window>,
+    /// Those of the centroids, side by side, where points have sketches.
+    sketches: Vec<f32>,
+    /// What scores of the pass are higher by than meant.
+    pub offset: f32,
     /// For who compares with them.
     pub scratches: Scratches,
 }
@@ -77,7 +84,14 @@ impl Centroids {
             let k = rows.rows();
             self.arrange((0..k as u32).collect(), k, points.isa);
         }
-        let step = self.step(rows, points);
+        let longest_sketch = self.sketch(rows, points);
+        let rounded = Self::rounded(&self.sketches, rows, points);
+        let step = Self::step(rounded, points);
+        self.groups.unit = match (points.sketch(), points.turn()) {
+            (Some(sketch), _) => sketch.turn.unit_of(step) as f32,
+            (None, Some(turn)) => turn.unit(step) as f32,
+            (None, None) => 1.0,
+        };
         let order = &self.order;
         let groups = order.len() / LANES;
         let of_tiles = match points.tiled() {
@@ -107,21 +121,58 @@ impl Centroids {
             .enumerate()
             .map_init(
                 || points.rounded(),
-                |rounded, (group, place)| {
+                |room, (group, place)| {
                     let members = &order[group * LANES..][..LANES];
-                    place.pack(rows, members, points, step, rounded)
+                    place.pack([rows, rounded], members, points, step, room)
                 },
             )
             .reduce(Extent::default, Extent::max);
-        self.windows(points, step, &extent);
+        self.windows(points, step, &extent, longest_sketch);
     }
 
-    /// The step by which centroids are rounded to integers, if they are; notes the unit of scores.
-    fn step(&mut self, rows: Matrix<'_>, points: &Points<'_>) -> f32 {
+    /// Makes sketches of the centroids, if points have some; the length of the longest.
+    ///
+    /// Half their squares are the last values, less what is common to them: so points may be scaled.
+    fn sketch(&mut self, rows: Matrix<'_>, points: &Points<'_>) -> f64 {
+        self.offset = 0.0;
+        let Some(sketch) = points.sketch() else {
+            return 0.0;
+        };
+        self.sketches.resize(rows.rows() * sketch.len(), 0.0);
+        let sketches = self.sketches.par_chunks_exact_mut(sketch.len());
+        let all = sketches.enumerate().with_min_len(64);
+        let squares = all.map(|(c, values)| {
+            let row = rows.row(c);
+            kernel::sketch_row(points.isa, row, &points.origin, sketch, values);
+            kernel::moved_sums(points.isa, row, &points.origin).true_square
+        });
+        let squares: Vec<f64> = squares.collect();
+        let least = squares.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = squares.iter().copied().fold(0.0, f64::max);
+        self.offset = ((least + most) / 4.0) as f32;
+        let offset = f64::from(self.offset);
+        let sketches = self.sketches.chunks_exact_mut(sketch.len());
+        let lengths = sketches.zip(squares).map(|(values, square)| {
+            sketch.put_bias(values, offset - square / 2.0);
+            kernel::squares64(points.isa, values).sqrt()
+        });
+        lengths.fold(0.0, f64::max) * (1.0 + 1e-9)
+    }
+
+    /// What of the centroids is rounded: they or their sketches.
+    fn rounded<'a>(sketches: &'a [f32], rows: Matrix<'a>, points: &Points<'_>) -> Matrix<'a> {
+        let Some(sketch) = points.sketch() else {
+            return rows;
+        };
+        Matrix::new(sketches, rows.rows(), sketch.len()).expect("a sketch of each")
+    }
+
+    /// The step by which centroids, or their sketches, are rounded to integers, if they are.
+    fn step(rows: Matrix<'_>, points: &Points<'_>) -> f32 {
         let Some(turn) = points.turn() else {
             return 1.0;
         };
-        let (isa, origin) = (points.isa, &points.origin);
+        let (isa, origin) = (points.isa, points.subtracted());
         let (square, largest) = (0..rows.rows())
             .into_par_iter()
             .with_min_len(256)
@@ -137,27 +188,39 @@ impl Centroids {
                 },
             )
             .reduce(|| (0.0, 0.0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
-        let step = turn.step_of_centroids(f64::from(square).sqrt(), largest);
-        self.groups.unit = turn.unit(step) as f32;
-        step
+        match points.sketch() {
+            Some(_) => turn.least_step(largest),
+            None => turn.step_of_centroids(f64::from(square).sqrt(), largest),
+        }
     }
 
-    fn windows(&mut self, points: &Points<'_>, step: f32, extent: &Extent) {
+    fn windows(&mut self, points: &Points<'_>, step: f32, extent: &Extent, longest_sketch: f64) {
         let columns = points.rows.cols();
         let exact = Window::of_f32(columns, extent);
         self.exact = Some(exact);
-        self.pass = Some(match (points.tiled(), points.turn()) {
-            (false, _) => exact,
-            (true, None) => Window::of_bf16(points.steps() * 2 * LANES, extent),
-            (true, Some(turn)) => match turn.first(extent.norm * extent.norm / 2.0, step) {
+        self.pass = Some(match (&points.form, points.turn()) {
+            (Form::Sketch(sketch), Some(turn)) => {
+                let extent = Extent {
+                    norm: longest_sketch,
+                    ..*extent
+                };
+                let step = turn.unit_of(step) * turn.longest_step();
+                match extent.norm < MOST && extent.rounding < MOST {
+                    true => Window::of_sketches(columns, step, sketch.excess(), &extent),
+                    false => Window::EVERYTHING,
+                }
+            }
+            (_, Some(turn)) => match turn.first(extent.norm * extent.norm / 2.0, step) {
                 Some(_) => {
                     let numbered = turn.width.numbered();
                     Window::of_integers(columns, self.groups.unit, numbered, extent)
                 }
                 None => Window::EVERYTHING,
             },
+            (_, None) if points.tiled() => Window::of_bf16(points.steps() * 2 * LANES, extent),
+            (_, None) => exact,
         });
-        let other = points.integers.as_ref().filter(|_| !points.narrow);
+        let other = points.integers.as_ref().filter(|_| points.turn().is_none());
         self.narrow =
             other.map(|turn| Window::expected_of_integers(turn.error(), turn.longest, extent));
     }
@@ -179,21 +242,24 @@ fn groups(lanes: usize, isa: Isa) -> usize {
 }
 
 impl Group<'_> {
+    /// Of centroids, and what of them is rounded.
     fn pack(
         mut self,
-        rows: Matrix<'_>,
+        [rows, to_round]: [Matrix<'_>; 2],
         members: &[u32],
         points: &Points<'_>,
         step: f32,
         rounded: &mut Rounded,
     ) -> Extent {
-        let first_of = |half_square: f64, rounded: &[u16]| match points.turn() {
-            None => -(half_square as f32),
-            Some(turn) => {
+        let first_of = |half_square: f64, rounded: &[u16]| {
+            let first = match (&points.form, points.turn()) {
+                (_, None) => return -(half_square as f32),
+                // It is among the values.
+                (Form::Sketch(_), _) => 0,
                 // Where it is too large, the window leaves nothing out.
-                let first = turn.first(half_square, step).unwrap_or(0);
-                f32::from_bits(first.wrapping_sub(points.beyond(rounded)) as u32)
-            }
+                (_, Some(turn)) => turn.first(half_square, step).unwrap_or(0),
+            };
+            f32::from_bits(first.wrapping_sub(points.beyond(rounded)) as u32)
         };
         let nobody = match points.turn() {
             // A number in its last bits keeps it one.
@@ -223,7 +289,8 @@ impl Group<'_> {
             self.first.0[lane] = -((sums.square / 2.0 + sums.with_origin) as f32);
             extent.norm = extent.norm.max(sums.true_square.sqrt() * (1.0 + 1e-12));
             if let Some(first) = &mut self.first_of_tiles {
-                let (error, _) = points.round(row, step, rounded);
+                let (error, _) =
+                    points.round_centroid(to_round.row(*centroid as usize), step, rounded);
                 extent.rounding = extent.rounding.max(error);
                 first.0[lane] = first_of(sums.true_square / 2.0, &rounded.values);
                 let lines = rounded.values.chunks_exact(2 * LANES);

@@ -86,15 +86,18 @@ impl Integers {
     pub fn of(width: Width, columns: usize, lengths: &[f64], similar: f64) -> Option<Self> {
         let longest = lengths.iter().copied().fold(0.0, f64::max);
         let mean = lengths.iter().sum::<f64>() / lengths.len() as f64;
-        let suitable = !lengths.is_empty()
-            && COLUMNS.contains(&columns)
-            && LENGTHS.contains(&longest)
-            && longest <= similar * mean;
+        let suitable =
+            !lengths.is_empty() && Self::suits(columns, longest) && longest <= similar * mean;
         suitable.then(|| Self::new(width, columns, longest))
     }
 
+    /// Whether rows of so many columns and of such a length can be rounded.
+    pub fn suits(columns: usize, length: f64) -> bool {
+        COLUMNS.contains(&columns) && LENGTHS.contains(&length)
+    }
+
     /// Whatever it is worth.
-    fn new(width: Width, columns: usize, longest: f64) -> Self {
+    pub fn new(width: Width, columns: usize, longest: f64) -> Self {
         let padded = columns.next_multiple_of(width.step());
         let signs = (0..padded as u64).map(|i| match mixed(i) >> 63 {
             0 => 1.0,
@@ -118,6 +121,11 @@ impl Integers {
         self.signs.len()
     }
 
+    /// Cycles that comparing a row of these takes of those that one of so many columns does, about.
+    pub fn share(&self, columns: usize) -> f64 {
+        self.columns() as f64 / columns.next_multiple_of(self.width.step()) as f64
+    }
+
     /// Tiles that a row fills.
     pub fn steps(&self) -> usize {
         self.columns() / self.width.step()
@@ -137,11 +145,26 @@ impl Integers {
         step.clamp(*STEPS.start(), *STEPS.end()) as f32
     }
 
+    /// The least step of rows whose turned values are up to `largest`.
+    pub fn least_step(&self, largest: f32) -> f32 {
+        (largest / self.largest).clamp(*STEPS.start() as f32, *STEPS.end() as f32)
+    }
+
     /// The first value of the sums of a centroid of that half squared length and step; none where it
     /// would be too large.
     pub fn first(&self, half_square: f64, step: f32) -> Option<i32> {
         let first = half_square / self.unit(step);
         (first <= FIRST).then(|| -(first.round() as i32))
+    }
+
+    /// What 1 stands for in a product of integers that are steps of this length.
+    pub fn unit_of(&self, step: f32) -> f64 {
+        f64::from(step) / self.block as f64
+    }
+
+    /// How long a step is that makes the largest integer of a row, at most, by the length of the row.
+    pub fn longest_step(&self) -> f64 {
+        (self.block as f64).sqrt() / f64::from(self.largest)
     }
 
     /// What 1 stands for in a sum of products of points and centroids of that step.
@@ -151,7 +174,7 @@ impl Integers {
 }
 
 /// A fixed hash (the finaliser of SplitMix64).
-fn mixed(i: u64) -> u64 {
+pub(crate) fn mixed(i: u64) -> u64 {
     let z = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -190,23 +213,41 @@ pub(crate) fn turn_and_round(
     turned: &mut [f32],
     rounded: &mut [u16],
 ) -> (f64, f64) {
+    self::turn(x, origin, turn, turned);
+    round_turned(turn, step, turned, rounded)
+}
+
+/// As [`turn_and_round`], by the least step that cuts nothing off, which comes last.
+#[inline(always)]
+pub(crate) fn turn_and_round_alone(
+    x: &[f32],
+    origin: &[f32],
+    turn: &Integers,
+    turned: &mut [f32],
+    rounded: &mut [u16],
+) -> (f64, f64, f32) {
+    let largest = self::turn(x, origin, turn, turned);
+    let step = turn.least_step(largest);
+    let (error, norm) = round_turned(turn, step, turned, rounded);
+    (error, norm, step)
+}
+
+#[inline(always)]
+fn round_turned(turn: &Integers, step: f32, turned: &[f32], rounded: &mut [u16]) -> (f64, f64) {
     match turn.width {
-        Width::Bits8 => turn_and_round_to::<true>(x, origin, turn, step, turned, rounded),
-        Width::Bits16 => turn_and_round_to::<false>(x, origin, turn, step, turned, rounded),
+        Width::Bits8 => round_to::<true>(turn, step, turned, rounded),
+        Width::Bits16 => round_to::<false>(turn, step, turned, rounded),
     }
 }
 
 #[inline(always)]
-fn turn_and_round_to<const PAIRS: bool>(
-    x: &[f32],
-    origin: &[f32],
+fn round_to<const PAIRS: bool>(
     turn: &Integers,
     step: f32,
-    turned: &mut [f32],
+    turned: &[f32],
     rounded: &mut [u16],
 ) -> (f64, f64) {
     const U: f64 = 1.0 / (1u64 << 24) as f64;
-    self::turn(x, origin, turn, turned);
     let (inverse, largest) = (1.0 / step, turn.largest);
     let (mut errors, mut squares) = ([0.0f32; LANES], [0.0f32; LANES]);
     let rounded = rounded.chunks_exact_mut(if PAIRS { LANES / 2 } else { LANES });
@@ -276,8 +317,9 @@ mod tests {
     use super::*;
     use crate::isa::Isa;
     use crate::kernel::turn_row;
-    use crate::points::Points;
-    use crate::span::tests::numbers;
+    use crate::points::{Form, Points};
+    use crate::sketch::{Axes, SHORTEST, Sketch};
+    use crate::span::tests::{nearest_from, nearest_of, numbers};
     use crate::{Matrix, assign_on};
 
     const WIDTHS: [Width; 2] = [Width::Bits8, Width::Bits16];
@@ -386,20 +428,22 @@ mod tests {
                     let mut packed = Points::pack(points, isa);
                     let longest = f64::from(scale) * (d as f64 / 3.0).sqrt();
                     packed.integers = Some(Integers::new(width, d, longest));
-                    packed.repack(true);
-                    packed.square_all();
-                    assert!(packed.turn().is_some());
-                    let (labels, distances) = crate::span::tests::nearest_of(&packed, centroids);
-                    assert_eq!(labels, expected.labels, "{isa:?} {n} {k} {d} {scale}");
-                    assert_eq!(distances, expected.distances, "{isa:?} {n} {k} {d} {scale}");
-                    // Right or wrong, and so far that scores overflow: what is known changes nothing.
-                    for known in [labels.clone(), vec![0; n], vec![k as u32 - 1; n]] {
-                        let found = crate::span::tests::nearest_from(&packed, centroids, known);
-                        assert_eq!(
-                            found,
-                            (labels.clone(), distances.clone()),
-                            "{isa:?} {n} {k}"
-                        );
+                    let axes = Axes::of(points, &packed.origin, 62.min(d / 2), isa);
+                    let sketch = Sketch::new(&axes, SHORTEST, width, longest as f32);
+                    for form in [Form::Integers, Form::Sketch(sketch)] {
+                        packed.repack(form);
+                        packed.square_all();
+                        let case = format!("{isa:?} {n} {k} {d} {scale}");
+                        let sketched = packed.sketch().is_some();
+                        assert!(packed.turn().is_some(), "{case}");
+                        let found = nearest_of(&packed, centroids);
+                        let expected = (expected.labels.clone(), expected.distances.clone());
+                        assert_eq!(found, expected, "{case}, sketched {sketched}");
+                        // Right or wrong, and so far that scores overflow: what is known changes nothing.
+                        for known in [found.0.clone(), vec![0; n], vec![k as u32 - 1; n]] {
+                            let found = nearest_from(&packed, centroids, known);
+                            assert_eq!(found, expected, "{case}, sketched {sketched}");
+                        }
                     }
                 }
             }

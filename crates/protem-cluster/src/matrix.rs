@@ -68,6 +68,15 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Every so many rows, from the first on.
+    pub(crate) fn every(&self, step: usize) -> Self {
+        Self {
+            rows: self.rows.div_ceil(step),
+            stride: self.stride * step,
+            ..*self
+        }
+    }
+
     /// Number of points.
     pub fn rows(&self) -> usize {
         self.rows

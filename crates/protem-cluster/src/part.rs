@@ -2,7 +2,7 @@
 
 use crate::isa::Isa;
 use crate::kernel::{self, Highest, Lanes};
-use crate::points::Points;
+use crate::points::{Points, Rounding};
 use crate::window::Window;
 
 /// The best scores of up to 16 points in each group.
@@ -13,6 +13,8 @@ pub(crate) struct Part<'p> {
     pub highest: &'p Highest,
     pub parts: usize,
     pub part: usize,
+    /// What scores are higher by than meant.
+    pub offset: f32,
     /// How many lanes are points.
     pub count: usize,
     /// The first point within the span, or the places of the points within it.
@@ -34,9 +36,21 @@ impl Part<'_> {
         kernel::top(self.isa, best, self.parts, self.part)
     }
 
-    /// The scores that can be those of nearest centroids: within a window of each point's highest, and
-    /// within half of one of what its centroid is `known` to score. Lanes beyond the last point reach for
-    /// nothing.
+    /// What the pass has for a score of a point.
+    #[inline]
+    pub fn passed(&self, rounding: &Rounding, score: f32) -> f32 {
+        (score + self.offset) / rounding.scale
+    }
+
+    /// What a score of a point stands for that the pass has.
+    #[inline]
+    pub fn score(&self, rounding: &Rounding, passed: f32) -> f32 {
+        passed * rounding.scale - self.offset
+    }
+
+    /// The scores that can be those of nearest centroids: within a window of each point's highest, unless
+    /// scores may be too high, and within half of one of what is `known` of the nearest one's, that it is
+    /// not lower. Lanes beyond the last point reach for nothing.
     pub fn threshold(
         &self,
         points: &Points<'_>,
@@ -45,18 +59,20 @@ impl Part<'_> {
         known: Option<&[f32]>,
     ) -> Lanes {
         let mut threshold = Lanes::all(f32::INFINITY);
+        let tells_least = points.sketch().is_none();
         for lane in 0..self.count {
             let at = self.point(lane);
-            let (error, norm) = points.rounding(begin + at);
-            let window = window.of(error, norm);
-            let of_highest = self.highest.best.0[lane] - window;
-            threshold.0[lane] = match known {
-                // Where the score overflows it is no number, and the other counts.
-                Some(distances) => {
-                    (points.score(begin + at, distances[at]) - window / 2.0).max(of_highest)
-                }
-                None => of_highest,
+            let rounding = points.rounding(begin + at);
+            let window = window.of(&rounding);
+            let of_highest = match tells_least {
+                true => self.highest.best.0[lane] - window,
+                false => f32::NEG_INFINITY,
             };
+            // What overflows is no number, and the other counts.
+            threshold.0[lane] = known.map_or(of_highest, |known| {
+                let least = known[at] - window / 2.0;
+                self.passed(&rounding, least).max(of_highest)
+            });
         }
         threshold
     }

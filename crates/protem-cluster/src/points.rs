@@ -5,6 +5,7 @@ use crate::integers::Integers;
 use crate::isa::Isa;
 use crate::kernel::{self, Halves, LANES, Lanes, STRIP};
 use crate::matrix::Matrix;
+use crate::sketch::Sketch;
 use crate::window::round_up;
 use rayon::prelude::*;
 use std::mem::take;
@@ -20,6 +21,16 @@ const STRIPS: usize = 16;
 /// Rows whose mean is the origin, at most.
 const SAMPLED: usize = 1024;
 
+/// What a pass multiplies.
+pub(crate) enum Form {
+    /// bf16 in tiles, or f32.
+    Floats,
+    /// Turned and rounded to integers.
+    Integers,
+    /// The same of sketches.
+    Sketch(Sketch),
+}
+
 /// Points with what a pass needs beside them.
 pub(crate) struct Points<'a> {
     pub rows: Matrix<'a>,
@@ -29,19 +40,17 @@ pub(crate) struct Points<'a> {
     pub origin: Vec<f32>,
     /// Length of the origin, or more.
     pub origin_norm: f64,
+    /// Mean length of the points around the origin, roughly.
+    pub typical: f64,
     /// Where the pass is over tiles: strips of 32 points, as [`kernel::Tiled`] has them.
     pub tiles: Vec<Halves>,
     /// How points would be rounded to integers, if there is a pass for that and they are such that it
     /// may pay.
     pub integers: Option<Integers>,
-    /// Whether tiles hold that.
-    pub narrow: bool,
+    pub form: Form,
     /// Whether they were packed at all.
     pub packed: bool,
-    /// With tiles: how far the moved point lies from what it was rounded to, or more; else zero.
-    errors: Vec<f32>,
-    /// Length of what the pass multiplies, the point or what it was rounded to, or more.
-    norms: Vec<f32>,
+    roundings: Vec<Rounding>,
     /// `|x'|²` of each point, or less, once they are asked for.
     squares: Vec<f32>,
 }
@@ -50,7 +59,7 @@ impl<'a> Points<'a> {
     /// For the passes of `isa`, in bf16 where those are always of tiles, else in f32.
     pub fn pack(rows: Matrix<'a>, isa: Isa) -> Self {
         let mut points = Self::new(rows, isa);
-        points.repack(false);
+        points.repack(Form::Floats);
         points
     }
 
@@ -62,12 +71,12 @@ impl<'a> Points<'a> {
             isa,
             origin_norm: length(&origin),
             origin,
+            typical: 0.0,
             tiles: Vec::new(),
             integers: None,
-            narrow: false,
+            form: Form::Floats,
             packed: false,
-            errors: vec![0.0; rows.rows()],
-            norms: vec![0.0; rows.rows()],
+            roundings: vec![Rounding::NONE; rows.rows()],
             squares: Vec::new(),
         };
         if let Some(width) = isa.integers() {
@@ -75,14 +84,37 @@ impl<'a> Points<'a> {
                 Isa::Amx => SIMILAR_TO_BF16,
                 _ => SIMILAR_TO_F32,
             };
-            points.integers = Integers::of(width, rows.cols(), &points.lengths(), similar);
+            let lengths = points.lengths();
+            points.typical = lengths.iter().sum::<f64>() / lengths.len().max(1) as f64;
+            points.integers = Integers::of(width, rows.cols(), &lengths, similar);
         }
         points
     }
 
-    /// Packs anew, in integers if points are to be `narrow` and can be.
-    pub fn repack(&mut self, narrow: bool) {
-        self.narrow = narrow && self.integers.is_some();
+    /// A share of the points, `every` so many, which are to be packed as they will be: for trying a form.
+    pub fn some(&self, every: usize) -> Points<'a> {
+        let rows = self.rows.every(every);
+        Points {
+            rows,
+            isa: self.isa,
+            origin: self.origin.clone(),
+            origin_norm: self.origin_norm,
+            typical: self.typical,
+            tiles: Vec::new(),
+            integers: self.integers.clone(),
+            form: Form::Floats,
+            packed: false,
+            roundings: vec![Rounding::NONE; rows.rows()],
+            squares: Vec::new(),
+        }
+    }
+
+    /// Packs anew; in floats if they cannot be integers.
+    pub fn repack(&mut self, form: Form) {
+        self.form = match form {
+            Form::Integers if self.integers.is_none() => Form::Floats,
+            form => form,
+        };
         self.packed = true;
         // Room for the new ones.
         self.tiles = Vec::new();
@@ -94,30 +126,48 @@ impl<'a> Points<'a> {
 
     /// Whether the pass is over tiles.
     pub fn tiled(&self) -> bool {
-        self.isa == Isa::Amx || self.narrow
+        self.isa == Isa::Amx || self.turn().is_some()
     }
 
     /// What comparing one with a group takes, in cycles at 128 columns, about.
     pub fn group_cycles(&self) -> f64 {
-        self.isa.group_cycles(self.narrow)
+        let whole = self.isa.group_cycles(self.turn().is_some());
+        match self.sketch() {
+            None => whole,
+            Some(sketch) => whole * sketch.turn.share(self.rows.cols()),
+        }
     }
 
     /// The lengths of the points themselves.
     fn measure(&mut self) {
         let (rows, isa) = (self.rows, self.isa);
-        self.errors.fill(0.0);
-        let of_strips = self.norms.par_chunks_mut(STRIP * STRIPS).enumerate();
-        of_strips.for_each(|(at, norms)| {
-            for (i, norm) in norms.iter_mut().enumerate() {
+        let of_strips = self.roundings.par_chunks_mut(STRIP * STRIPS).enumerate();
+        of_strips.for_each(|(at, points)| {
+            for (i, point) in points.iter_mut().enumerate() {
                 let row = rows.row(at * STRIP * STRIPS + i);
-                *norm = round_up(kernel::squares64(isa, row).sqrt());
+                *point = Rounding {
+                    norm: round_up(kernel::squares64(isa, row).sqrt()),
+                    ..Rounding::NONE
+                };
             }
         });
     }
 
     /// What makes the tiles, if they hold integers.
     pub fn turn(&self) -> Option<&Integers> {
-        self.integers.as_ref().filter(|_| self.narrow)
+        match &self.form {
+            Form::Floats => None,
+            Form::Integers => self.integers.as_ref(),
+            Form::Sketch(sketch) => Some(&sketch.turn),
+        }
+    }
+
+    /// What makes the rows of the tiles, if those are sketches.
+    pub fn sketch(&self) -> Option<&Sketch> {
+        match &self.form {
+            Form::Sketch(sketch) => Some(sketch),
+            _ => None,
+        }
     }
 
     /// The lengths of some of the points as they are moved, roughly.
@@ -135,14 +185,44 @@ impl<'a> Points<'a> {
         }
     }
 
-    /// Rounds a point or a centroid, to integers by this step. Returns the length of what was rounded
-    /// away and that of the result, or more.
-    pub fn round(&self, row: &[f32], step: f32, rounded: &mut Rounded) -> (f64, f64) {
+    /// Rounds a point, or its sketch where there are some. Returns the length of what was rounded away and
+    /// that of the result, or more; and what 1 stands for, where points differ in that.
+    fn round(&self, row: &[f32], rounded: &mut Rounded) -> (f64, f64, f32) {
         let (values, turned) = (&mut rounded.values, &mut rounded.turned);
+        let (isa, origin) = (self.isa, &self.origin);
+        let (error, norm) = match (&self.form, self.turn()) {
+            (Form::Sketch(sketch), _) => {
+                let (values_of, nothing) = (&mut rounded.sketched, sketch.nothing());
+                kernel::sketch_row(isa, row, origin, sketch, values_of);
+                return kernel::turn_row_alone(
+                    isa,
+                    values_of,
+                    nothing,
+                    &sketch.turn,
+                    turned,
+                    values,
+                );
+            }
+            (_, None) => kernel::round_row(isa, row, origin, values),
+            (_, Some(turn)) => kernel::turn_row(isa, row, origin, turn, turn.step, turned, values),
+        };
+        (error, norm, 1.0)
+    }
+
+    /// Rounds a centroid, or its sketch where points have some, to integers by this step; returns what
+    /// [`Self::round`] does.
+    pub fn round_centroid(&self, row: &[f32], step: f32, rounded: &mut Rounded) -> (f64, f64) {
+        let (values, turned) = (&mut rounded.values, &mut rounded.turned);
+        let (isa, subtracted) = (self.isa, self.subtracted());
         match self.turn() {
-            None => kernel::round_row(self.isa, row, &self.origin, values),
-            Some(turn) => kernel::turn_row(self.isa, row, &self.origin, turn, step, turned, values),
+            None => kernel::round_row(isa, row, subtracted, values),
+            Some(turn) => kernel::turn_row(isa, row, subtracted, turn, step, turned, values),
         }
+    }
+
+    /// What is subtracted from centroids before they are rounded: nothing from sketches.
+    pub fn subtracted(&self) -> &[f32] {
+        self.sketch().map_or(&self.origin, Sketch::nothing)
     }
 
     /// What products of a centroid, rounded to integers, with points come to beyond what is meant, as
@@ -161,33 +241,35 @@ impl<'a> Points<'a> {
         Rounded {
             values: vec![0; self.steps() * STEP],
             turned: vec![0.0; turned],
+            sketched: vec![0.0; self.sketch().map_or(0, Sketch::len)],
         }
     }
 
     fn pack_tiles(&mut self) {
         let (n, rows) = (self.rows.rows(), self.rows);
         let of_block = self.steps() * LANES;
-        let step = self.turn().map_or(1.0, |turn| turn.step);
         // Bytes without a sign, 128 more, where the instruction wants them.
         let sign = match self.isa {
             Isa::Avx512 => 0x8080,
             _ => 0,
         };
         // While the others are written.
-        let (mut errors, mut norms) = (take(&mut self.errors), take(&mut self.norms));
+        let mut roundings = take(&mut self.roundings);
         let mut tiles = vec![Halves::ZERO; n.div_ceil(2 * LANES) * 2 * of_block];
         let of_blocks = tiles.par_chunks_mut(of_block * STRIPS);
-        let of_points = errors.par_chunks_mut(LANES * STRIPS);
-        let of_points = of_points.zip(norms.par_chunks_mut(LANES * STRIPS));
+        let of_points = roundings.par_chunks_mut(LANES * STRIPS);
         let all = of_blocks.zip(of_points).enumerate();
         all.for_each_init(
             || self.rounded(),
-            |rounded, (at, (tiles, (errors, norms)))| {
-                let of_points = errors.iter_mut().zip(norms).enumerate();
-                for (i, (error, norm)) in of_points {
+            |rounded, (at, (tiles, of_points))| {
+                for (i, point) in of_points.iter_mut().enumerate() {
                     let row = rows.row(at * LANES * STRIPS + i);
-                    let (e, n) = self.round(row, step, rounded);
-                    (*error, *norm) = (round_up(e), round_up(n));
+                    let (error, norm, scale) = self.round(row, rounded);
+                    *point = Rounding {
+                        error: round_up(error),
+                        norm: round_up(norm),
+                        scale,
+                    };
                     let tiles = &mut tiles[i / LANES * of_block..][..of_block];
                     for (pair, line) in rounded.values.chunks_exact(2).zip(tiles) {
                         let values = [pair[0] ^ sign, pair[1] ^ sign];
@@ -196,13 +278,13 @@ impl<'a> Points<'a> {
                 }
             },
         );
-        (self.tiles, self.errors, self.norms) = (tiles, errors, norms);
+        (self.tiles, self.roundings) = (tiles, roundings);
     }
 
-    /// How far point `i` was rounded, and the length of what it was rounded to.
+    /// What point `i` was rounded to.
     #[inline]
-    pub fn rounding(&self, i: usize) -> (f32, f32) {
-        (self.errors[i], self.norms[i])
+    pub fn rounding(&self, i: usize) -> Rounding {
+        self.roundings[i]
     }
 
     /// Has the squares that [`Self::square`] and [`Self::score`] tell.
@@ -232,6 +314,16 @@ impl<'a> Points<'a> {
         // |x − c|² = |x'|² − 2S.
         let distance = above(distance, self.rows.cols());
         (self.square(i) - distance * distance * (1.0 + 1e-5)) / 2.0
+    }
+
+    /// The length of point `i`, or more.
+    pub fn norm(&self, i: usize) -> f32 {
+        let Rounding { error, norm, .. } = self.rounding(i);
+        match self.tiled() {
+            // Of the moved point, or of its sketch, which is not shorter.
+            true => round_up(f64::from(error) + f64::from(norm) + self.origin_norm),
+            false => norm,
+        }
     }
 
     /// Points of a strip.
@@ -272,11 +364,31 @@ impl<'a> Points<'a> {
     }
 }
 
+/// What a point was rounded to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rounding {
+    /// With tiles: how far the moved point, or its sketch, lies from it, or more; else zero.
+    pub error: f32,
+    /// Its length, or more; without tiles, that of the point.
+    pub norm: f32,
+    /// What its scores are to be multiplied with; 1 but for sketches.
+    pub scale: f32,
+}
+
+impl Rounding {
+    const NONE: Self = Self {
+        error: 0.0,
+        norm: 0.0,
+        scale: 1.0,
+    };
+}
+
 /// A row as the tiles hold it.
 pub(crate) struct Rounded {
     /// bf16, 16-bit integers or pairs of 8-bit ones.
     pub values: Vec<u16>,
     turned: Vec<f32>,
+    sketched: Vec<f32>,
 }
 
 /// A distance in f64 that rounds as a square to this f32, or more: sums of `columns` terms, of

@@ -74,6 +74,11 @@ impl Default for Pruner {
 }
 
 impl Pruner {
+    /// Whether points are compared by lists for now.
+    pub fn has_lists(&self) -> bool {
+        self.listed > 0
+    }
+
     /// Forgets the last restart. From a warm start little moves.
     pub fn begin(&mut self, warm: bool) {
         self.iteration = if warm { FULL } else { 0 };
@@ -226,6 +231,8 @@ impl Pruner {
 mod tests {
     use super::*;
     use crate::isa::Isa;
+    use crate::points::Form;
+    use crate::sketch::{Axes, SHORTEST, Sketch};
     use crate::span::tests::{nearest_of, numbers};
 
     #[test]
@@ -270,7 +277,15 @@ mod tests {
                 let expected = nearest_of(&packed, rows);
                 assert_eq!((&labels, &distances), (&expected.0, &expected.1), "{isa:?}");
                 // With AMX, the second half is in 8 bits; what is known of points stays true.
-                packed.repack(iteration >= 5);
+                // In another form, what is known of points stays true.
+                if let (4 | 7, Some(width)) = (iteration, isa.integers()) {
+                    let axes = Axes::of(matrix, &packed.origin, 20, *isa);
+                    let sketch = Sketch::new(&axes, SHORTEST, width, packed.typical as f32);
+                    packed.repack(match iteration {
+                        4 => Form::Integers,
+                        _ => Form::Sketch(sketch),
+                    });
+                }
             }
             assert!(used >= 5, "{isa:?}: only {used} iterations were pruned");
         }

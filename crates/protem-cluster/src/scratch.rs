@@ -20,6 +20,10 @@ pub(crate) struct Scratch {
     /// The points of `candidates`, sorted by group; those of group g end at `ends[g]`.
     pub sorted: Vec<u32>,
     pub ends: Vec<u32>,
+    /// As candidates, the groups with the highest scores.
+    pub guesses: Vec<(u32, u32)>,
+    /// What the nearest centroid of each point of the span scores at least, where that is known.
+    pub known: Vec<f32>,
     /// For each point of the span.
     pub leads: Vec<Lead>,
     /// Points of the span that need a comparison with all groups.

@@ -29,6 +29,17 @@ const TOGETHER_STRIPS: usize = 32;
 /// One in so many lines of points is looked at for what integers would leave in question.
 const SAMPLED: usize = 16;
 
+/// What is known of the nearest centroid of a point before a pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Known {
+    Nothing,
+    /// What it scores at least: that of a centroid of the group with the highest score, which is found in the
+    /// pass.
+    ToGuess,
+    /// The same, in the scratch.
+    Scores,
+}
+
 /// Where labels and distances go.
 pub(crate) struct Nearest<'a> {
     pub labels: &'a mut [u32],
@@ -112,16 +123,30 @@ impl Span<'_, '_> {
     ) {
         let mut before = std::mem::take(&mut self.scratch.before);
         before.clear();
-        if known {
-            self.measure(distances, |_, _| true);
+        let known = if known {
             before.extend_from_slice(self.labels);
-        }
+            self.measure(distances, |_, _| true);
+            self.know_distances(distances);
+            Known::Scores
+        } else if self.points.turn().is_some() {
+            Known::ToGuess
+        } else {
+            Known::Nothing
+        };
         self.scratch.candidates.clear();
-        self.compare(None, decide, known.then_some(&*distances), visit);
+        self.compare(None, decide, known, visit);
         self.score_again(!decide);
         self.decide_ties();
         self.measure(distances, |i, label| before.get(i) != Some(&label));
         self.scratch.before = before;
+    }
+
+    /// Takes the distances to the centroids that labels name for what is known of the nearest.
+    pub fn know_distances(&mut self, distances: &[f32]) {
+        let scores = distances.iter().enumerate();
+        let scores = scores.map(|(i, distance)| self.points.score(self.begin + i, *distance));
+        self.scratch.known.clear();
+        self.scratch.known.extend(scores);
     }
 
     /// Passes over `groups` for the points of the span, or those of it that are chosen; with AMX,
@@ -132,44 +157,65 @@ impl Span<'_, '_> {
         chosen: Option<&[u32]>,
         visit: &mut impl FnMut(&Part<'_>, &mut [u32]),
     ) {
+        for batch in self.batches(groups.len(), chosen) {
+            self.score(groups.clone(), chosen, batch.clone());
+            self.visit(groups.len(), chosen, batch, visit);
+        }
+    }
+
+    /// Points, by their places, whose best scores in so many groups are kept at once.
+    fn batches(
+        &self,
+        groups: usize,
+        chosen: Option<&[u32]>,
+    ) -> impl Iterator<Item = Range<usize>> + use<> {
         let strip = self.points.strip();
-        let parts = strip / LANES;
-        let of_strip = groups.len() * parts;
-        let together = (BEST / of_strip.max(1)).max(TOGETHER_STRIPS);
+        let of_strip = groups * strip / LANES;
+        let together = (BEST / of_strip.max(1)).max(TOGETHER_STRIPS) * strip;
         let count = chosen.map_or(self.labels.len(), <[u32]>::len);
-        for first in (0..count).step_by(together * strip) {
-            let end = count.min(first + together * strip);
-            let strips = (end - first).div_ceil(strip);
-            let needed = strips * of_strip;
-            if self.scratch.best.len() < needed {
-                self.scratch.best.resize(needed, Lanes::ZERO);
-            }
-            self.scratch
-                .highest
-                .resize(strips * parts, Highest::alone(Lanes::ZERO));
-            match self.points.tiled() {
-                true => self.tiles(groups.clone(), chosen, first, end),
-                false => self.f32_strips(groups.clone(), chosen, first, end),
-            }
-            let best = self.scratch.best.chunks_exact(of_strip);
-            for (at, best) in best.take(strips).enumerate() {
-                for part in 0..parts {
-                    let first = first + at * strip + part * LANES;
-                    if first < end {
-                        let part = Part {
-                            isa: self.points.isa,
-                            best,
-                            highest: &self.scratch.highest[at * parts + part],
-                            parts,
-                            part,
-                            count: LANES.min(end - first),
-                            first,
-                            chosen,
-                        };
-                        visit(&part, self.labels);
-                    }
-                }
-            }
+        let firsts = (0..count).step_by(together);
+        firsts.map(move |first| first..count.min(first + together))
+    }
+
+    /// Best scores of a batch.
+    fn score(&mut self, groups: Range<usize>, chosen: Option<&[u32]>, batch: Range<usize>) {
+        let strip = self.points.strip();
+        let (strips, parts) = (batch.len().div_ceil(strip), strip / LANES);
+        let needed = strips * parts * groups.len();
+        if self.scratch.best.len() < needed {
+            self.scratch.best.resize(needed, Lanes::ZERO);
+        }
+        self.scratch
+            .highest
+            .resize(strips * parts, Highest::alone(Lanes::ZERO));
+        match self.points.tiled() {
+            true => self.tiles(groups, chosen, batch.start, batch.end),
+            false => self.f32_strips(groups, chosen, batch.start, batch.end),
+        }
+    }
+
+    /// Calls `visit` with the scores of each line of a batch.
+    fn visit(
+        &mut self,
+        groups: usize,
+        chosen: Option<&[u32]>,
+        batch: Range<usize>,
+        visit: &mut impl FnMut(&Part<'_>, &mut [u32]),
+    ) {
+        let parts = self.points.strip() / LANES;
+        for (at, first) in batch.clone().step_by(LANES).enumerate() {
+            let part = Part {
+                isa: self.points.isa,
+                offset: self.centroids.offset,
+                best: &self.scratch.best[at / parts * groups * parts..][..groups * parts],
+                highest: &self.scratch.highest[at],
+                parts,
+                part: at % parts,
+                count: LANES.min(batch.end - first),
+                first,
+                chosen,
+            };
+            visit(&part, self.labels);
         }
     }
 
@@ -240,25 +286,29 @@ impl Span<'_, '_> {
 
     /// Passes over all groups and takes up as candidates those that can hold the nearest centroids.
     /// If it may `decide`, points get their labels where there is one such centroid, and no candidates.
-    /// Distances to the centroids that labels name leave out more, if they are `known`.
     pub fn compare(
         &mut self,
         chosen: Option<&[u32]>,
         decide: bool,
-        known: Option<&[f32]>,
+        known: Known,
         visit: &mut impl FnMut(&Part<'_>),
     ) {
         let window = self.centroids.pass.expect("packed centroids");
         let narrow = self.centroids.narrow.filter(|_| chosen.is_none());
         let (points, begin) = (self.points, self.begin);
-        let mut candidates = std::mem::take(&mut self.scratch.candidates);
-        let before = candidates.len();
+        let before = self.scratch.candidates.len();
         let mut tally = Tally::default();
         let order = &self.centroids.order;
-        self.pass(
-            0..self.centroids.groups.len(),
-            chosen,
-            &mut |part, labels| {
+        let groups = self.centroids.groups.len();
+        for batch in self.batches(groups, chosen) {
+            self.score(0..groups, chosen, batch.clone());
+            if known == Known::ToGuess {
+                self.guess(batch.clone());
+            }
+            let mut candidates = std::mem::take(&mut self.scratch.candidates);
+            let scores = std::mem::take(&mut self.scratch.known);
+            let known = (known != Known::Nothing).then_some(&scores[..]);
+            self.visit(groups, chosen, batch, &mut |part, labels| {
                 visit(part);
                 let threshold = part.threshold(points, begin, &window, known);
                 let decided = if decide { part.decided(&threshold) } else { 0 };
@@ -278,14 +328,38 @@ impl Span<'_, '_> {
                     part.reaching(&threshold, |_, _| tally.narrow_candidates += 1);
                     tally.sampled += part.count;
                 }
-            },
-        );
+            });
+            (self.scratch.candidates, self.scratch.known) = (candidates, scores);
+        }
         if chosen.is_none() {
             tally.points = self.labels.len();
-            tally.candidates = candidates.len() - before;
+            tally.candidates = self.scratch.candidates.len() - before;
         }
         self.scratch.tally += tally;
-        self.scratch.candidates = candidates;
+    }
+
+    /// What the nearest centroid of each point of a batch scores at least: the best of the group with the
+    /// highest score.
+    fn guess(&mut self, batch: Range<usize>) {
+        self.scratch.known.resize(batch.start, f32::NEG_INFINITY);
+        self.scratch.known.resize(batch.end, f32::NEG_INFINITY);
+        let candidates = std::mem::take(&mut self.scratch.candidates);
+        let mut guesses = std::mem::take(&mut self.scratch.guesses);
+        guesses.clear();
+        self.visit(self.centroids.groups.len(), None, batch, &mut |part, _| {
+            let mut threshold = Lanes::all(f32::INFINITY);
+            threshold.0[..part.count].copy_from_slice(&part.highest.best.0[..part.count]);
+            let mut found = 0u16;
+            part.reaching(&threshold, |group, lane| {
+                if found >> lane & 1 == 0 {
+                    found |= 1 << lane;
+                    guesses.push((group as u32, part.point(lane) as u32));
+                }
+            });
+        });
+        self.scratch.candidates = guesses;
+        self.know();
+        self.scratch.guesses = std::mem::replace(&mut self.scratch.candidates, candidates);
     }
 }
 

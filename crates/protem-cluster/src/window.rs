@@ -9,6 +9,8 @@
 //! more than `m` roundings is off by at most `γ(m)·Σ|terms|`, whatever the order (Higham, Accuracy
 //! and Stability, §3.1).
 
+use crate::points::Rounding;
+
 /// `2E(x) = error·a + norm·b + (norm + error)²·c + d`, for a point of that norm that was rounded
 /// by `error` before the pass.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,6 +83,20 @@ impl Window {
         };
         let mut window = Self::of_rounded(columns, roundings, extent);
         window.d = round_up(f64::from(window.d) + units * f64::from(unit) * SPARE);
+        window
+    }
+
+    /// Of the products of sketches, each rounded to integers of its own scale, that are not below what
+    /// they are of by more than the share `excess` of lengths: so far may scores be too low; how far they
+    /// are too high is not said. `extent` is that of the sketches, and `step` the length of a step of points,
+    /// of the length of one that is as long as 1, with that of centroids.
+    pub fn of_sketches(columns: usize, step: f64, excess: f64, extent: &Extent) -> Self {
+        // The sum is rounded when it becomes an f32 and three times when it is scaled; a number in its
+        // last bits makes it less by up to 15.
+        let mut window = Self::of_rounded(columns, 8 + NUMBERED, extent);
+        let of_norm = 2.0 * (excess * extent.norm + 31.0 * step);
+        window.a = round_up(f64::from(window.a) + of_norm * SPARE);
+        window.b = round_up(f64::from(window.b) + of_norm * SPARE);
         window
     }
 
@@ -160,7 +176,13 @@ impl Window {
     /// `2E` of a point. What overflows, or is no number for it (a length whose square is infinite, where
     /// `c` is zero), leaves nothing out.
     #[inline]
-    pub fn of(&self, error: f32, norm: f32) -> f32 {
+    pub fn of(&self, point: &Rounding) -> f32 {
+        self.of_length(point.error, point.norm)
+    }
+
+    /// [`Self::of`] for a point of that length that was rounded by `error`.
+    #[inline]
+    pub fn of_length(&self, error: f32, norm: f32) -> f32 {
         let all = norm + error;
         let whole = error * self.a + norm * self.b + all * all * self.c + self.d;
         whole.min(f32::MAX) // of no number, the other
@@ -181,10 +203,12 @@ pub(crate) fn round_up(value: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use crate::centroids::Centroids;
+    use crate::integers::Integers;
     use crate::isa::Isa;
     use crate::matrix::Matrix;
-    use crate::points::Points;
+    use crate::points::{Form, Points};
     use crate::scratch::Scratch;
+    use crate::sketch::{Axes, SHORTEST, Sketch};
     use crate::span::Span;
     use proptest::prelude::*;
 
@@ -198,7 +222,30 @@ mod tests {
         of.sum()
     }
 
-    /// Asserts that every level's pass scores one centroid within half its window.
+    /// Points in every form that a level has.
+    fn forms(matrix: Matrix<'_>, isa: Isa) -> Vec<Points<'_>> {
+        let floats = Points::pack(matrix, isa);
+        let Some(width) = isa.integers() else {
+            return vec![floats];
+        };
+        let mut integers = Points::pack(matrix, isa);
+        integers.repack(Form::Integers);
+        let mut all = vec![floats, integers];
+        let typical = all[0].typical;
+        if Integers::suits(2 * SHORTEST, typical) {
+            for (count, bias) in [(1, 1.0), (5, 0.1), (62, 3.0)] {
+                let axes = Axes::of(matrix, &all[0].origin, count, isa);
+                let sketch = Sketch::new(&axes, SHORTEST, width, (bias * typical) as f32);
+                let mut sketches = Points::pack(matrix, isa);
+                sketches.repack(Form::Sketch(sketch));
+                all.push(sketches);
+            }
+        }
+        all
+    }
+
+    /// Asserts that every level's pass scores one centroid within half its window; by sketches it may score
+    /// too high, and no more than what two lengths of rests come to.
     fn check(values: &[f32], centroid: &[f32]) {
         let d = centroid.len();
         let matrix = Matrix::new(values, values.len() / d, d).expect("the right length");
@@ -206,15 +253,9 @@ mod tests {
         if matrix.check(Isa::Portable).is_err() || rows.check(Isa::Portable).is_err() {
             return; // longer than anything that gets this far
         }
-        let levels = || Isa::available().iter();
-        let narrow = levels().filter(|isa| isa.integers().is_some());
-        let narrow = narrow.map(|isa| (*isa, true));
-        let wide = levels().map(|isa| (*isa, false));
-        for (isa, narrow) in wide.chain(narrow) {
-            let mut points = Points::pack(matrix, isa);
-            if narrow {
-                points.repack(true);
-            }
+        let levels = Isa::available().iter();
+        for points in levels.flat_map(|isa| forms(matrix, *isa)) {
+            let isa = points.isa;
             let mut centroids = Centroids::default();
             centroids.pack(rows, &points);
             let window = centroids.pass.expect("packed centroids");
@@ -230,15 +271,32 @@ mod tests {
             task.pass(0..centroids.groups.len(), None, &mut |part, _| {
                 for lane in 0..part.count {
                     let i = part.point(lane);
-                    let found = f64::from(part.best[part.part].0[lane]);
+                    let rounding = points.rounding(i);
+                    let found = part.score(&rounding, part.best[part.part].0[lane]);
+                    let found = f64::from(found);
                     let exact = score(matrix.row(i), centroid, &points.origin);
-                    let (error, norm) = points.rounding(i);
-                    let half = f64::from(window.of(error, norm)) / 2.0;
-                    let off = (found - exact).abs();
-                    assert!(off <= half, "{isa:?}: {found} for {exact}, allowed {half}");
+                    let half = f64::from(window.of(&rounding)) / 2.0;
+                    let sketched = points.sketch().is_some();
+                    let most = match sketched {
+                        true => 2.0 * length(matrix.row(i), &points.origin)
+                            * length(centroid, &points.origin),
+                        false => 0.0,
+                    };
+                    let above = found - exact;
+                    assert!(
+                        -half <= above && above <= half + most * (1.0 + 1e-3),
+                        "{isa:?}, sketched {sketched}: {found} for {exact}, allowed {half} and {most}"
+                    );
                 }
             });
         }
+    }
+
+    /// The length of a row moved by an origin, in f64.
+    fn length(row: &[f32], origin: &[f32]) -> f64 {
+        let squares = row.iter().zip(origin);
+        let squares = squares.map(|(x, o)| (f64::from(*x) - f64::from(*o)).powi(2));
+        squares.sum::<f64>().sqrt()
     }
 
     /// `sum + Σ x·y` as tensor cores add, cut off `fraction` bits below the largest exponent.
@@ -296,7 +354,7 @@ mod tests {
             let (norm, of_centroid) = (length(|pair| pair.0), length(|pair| pair.1));
             let extent = Extent { norm: of_centroid, ..Extent::default() };
             let window = Window::of_tensor_cores(pairs.len(), &extent);
-            let half = f64::from(window.of(0.0, round_up(norm))) / 2.0;
+            let half = f64::from(window.of_length(0.0, round_up(norm))) / 2.0;
             let bias = pairs.iter().map(|(_, c)| f64::from(*c).powi(2)).sum::<f64>() / -2.0;
             let products = pairs.iter().map(|(x, c)| f64::from(*x) * f64::from(*c));
             let exact = bias + products.sum::<f64>();

@@ -280,7 +280,7 @@ fn scores_of_the_pass_lie_within_half_a_window() {
                     (f64::from(*x) - o) * (c - o) - (c - o).powi(2) / 2.0
                 });
                 let off = (f64::from(scores[i]) - of.sum::<f64>()).abs();
-                let half = f64::from(windows.pass.of(errors[i], norms[i])) / 2.0;
+                let half = f64::from(windows.pass.of_length(errors[i], norms[i])) / 2.0;
                 assert!(
                     off <= half,
                     "{what}, {d} columns: off by {off}, allowed {half}"

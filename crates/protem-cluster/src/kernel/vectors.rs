@@ -5,10 +5,11 @@
 
 use super::LANES;
 use crate::centroids::{MovedSums, moved_sums_of};
-use crate::integers::{Integers, turn, turn_and_round};
+use crate::integers::{Integers, turn, turn_and_round, turn_and_round_alone};
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::points::round_moved;
+use crate::sketch::{Sketch, sketch_of};
 
 /// Compiles a function once per level: the same operations in wider instructions.
 macro_rules! on_every_level {
@@ -85,13 +86,35 @@ on_every_level! {
 }
 
 on_every_level! {
+    /// See [`turn_and_round_alone`].
+    turn_row_alone = turn_and_round_alone(x: &[f32], origin: &[f32], turn: &Integers, turned: &mut [f32], rounded: &mut [u16]) -> (f64, f64, f32)
+}
+
+on_every_level! {
     /// See [`moved_sums_of`].
     moved_sums = moved_sums_of(c: &[f32], origin: &[f32]) -> MovedSums
 }
 
 on_every_level! {
+    /// See [`sketch_of`].
+    sketch_row = sketch_of(x: &[f32], origin: &[f32], sketch: &Sketch, values: &mut [f32])
+}
+
+on_every_level! {
+    /// Adds `x` so many times to `sum`.
+    add_scaled = add_scaled_of(x: &[f32], by: f32, sum: &mut [f32])
+}
+
+on_every_level! {
     /// `Σab`.
     dot = dot_of(a: &[f32], b: &[f32]) -> f32
+}
+
+#[inline(always)]
+fn add_scaled_of(x: &[f32], by: f32, sum: &mut [f32]) {
+    for (sum, x) in sum.iter_mut().zip(x) {
+        *sum += by * x;
+    }
 }
 
 #[inline(always)]

@@ -4,7 +4,7 @@ use crate::centroids::Centroids;
 use crate::kernel::{LANES, Lanes, TOP};
 use crate::part::Part;
 use crate::points::{Points, above};
-use crate::span::{Lead, Span};
+use crate::span::{Known, Lead, Span};
 use crate::window::Window;
 
 /// Groups of a list.
@@ -74,9 +74,9 @@ impl<'a> Lists<'a> {
         let top = part.top(self.regular);
         for lane in 0..part.count {
             let i = self.begin + part.point(lane);
-            let (error, norm) = self.points.rounding(i);
-            let window = self.window.of(error, norm);
-            let lower = |score: f32| self.lower(i, score, window);
+            let rounding = self.points.rounding(i);
+            let window = self.window.of(&rounding);
+            let lower = |score: f32| self.lower(i, part.score(&rounding, score), window);
             nears[part.point(lane)] = Near {
                 rest: lower(top.score(LISTED, lane)),
                 own: 0.0,
@@ -112,9 +112,11 @@ impl<'a> Lists<'a> {
             if nears[at].rest <= above(distances[at], columns) {
                 continue;
             }
-            let (error, norm) = self.points.rounding(self.begin + at);
+            let rounding = self.points.rounding(self.begin + at);
             let score = self.points.score(self.begin + at, distances[at]);
-            threshold.0[lane] = score - self.window.of(error, norm) / 2.0;
+            let least = score - self.window.of(&rounding) / 2.0;
+            // What overflows is no number, and leaves nothing out.
+            threshold.0[lane] = part.passed(&rounding, least).max(f32::NEG_INFINITY);
         }
         threshold
     }
@@ -183,7 +185,8 @@ pub(super) fn pruned_span(
     let asking = (0..asked.len()).filter(|i| asked[*i] && own_group(*i) < regular);
     candidates.extend(asking.map(|i| (own_group(i) as u32, i as u32)));
     task.scratch.candidates = candidates;
-    task.compare(Some(&chosen), false, Some(distances), &mut |part| {
+    task.know_distances(distances);
+    task.compare(Some(&chosen), false, Known::Scores, &mut |part| {
         lists.make(part, nears)
     });
     task.score_again(true);

@@ -1,9 +1,9 @@
 //! Labels and distances from candidates: exact, the same bits on every level.
 
 use super::Span;
-use crate::centroids::NOBODY;
+use crate::centroids::{Centroids, NOBODY};
 use crate::kernel::{self, LANES, Leaders, TOGETHER};
-use crate::window::round_up;
+use crate::points::Points;
 
 /// Points whose rows are asked for before they are measured.
 const AHEAD: usize = 8;
@@ -23,41 +23,44 @@ pub(crate) struct Lead {
 }
 
 impl Span<'_, '_> {
-    /// Scores the candidates in f32, group by group; where leads are asked for [`Lead::others`], with
-    /// the scores `next` to the best.
+    /// Scores the candidates in f32; where leads are asked for [`Lead::others`], with the scores `next` to the
+    /// best.
     pub fn score_again(&mut self, next: bool) {
         self.sort();
         self.lead();
-        let columns = self.rows.cols();
         let scratch = &mut *self.scratch;
-        let mut begin = 0;
-        for group in 0..self.centroids.groups.len() {
-            let end = scratch.ends[group] as usize;
-            let asking = &scratch.sorted[begin..end];
-            let lines = &self.centroids.groups.lines[group * columns..][..columns];
-            let row = |i: u32| self.points.rows.row(self.begin + i as usize);
-            for (at, some) in asking.chunks(TOGETHER).enumerate() {
-                let ahead = begin + (at + 2) * TOGETHER;
-                let ahead = scratch.sorted.get(ahead..).unwrap_or_default();
-                let ahead = ahead.iter().take(TOGETHER);
-                ahead.for_each(|i| kernel::prefetch(row(*i)));
-                // The last one fills the places that are left.
-                let point = |i: usize| some[i.min(some.len() - 1)];
-                let rows = std::array::from_fn(|i| row(point(i)));
-                let windows = std::array::from_fn(|i| scratch.leads[point(i) as usize].window);
-                let isa = self.points.isa;
-                let first = &self.centroids.groups.first[group];
-                let found = kernel::leaders(isa, rows, windows, lines, first, next);
-                for (i, leaders) in some.iter().zip(found) {
-                    let lead = &mut scratch.leads[*i as usize];
-                    if lead.take(leaders) {
-                        let lane = leaders.close.trailing_zeros() as usize;
-                        self.labels[*i as usize] = self.centroids.order[group * LANES + lane];
-                    }
-                }
-            }
-            begin = end;
+        let mut answers = Leading {
+            leads: &mut scratch.leads,
+            labels: &mut *self.labels,
+            order: &self.centroids.order,
+        };
+        Questions {
+            points: self.points,
+            centroids: self.centroids,
+            begin: self.begin,
+            sorted: &scratch.sorted,
+            ends: &scratch.ends,
         }
+        .ask(next, &mut answers);
+    }
+
+    /// What the best centroid of each point's only candidate scores, or less by little, into `known`.
+    pub(super) fn know(&mut self) {
+        self.sort();
+        let window = self.centroids.exact.expect("packed centroids");
+        let scratch = &mut *self.scratch;
+        let mut answers = Knowing {
+            known: &mut scratch.known,
+            within: |i: u32| window.of_length(0.0, self.points.norm(self.begin + i as usize)),
+        };
+        Questions {
+            points: self.points,
+            centroids: self.centroids,
+            begin: self.begin,
+            sorted: &scratch.sorted,
+            ends: &scratch.ends,
+        }
+        .ask(false, &mut answers);
     }
 
     /// Candidates by group, in the order of points.
@@ -83,21 +86,12 @@ impl Span<'_, '_> {
     /// A lead for every point that any score beats.
     fn lead(&mut self) {
         let window = self.centroids.exact.expect("packed centroids");
-        let origin = self.points.origin_norm;
-        let leads = (0..self.labels.len()).map(|i| {
-            let (error, norm) = self.points.rounding(self.begin + i);
-            // With tiles these are of the moved point.
-            let whole = match self.points.tiled() {
-                true => round_up(f64::from(error) + f64::from(norm) + origin),
-                false => norm,
-            };
-            Lead {
-                score: f32::NEG_INFINITY,
-                window: window.of(0.0, whole),
-                tied: false,
-                next: f32::NEG_INFINITY,
-                distance: f64::INFINITY,
-            }
+        let leads = (0..self.labels.len()).map(|i| Lead {
+            score: f32::NEG_INFINITY,
+            window: window.of_length(0.0, self.points.norm(self.begin + i)),
+            tied: false,
+            next: f32::NEG_INFINITY,
+            distance: f64::INFINITY,
         });
         self.scratch.leads.clear();
         self.scratch.leads.extend(leads);
@@ -155,6 +149,94 @@ impl Span<'_, '_> {
             );
             *distance = kernel::distance(self.points.isa, x, c);
         }
+    }
+}
+
+/// Candidates, sorted by group.
+struct Questions<'a> {
+    points: &'a Points<'a>,
+    centroids: &'a Centroids,
+    /// The first point of the span.
+    begin: usize,
+    sorted: &'a [u32],
+    ends: &'a [u32],
+}
+
+/// Who wants to know what groups hold for points.
+trait Answers {
+    /// Scores of a point closer than this to the best of a group count as close.
+    fn window(&self, point: u32) -> f32;
+
+    fn take(&mut self, point: u32, group: usize, leaders: Leaders);
+}
+
+impl Questions<'_> {
+    /// Scores in f32, group by group, several points at once.
+    fn ask(&self, next: bool, answers: &mut impl Answers) {
+        let columns = self.points.rows.cols();
+        let groups = &self.centroids.groups;
+        let mut begin = 0;
+        for group in 0..groups.len() {
+            let end = self.ends[group] as usize;
+            let lines = &groups.lines[group * columns..][..columns];
+            let row = |i: u32| self.points.rows.row(self.begin + i as usize);
+            for (at, some) in self.sorted[begin..end].chunks(TOGETHER).enumerate() {
+                let ahead = begin + (at + 2) * TOGETHER;
+                let ahead = self.sorted.get(ahead..).unwrap_or_default();
+                let ahead = ahead.iter().take(TOGETHER);
+                ahead.for_each(|i| kernel::prefetch(row(*i)));
+                // The last one fills the places that are left.
+                let point = |i: usize| some[i.min(some.len() - 1)];
+                let rows = std::array::from_fn(|i| row(point(i)));
+                let windows = std::array::from_fn(|i| answers.window(point(i)));
+                let isa = self.points.isa;
+                let found = kernel::leaders(isa, rows, windows, lines, &groups.first[group], next);
+                for (i, leaders) in some.iter().zip(found) {
+                    answers.take(*i, group, leaders);
+                }
+            }
+            begin = end;
+        }
+    }
+}
+
+/// Labels by the best of all scores.
+struct Leading<'a> {
+    leads: &'a mut [Lead],
+    labels: &'a mut [u32],
+    order: &'a [u32],
+}
+
+impl Answers for Leading<'_> {
+    #[inline]
+    fn window(&self, point: u32) -> f32 {
+        self.leads[point as usize].window
+    }
+
+    #[inline]
+    fn take(&mut self, point: u32, group: usize, leaders: Leaders) {
+        if self.leads[point as usize].take(leaders) {
+            let lane = leaders.close.trailing_zeros() as usize;
+            self.labels[point as usize] = self.order[group * LANES + lane];
+        }
+    }
+}
+
+/// Scores alone, less what they may be off.
+struct Knowing<'a, W> {
+    known: &'a mut [f32],
+    within: W,
+}
+
+impl<W: Fn(u32) -> f32> Answers for Knowing<'_, W> {
+    #[inline]
+    fn window(&self, _: u32) -> f32 {
+        0.0
+    }
+
+    #[inline]
+    fn take(&mut self, point: u32, _: usize, leaders: Leaders) {
+        self.known[point as usize] = leaders.best - (self.within)(point);
     }
 }
 
