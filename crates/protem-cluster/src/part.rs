@@ -1,7 +1,7 @@
 //! The best scores of a line of points, as a pass leaves them.
 
 use crate::isa::Isa;
-use crate::kernel::{self, Highest, Lanes};
+use crate::kernel::{self, Highest, LANES, Lanes};
 use crate::points::{Points, Rounding};
 use crate::window::Window;
 
@@ -34,6 +34,13 @@ impl Part<'_> {
     pub fn top(&self, groups: usize) -> kernel::Top {
         let best = &self.best[..groups * self.parts];
         kernel::top(self.isa, best, self.parts, self.part)
+    }
+
+    /// These scores in the lanes of points; other lanes reach for nothing.
+    pub fn only_points(&self, scores: &[f32; LANES]) -> Lanes {
+        let mut threshold = Lanes::all(f32::INFINITY);
+        threshold.0[..self.count].copy_from_slice(&scores[..self.count]);
+        threshold
     }
 
     /// What the pass has for a score of a point.

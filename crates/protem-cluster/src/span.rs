@@ -126,7 +126,7 @@ impl Span<'_, '_> {
         let known = if known {
             before.extend_from_slice(self.labels);
             self.measure(distances, |_, _| true);
-            self.know_distances(distances);
+            self.know_distances(0..distances.len(), distances);
             Known::Scores
         } else if self.points.turn().is_some() {
             Known::ToGuess
@@ -141,12 +141,14 @@ impl Span<'_, '_> {
         self.scratch.before = before;
     }
 
-    /// Takes the distances to the centroids that labels name for what is known of the nearest.
-    pub fn know_distances(&mut self, distances: &[f32]) {
-        let scores = distances.iter().enumerate();
-        let scores = scores.map(|(i, distance)| self.points.score(self.begin + i, *distance));
-        self.scratch.known.clear();
-        self.scratch.known.extend(scores);
+    /// Takes the distances of these points to the centroids that labels name for what is known of the nearest.
+    pub fn know_distances(&mut self, points: impl Iterator<Item = usize>, distances: &[f32]) {
+        self.scratch
+            .known
+            .resize(distances.len(), f32::NEG_INFINITY);
+        for i in points {
+            self.scratch.known[i] = self.points.score(self.begin + i, distances[i]);
+        }
     }
 
     /// Passes over `groups` for the points of the span, or those of it that are chosen; with AMX,
@@ -339,23 +341,35 @@ impl Span<'_, '_> {
     }
 
     /// What the nearest centroid of each point of a batch scores at least: the best of the group with the
-    /// highest score.
+    /// highest score. Where that group alone is in question it need not be known.
     fn guess(&mut self, batch: Range<usize>) {
         self.scratch.known.resize(batch.start, f32::NEG_INFINITY);
         self.scratch.known.resize(batch.end, f32::NEG_INFINITY);
         let candidates = std::mem::take(&mut self.scratch.candidates);
         let mut guesses = std::mem::take(&mut self.scratch.guesses);
         guesses.clear();
-        self.visit(self.centroids.groups.len(), None, batch, &mut |part, _| {
-            let mut threshold = Lanes::all(f32::INFINITY);
-            threshold.0[..part.count].copy_from_slice(&part.highest.best.0[..part.count]);
-            let mut found = 0u16;
+        let window = self.centroids.pass.expect("packed centroids");
+        let (points, begin) = (self.points, self.begin);
+        let groups = self.centroids.groups.len();
+        self.visit(groups, None, batch, &mut |part, _| {
+            let most = &part.highest.best.0;
+            let threshold = match points.sketch() {
+                Some(_) => part.only_points(most),
+                None => part.threshold(points, begin, &window, None),
+            };
+            let (mut reached, mut highest) = ([0u32; LANES], [None; LANES]);
             part.reaching(&threshold, |group, lane| {
-                if found >> lane & 1 == 0 {
-                    found |= 1 << lane;
-                    guesses.push((group as u32, part.point(lane) as u32));
+                reached[lane] += 1;
+                if part.best[group * part.parts + part.part].0[lane] >= most[lane] {
+                    highest[lane] = highest[lane].or(Some(group as u32));
                 }
             });
+            for lane in 0..part.count {
+                let needed = points.sketch().is_some() || reached[lane] > 1;
+                if let (true, Some(group)) = (needed, highest[lane]) {
+                    guesses.push((group, part.point(lane) as u32));
+                }
+            }
         });
         self.scratch.candidates = guesses;
         self.know();

@@ -185,7 +185,7 @@ pub(super) fn pruned_span(
     let asking = (0..asked.len()).filter(|i| asked[*i] && own_group(*i) < regular);
     candidates.extend(asking.map(|i| (own_group(i) as u32, i as u32)));
     task.scratch.candidates = candidates;
-    task.know_distances(distances);
+    task.know_distances(chosen.iter().map(|i| *i as usize), distances);
     task.compare(Some(&chosen), false, Known::Scores, &mut |part| {
         lists.make(part, nears)
     });
