@@ -11,6 +11,7 @@
 
 use crate::centroids::Centroids;
 use crate::error::ClusterError;
+use crate::forms::once;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::points::Points;
@@ -106,7 +107,8 @@ pub(crate) fn nearest_in_blocks(
     let places = labels.chunks_mut(rows).zip(distances.chunks_mut(rows));
     for (at, (labels, distances)) in places.enumerate() {
         let begin = at * rows;
-        let packed = Points::pack(points.between(begin, begin + labels.len()), isa);
+        let mut packed = Points::new(points.between(begin, begin + labels.len()), isa);
+        packed.repack(once(&packed, centroids.rows()));
         groups.pack(centroids, &packed);
         let near = Nearest::new(labels, distances);
         nearest(&packed, centroids, &groups, near);

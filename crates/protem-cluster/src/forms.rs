@@ -193,6 +193,20 @@ impl Forms {
     }
 }
 
+/// The form for points that are to be compared with `k` centroids once.
+pub(crate) fn once(points: &Points<'_>, k: usize) -> Form {
+    let saved = points.isa.group_cycles(false) - points.isa.group_cycles(true);
+    let packing = match points.tiled() {
+        true => 0.0,
+        false => REPACK,
+    };
+    let pays = saved * k.div_ceil(LANES) as f64 > MORE_AT_FIRST * CANDIDATE + packing;
+    match pays && points.integers.is_some() {
+        true => Form::Integers,
+        false => Form::Floats,
+    }
+}
+
 /// What packing a point in sketches of that length costs.
 fn repack(length: usize) -> f64 {
     REPACK + SKETCH_VALUE * length as f64

@@ -57,6 +57,7 @@ pub(crate) struct Points<'a> {
 
 impl<'a> Points<'a> {
     /// For the passes of `isa`, in bf16 where those are always of tiles, else in f32.
+    #[cfg(test)]
     pub fn pack(rows: Matrix<'a>, isa: Isa) -> Self {
         let mut points = Self::new(rows, isa);
         points.repack(Form::Floats);
