@@ -124,8 +124,9 @@ impl<'a> Cpu<'a> {
         // By lists few points are compared in full.
         let listed = self.pruner.as_ref().is_some_and(Pruner::has_lists);
         if due && !listed {
-            let (forms, threads) = (&mut self.forms, self.threads);
-            let sketches = forms.sketches(points, rows, labels, narrow, to_follow, threads);
+            let (forms, groups) = (&mut self.forms, &mut self.groups);
+            let sketches = || forms.sketches(points, rows, labels, narrow, to_follow, groups);
+            let sketches = self.threads.run(sketches);
             self.to_pack = sketches.or(self.to_pack.take());
         }
         if let Some(form) = self.to_pack.take() {
@@ -286,7 +287,7 @@ mod tests {
     /// same.
     #[test]
     fn sketches_are_taken_where_they_pay() {
-        let (n, k, d) = (6000, 2400, 300);
+        let (n, k, d) = (8000, 2400, 160);
         let places = numbers(k * d, 1);
         let noise = numbers(n * d, 3);
         for fall in [0.0f32, 1.0] {
@@ -309,7 +310,7 @@ mod tests {
                 let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
                 let mut centroids = values[..k * d].to_vec();
                 cpu.begin(false);
-                for to_follow in (0..6).rev() {
+                for to_follow in (10..13).rev() {
                     cpu.assign(&centroids, to_follow, &mut labels, &mut distances)
                         .expect("the right lengths");
                     let rows = Matrix::new(&centroids, k, d).expect("the right length");
@@ -327,7 +328,7 @@ mod tests {
                 // With AMX a pass takes too little for so few clusters.
                 assert_eq!(sketched, possible, "{isa:?}, falling by {fall}");
                 cpu.begin(false);
-                cpu.assign(&values[..k * d], 3, &mut labels, &mut distances)
+                cpu.assign(&values[..k * d], 9, &mut labels, &mut distances)
                     .expect("the right lengths");
                 let rows = Matrix::new(&values[..k * d], k, d).expect("the right length");
                 let plain = nearest_of(&Points::pack(matrix, *isa), rows);

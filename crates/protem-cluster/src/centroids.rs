@@ -26,7 +26,7 @@ pub(crate) struct Groups {
     pub unit: f32,
 }
 
-/// Lengths of sketches below which scores are finite.
+/// Lengths of sketches from which on their windows leave nothing out.
 const MOST: f64 = 1e18;
 
 /// In the place of a centroid: there is none in this lane.
@@ -136,6 +136,7 @@ impl Centroids {
     fn sketch(&mut self, rows: Matrix<'_>, points: &Points<'_>) -> f64 {
         self.offset = 0.0;
         let Some(sketch) = points.sketch() else {
+            self.sketches = Vec::new();
             return 0.0;
         };
         self.sketches.resize(rows.rows() * sketch.len(), 0.0);
@@ -204,9 +205,14 @@ impl Centroids {
                     norm: longest_sketch,
                     ..*extent
                 };
-                let step = turn.unit_of(step) * turn.longest_step();
+                // A number in the last bits of a sum takes up to 15 from it.
+                let numbered = match turn.width.numbered() {
+                    true => 15.0 * turn.unit_of(step) * turn.longest_step(),
+                    false => 0.0,
+                };
+                let left = sketch.excess() * extent.norm + numbered;
                 match extent.norm < MOST && extent.rounding < MOST {
-                    true => Window::of_sketches(columns, step, sketch.excess(), &extent),
+                    true => Window::of_sketches(columns, left, &extent),
                     false => Window::EVERYTHING,
                 }
             }

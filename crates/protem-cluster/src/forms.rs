@@ -11,7 +11,6 @@ use crate::scratch::Tally;
 use crate::settings::KMeans;
 use crate::sketch::{Axes, LONGEST, SHORTEST, Sketch};
 use crate::span::{Nearest, nearest};
-use crate::threads::Threads;
 
 /// What one more group in question costs; measured, as what follows.
 const CANDIDATE: f64 = 150.0;
@@ -24,7 +23,7 @@ const MORE: f64 = 0.3;
 const SKETCHED_AT_FIRST: f64 = 30.0;
 /// What packing a point anew costs, and beside that a value of its sketch.
 const REPACK: f64 = 500.0;
-const SKETCH_VALUE: f64 = 15.0;
+const SKETCH_VALUE: f64 = 20.0;
 
 /// Points that sketches are tried with, and from which on they are.
 const TRIED: usize = 256;
@@ -32,9 +31,12 @@ const MANY: usize = 16 * TRIED;
 /// Points by which axes are found; half of them where there are many columns.
 const LOOKED_AT: usize = 1024;
 const MANY_COLUMNS: usize = 512;
-/// What half a pass of all assignments to follow must cost for sketches to be tried, in times of packing
-/// points anew.
-const FIND: f64 = 4.0;
+/// What finding an axis costs, of all points together.
+const AXIS: f64 = 1.2e5;
+/// Assignments that are counted on: more may not follow.
+const FORESEEN: f64 = 10.0;
+/// What half of those passes must cost for sketches to be tried, in times of what they cost before one.
+const HOPE: f64 = 3.0;
 /// The share of an assignment's cost that sketches must save.
 const WORTH: f64 = 0.1;
 /// The share of all groups in question from which on no more sketches are tried.
@@ -140,7 +142,7 @@ impl Forms {
 
     /// Sketches of the length that pays best for an assignment to `rows` and those to follow, if any does,
     /// by trials with some of the points. Without them points are `narrow`, or else floats. There are
-    /// `labels` from the second assignment on.
+    /// `labels` from the second assignment on; `centroids` are packed on the way.
     pub fn sketches(
         &mut self,
         points: &Points<'_>,
@@ -148,49 +150,78 @@ impl Forms {
         labels: Option<&[u32]>,
         narrow: bool,
         to_follow: usize,
-        threads: &Threads,
+        centroids: &mut Centroids,
     ) -> Option<Form> {
+        let width = points.isa.integers()?;
         let columns = rows.cols();
+        let possible = points.sketch().is_none()
+            && columns >= 2 * SHORTEST
+            && Integers::suits(columns, points.typical);
+        let at_first = labels.is_some() || self.sketches_at_first(points, narrow);
         let groups = self.groups();
         let pass = groups * points.isa.group_cycles(narrow);
-        let width = points.isa.integers()?;
-        let possible = points.sketch().is_none() && columns >= 2 * SHORTEST;
-        let saved = pass / 2.0 * (to_follow as f64 + 1.0);
-        let may_pay = saved > FIND * repack(SHORTEST) && points.rows.rows() >= MANY;
-        let at_first = labels.is_some() || self.sketches_at_first(points, narrow);
-        if self.no_sketches || !possible || !may_pay || !at_first {
+        let follow = (to_follow as f64 + 1.0).min(FORESEEN);
+        if self.no_sketches || !possible || !at_first || !self.may_pay(points, pass * follow) {
             return None;
         }
-        let typical = points.typical;
-        if !Integers::suits(columns, typical) {
-            return None;
-        }
-        let axes = self.axes.get_or_insert_with(|| {
-            let count = LONGEST.min(columns / 2) - Sketch::BESIDE;
-            threads.run(|| axes(points, count))
-        });
+        let longest = longest(columns);
+        let axes = self
+            .axes
+            .get_or_insert_with(|| axes(points, longest - Sketch::BESIDE));
         let every = points.rows.rows() / TRIED;
         let known: Option<Vec<u32>> =
             labels.map(|labels| labels.iter().copied().step_by(every).collect());
-        let bias = bias(points, rows, typical);
+        let bias = bias(points, rows, points.typical);
         let now = pass + self.candidates * CANDIDATE;
-        let mut best = (WORTH * now, None);
-        let lengths = std::iter::successors(Some(SHORTEST), |length| Some(2 * length));
-        for length in lengths.take_while(|length| *length <= LONGEST.min(columns / 2)) {
+        // From the longest on, until shorter ones cost more.
+        let (mut length, mut least, mut best) = (longest, f64::INFINITY, None);
+        while length >= SHORTEST {
             let sketch = Sketch::new(axes, length, width, bias);
             let mut some = points.some(every);
-            let candidates = threads.run(|| {
-                some.repack(Form::Sketch(sketch));
-                in_question(&mut some, rows, known.clone())
-            });
-            self.no_sketches |= candidates > HOPELESS * groups;
-            let saved = now - groups * some.group_cycles() - candidates * CANDIDATE;
-            if saved > best.0 && saved * (to_follow as f64 + 1.0) > repack(length) {
-                best = (saved, Some(some.form));
+            some.repack(Form::Sketch(sketch));
+            let candidates = in_question(&mut some, rows, known.clone(), centroids);
+            self.no_sketches |= length == longest && candidates > HOPELESS * groups;
+            let of_centroids = self.k as f64 / points.rows.rows() as f64;
+            let packing = sketching(columns, length);
+            let cost =
+                groups * some.group_cycles() + candidates * CANDIDATE + of_centroids * packing;
+            if self.no_sketches || cost > least {
+                break;
             }
+            let saved = now - cost;
+            if saved > WORTH * now && saved * follow > REPACK + packing {
+                best = Some(some.form);
+            }
+            (length, least) = (length / 2, cost);
         }
-        best.1
+        best
     }
+
+    /// Whether sketches may pay where passes of a point are to cost so much.
+    fn may_pay(&self, points: &Points<'_>, passes: f64) -> bool {
+        let (n, columns) = (points.rows.rows(), points.rows.cols());
+        let longest = longest(columns);
+        let packing = REPACK + sketching(columns, SHORTEST);
+        // Each length half of the one before.
+        let trials = self.k as f64 * (REPACK + 2.0 * sketching(columns, longest));
+        let finding = match self.axes {
+            Some(_) => 0.0,
+            None => AXIS * longest as f64,
+        };
+        let all = n as f64;
+        n >= MANY && all * passes / 2.0 > HOPE * (all * packing + trials + finding)
+    }
+}
+
+/// The longest sketch of points of so many columns: a half of a power of two of them, at most.
+fn longest(columns: usize) -> usize {
+    let power = 1 << (columns.max(2) / 2).ilog2();
+    LONGEST.min(power)
+}
+
+/// What a sketch of so many values costs; of many columns, axes are not in the cache.
+fn sketching(columns: usize, values: usize) -> f64 {
+    SKETCH_VALUE * values as f64 * (1.0 + columns as f64 / 8192.0)
 }
 
 /// The form for points that are to be compared with `k` centroids once.
@@ -205,11 +236,6 @@ pub(crate) fn once(points: &Points<'_>, k: usize) -> Form {
         true => Form::Integers,
         false => Form::Floats,
     }
-}
-
-/// What packing a point in sketches of that length costs.
-fn repack(length: usize) -> f64 {
-    REPACK + SKETCH_VALUE * length as f64
 }
 
 /// Axes of points, by some of them.
@@ -240,8 +266,12 @@ fn bias(points: &Points<'_>, rows: Matrix<'_>, typical: f64) -> f32 {
 }
 
 /// Groups in question of a point, by labels if they are known.
-fn in_question(points: &mut Points<'_>, rows: Matrix<'_>, known: Option<Vec<u32>>) -> f64 {
-    let mut centroids = Centroids::default();
+fn in_question(
+    points: &mut Points<'_>,
+    rows: Matrix<'_>,
+    known: Option<Vec<u32>>,
+    centroids: &mut Centroids,
+) -> f64 {
     points.square_all();
     centroids.pack(rows, points);
     let n = points.rows.rows();
@@ -250,7 +280,7 @@ fn in_question(points: &mut Points<'_>, rows: Matrix<'_>, known: Option<Vec<u32>
         labels: &mut known.unwrap_or_else(|| vec![0; n]),
         distances: &mut vec![0.0; n],
     };
-    nearest(points, rows, &centroids, near);
+    nearest(points, rows, centroids, near);
     let tally = centroids.scratches.tally();
     tally.candidates as f64 / tally.points as f64
 }

@@ -449,4 +449,50 @@ mod tests {
             }
         }
     }
+
+    /// Where few points are far longer than all others, by which axes and the origin were chosen, windows of
+    /// sketches leave nothing out.
+    #[test]
+    fn labels_are_right_where_some_rows_are_far_longer() {
+        let (n, k, d, many) = (320, 128, 130, 300);
+        let lengths = [1e9f32, 1e14, 1e16, 1e17, 1e18, 3e18];
+        for (far, seed) in lengths
+            .into_iter()
+            .flat_map(|far| [7, 11, 13, 17].map(|s| (far, s)))
+        {
+            let mut points = numbers(n * d, seed);
+            for (at, row) in points.chunks_exact_mut(d).enumerate().skip(many) {
+                let share = (at - many + 1) as f32 / (n - many) as f32;
+                let length = far * share / (d as f32 / 3.0).sqrt();
+                row.iter_mut().for_each(|x| *x *= length);
+            }
+            let mut centroids = numbers(k * d, 9);
+            let rows = centroids.chunks_exact_mut(d).skip(3).step_by(6);
+            for (row, point) in rows.zip(points[many * d..].chunks_exact(d)) {
+                row.copy_from_slice(point);
+            }
+            let points = Matrix::new(&points, n, d).expect("the right length");
+            let centroids = Matrix::new(&centroids, k, d).expect("the right length");
+            let expected = assign_on(Isa::Portable, points, centroids, Some(1)).expect("sizes");
+            let right = expected.labels;
+            for isa in Isa::available() {
+                let Some(width) = isa.integers() else {
+                    continue;
+                };
+                let few = Points::pack(points.between(0, many), *isa);
+                let axes = Axes::of(few.rows, &few.origin, 62, *isa);
+                let sketch = Sketch::new(&axes, SHORTEST, width, few.typical as f32 / 2.0);
+                let mut packed = Points::new(points, *isa);
+                (packed.origin, packed.origin_norm) = (few.origin, few.origin_norm);
+                packed.repack(Form::Sketch(sketch));
+                packed.square_all();
+                for known in [right.clone(), vec![0; n], vec![9; n], vec![k as u32 - 1; n]] {
+                    let (labels, _) = nearest_from(&packed, centroids, known);
+                    assert_eq!(labels, right, "{isa:?}, {far} times as long");
+                }
+                let (labels, _) = nearest_of(&packed, centroids);
+                assert_eq!(labels, right, "{isa:?}, {far} times as long, guessed");
+            }
+        }
+    }
 }

@@ -43,10 +43,15 @@ impl Part<'_> {
         threshold
     }
 
-    /// What the pass has for a score of a point.
+    /// What the pass has at least for a centroid that truly has this score of a point or more; of a window
+    /// that leaves nothing out, or a score that overflowed and is no number, −∞.
     #[inline]
-    pub fn passed(&self, rounding: &Rounding, score: f32) -> f32 {
-        (score + self.offset) / rounding.scale
+    pub fn least(&self, rounding: &Rounding, score: f32, window: f32) -> f32 {
+        if window == f32::MAX {
+            return f32::NEG_INFINITY;
+        }
+        let least = (score - window / 2.0 + self.offset) / rounding.scale;
+        least.max(f32::NEG_INFINITY)
     }
 
     /// What a score of a point stands for that the pass has.
@@ -75,10 +80,8 @@ impl Part<'_> {
                 true => self.highest.best.0[lane] - window,
                 false => f32::NEG_INFINITY,
             };
-            // What overflows is no number, and the other counts.
             threshold.0[lane] = known.map_or(of_highest, |known| {
-                let least = known[at] - window / 2.0;
-                self.passed(&rounding, least).max(of_highest)
+                self.least(&rounding, known[at], window).max(of_highest)
             });
         }
         threshold

@@ -282,7 +282,7 @@ impl<'a> Points<'a> {
         (self.tiles, self.roundings) = (tiles, roundings);
     }
 
-    /// What point `i` was rounded to.
+    /// What point `i` was rounded to; of packed points.
     #[inline]
     pub fn rounding(&self, i: usize) -> Rounding {
         self.roundings[i]
@@ -293,7 +293,8 @@ impl<'a> Points<'a> {
         if self.squares.len() == self.rows.rows() {
             return;
         }
-        // 16 sums of a difference's square each, and a sum of these; what underflows is lost.
+        // 16 sums of a difference's square each, and a sum of these. What is too small for f32 is lost, or
+        // rounded up by less than distances are in `above`.
         let roundings = self.rows.cols().div_ceil(LANES) + 2 * LANES;
         let least = (1.0 - roundings as f64 * f64::from(f32::EPSILON)).max(0.0) as f32;
         let (rows, isa, origin) = (self.rows, self.isa, &self.origin);
@@ -317,7 +318,7 @@ impl<'a> Points<'a> {
         (self.square(i) - distance * distance * (1.0 + 1e-5)) / 2.0
     }
 
-    /// The length of point `i`, or more.
+    /// The length of point `i`, or more; of packed points.
     pub fn norm(&self, i: usize) -> f32 {
         let Rounding { error, norm, .. } = self.rounding(i);
         match self.tiled() {

@@ -276,7 +276,6 @@ mod tests {
                 used += usize::from(pruner.listed > 1);
                 let expected = nearest_of(&packed, rows);
                 assert_eq!((&labels, &distances), (&expected.0, &expected.1), "{isa:?}");
-                // With AMX, the second half is in 8 bits; what is known of points stays true.
                 // In another form, what is known of points stays true.
                 if let (4 | 7, Some(width)) = (iteration, isa.integers()) {
                     let axes = Axes::of(matrix, &packed.origin, 20, *isa);

@@ -188,7 +188,7 @@ impl Sketch {
     /// The share of `|a||b|` that `a·b` may exceed the product of their sketches by.
     pub fn excess(&self) -> f64 {
         // With â the computed coordinates, |â − a| ≤ rounding·|a|, of both; what the difference with the
-        // origin rounded; and a millionth for each length of the rest.
+        // origin rounded; and something to spare.
         self.skew + 2.0 * self.rounding + self.rounding.powi(2) + 3.0 * U + 2e-6
     }
 }
@@ -201,7 +201,7 @@ fn skew(axes: &[Vec<f32>]) -> f64 {
         2.0 * beside + (product(a, a) - 1.0).powi(2)
     });
     let squares: Vec<f64> = squares.collect();
-    squares.iter().sum::<f64>().sqrt() * (1.0 + 1e-6) + 1e-12
+    squares.iter().sum::<f64>().sqrt() * (1.0 + 1e-6) + 1e-9
 }
 
 /// `a·b` in f64.
@@ -221,6 +221,7 @@ fn product(a: &[f32], b: &[f32]) -> f64 {
 /// With V the axes and G = VVᵀ, `|a⊥|² = |a|² − (Va)ᵀG⁻¹(Va) ≤ |a|² − |Va|²(1 − skew)`.
 #[inline(always)]
 pub(crate) fn sketch_of(x: &[f32], origin: &[f32], sketch: &Sketch, values: &mut [f32]) {
+    values.fill(0.0);
     let (values, _) = values.as_chunks_mut::<LANES>();
     let mut squares = [0.0f64; LANES];
     for (x, o) in x.chunks(LANES).zip(origin.chunks(LANES)) {
@@ -232,7 +233,6 @@ pub(crate) fn sketch_of(x: &[f32], origin: &[f32], sketch: &Sketch, values: &mut
     let whole = squares.iter().sum::<f64>().sqrt() * (1.0 + 1e-9);
     let (panels, _) = values.as_chunks_mut::<HELD>();
     for (values, columns) in panels.iter_mut().zip(sketch.columns.chunks_exact(x.len())) {
-        *values = [[0.0; LANES]; HELD];
         let blocks = x.chunks(BLOCK).zip(origin.chunks(BLOCK));
         for ((x, o), columns) in blocks.zip(columns.chunks(BLOCK)) {
             let mut sums = [[0.0f32; LANES]; HELD];

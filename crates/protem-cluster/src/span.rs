@@ -71,6 +71,7 @@ pub(crate) fn nearest(
         distances,
         known,
     } = near;
+    debug_assert!(points.packed);
     let span = length(points, centroids, labels.len());
     labels
         .par_chunks_mut(span)

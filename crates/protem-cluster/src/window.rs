@@ -2,8 +2,9 @@
 //!
 //! With `x' = x − o` and `c' = c − o` for a common origin `o`, the score `S = x'·c' − |c'|²/2` is
 //! largest where `|x − c|` is smallest. A pass computes `Ŝ` with `|Ŝ − S| ≤ E(x)` for every
-//! centroid; so the true best has `Ŝ` within `2E` of the best `Ŝ`, and whatever lies lower can be
-//! left out. What remains is compared by `Σ(x − c)²` in f64, whose own rounding `E` includes.
+//! centroid; so the true best has `Ŝ` within `2E` of the best `Ŝ`, and within `E` of what any centroid
+//! truly has; whatever lies lower can be left out. Of sketches only the latter holds, and of them `Ŝ` may lie
+//! far above `S`. What remains is compared by `Σ(x − c)²` in f64, whose own rounding `E` includes.
 //!
 //! With `u = 2⁻²⁴` and `γ(m) = mu/(1 − mu)`, a sum of products in which no term passes through
 //! more than `m` roundings is off by at most `γ(m)·Σ|terms|`, whatever the order (Higham, Accuracy
@@ -26,7 +27,7 @@ pub(crate) struct Window {
 pub(crate) struct Extent {
     /// Of `|c'|`.
     pub norm: f64,
-    /// Of `|c' − c̃|`, where `c̃` is `c'` rounded to bf16.
+    /// Of `|c' − c̃|`, where `c̃` is what `c'`, or its sketch, is rounded to.
     pub rounding: f64,
     /// Of `|o|`, the origin's.
     pub origin: f64,
@@ -86,17 +87,16 @@ impl Window {
         window
     }
 
-    /// Of the products of sketches, each rounded to integers of its own scale, that are not below what
-    /// they are of by more than the share `excess` of lengths: so far may scores be too low; how far they
-    /// are too high is not said. `extent` is that of the sketches, and `step` the length of a step of points,
-    /// of the length of one that is as long as 1, with that of centroids.
-    pub fn of_sketches(columns: usize, step: f64, excess: f64, extent: &Extent) -> Self {
-        // The sum is rounded when it becomes an f32 and three times when it is scaled; a number in its
-        // last bits makes it less by up to 15.
+    /// Of products of sketches, rounded to integers: how far a score lies below one that the centroid does
+    /// not exceed, at most; how far above is not said. `extent` is that of the sketches, and `left` what they
+    /// lack besides, for a point of length 1.
+    pub fn of_sketches(columns: usize, left: f64, extent: &Extent) -> Self {
+        // A sum is rounded when it becomes an f32, then its product with the unit, with the point's scale
+        // and its difference with the offset; the bias of a centroid is; and so is what is compared with it.
         let mut window = Self::of_rounded(columns, 8 + NUMBERED, extent);
-        let of_norm = 2.0 * (excess * extent.norm + 31.0 * step);
-        window.a = round_up(f64::from(window.a) + of_norm * SPARE);
-        window.b = round_up(f64::from(window.b) + of_norm * SPARE);
+        let of_norm = 2.0 * left * SPARE;
+        window.a = round_up(f64::from(window.a) + of_norm);
+        window.b = round_up(f64::from(window.b) + of_norm);
         window
     }
 

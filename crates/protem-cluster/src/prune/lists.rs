@@ -88,6 +88,9 @@ impl<'a> Lists<'a> {
 
     /// The distance of point `i` from every centroid of at most this score, or less.
     fn lower(&self, i: usize, score: f32, window: f32) -> f32 {
+        if window == f32::MAX {
+            return 0.0;
+        }
         // |x − c|² = |x'|² − 2S, and S is at most the score and half a window.
         let least = self.points.square(i) - 2.0 * score - window;
         least.max(0.0).sqrt() * (1.0 - 1e-5)
@@ -114,9 +117,7 @@ impl<'a> Lists<'a> {
             }
             let rounding = self.points.rounding(self.begin + at);
             let score = self.points.score(self.begin + at, distances[at]);
-            let least = score - self.window.of(&rounding) / 2.0;
-            // What overflows is no number, and leaves nothing out.
-            threshold.0[lane] = part.passed(&rounding, least).max(f32::NEG_INFINITY);
+            threshold.0[lane] = part.least(&rounding, score, self.window.of(&rounding));
         }
         threshold
     }
