@@ -6,6 +6,9 @@
 //! (Cauchy and Schwarz). So a pass over sketches finds scores that no centroid exceeds. How much lower
 //! it scores they do not tell; but where a centroid is known that is near a point, only the groups that
 //! may hold a nearer one are left, and a pass over half of the columns or a thirtieth of them will do.
+//!
+//! Half the square of a centroid's length is one coordinate more, beside the same for all points, the bias:
+//! so a score is a product alone, and each point may be rounded to integers of its own scale.
 
 use crate::integers::{Integers, Width, mixed};
 use crate::isa::Isa;
@@ -37,8 +40,8 @@ pub(crate) struct Axes(Vec<Vec<f32>>);
 impl Axes {
     /// Up to `count` axes for points moved by this origin.
     ///
-    /// Orthogonal iteration: axes become sums of the points by their products with them, and are
-    /// brought to right angles again, the first ones first.
+    /// Orthogonal iteration: axes become sums of the points by their products with them (of few columns, by
+    /// way of the products of columns), and are brought to right angles again, the first ones first.
     pub fn of(points: Matrix<'_>, origin: &[f32], count: usize, isa: Isa) -> Self {
         let columns = points.cols();
         let moved = (0..points.rows()).into_par_iter().map(|i| {
@@ -60,9 +63,9 @@ impl Axes {
             None => along(&moved, axis, isa),
         };
         for _ in 0..STEPS {
-            axes = at_right_angles(axes.par_iter().map(next).collect(), 1, isa);
+            axes = at_right_angles(axes.par_iter().map(next).collect(), isa);
         }
-        Self(at_right_angles(axes, 1, isa))
+        Self(at_right_angles(axes, isa))
     }
 }
 
@@ -91,22 +94,18 @@ fn along(points: &[Vec<f32>], axis: &[f32], isa: Isa) -> Vec<f32> {
     sum
 }
 
-/// Axes at right angles to those before them, of length 1; without those that the others hold. One time
-/// leaves them at right angles roughly, another what rounding lets them.
-fn at_right_angles(axes: Vec<Vec<f32>>, times: usize, isa: Isa) -> Vec<Vec<f32>> {
+/// Axes at right angles to those before them, of length 1; without those that the others hold. Once leaves
+/// them at right angles roughly, and once more what rounding lets them.
+fn at_right_angles(axes: Vec<Vec<f32>>, isa: Isa) -> Vec<Vec<f32>> {
     let mut done: Vec<Vec<f32>> = Vec::new();
     for mut axis in axes {
-        let mut independent = true;
-        for _ in 0..times {
-            let before = length(&axis, isa);
-            for other in &done {
-                kernel::add_scaled(isa, other, -kernel::dot(isa, other, &axis), &mut axis);
-            }
-            let after = length(&axis, isa);
-            independent &= after.is_normal() && after > INDEPENDENT * before;
-            axis.iter_mut().for_each(|x| *x /= after);
+        let before = length(&axis, isa);
+        for other in &done {
+            kernel::add_scaled(isa, other, -kernel::dot(isa, other, &axis), &mut axis);
         }
-        if independent {
+        let after = length(&axis, isa);
+        if after.is_normal() && after > INDEPENDENT * before {
+            axis.iter_mut().for_each(|x| *x /= after);
             done.push(axis);
         }
     }
