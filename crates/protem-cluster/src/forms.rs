@@ -213,7 +213,7 @@ impl Forms {
     }
 }
 
-/// The longest sketch of points of so many columns: a half of a power of two of them, at most.
+/// The longest sketch of points of so many columns: the largest power of two in half of them, at most.
 fn longest(columns: usize) -> usize {
     let power = 1 << (columns.max(2) / 2).ilog2();
     LONGEST.min(power)

@@ -50,6 +50,7 @@ pub(crate) struct Points<'a> {
     pub form: Form,
     /// Whether they were packed at all.
     pub packed: bool,
+    /// What each was rounded to.
     roundings: Vec<Rounding>,
     /// `|x'|²` of each point, or less, once they are asked for.
     squares: Vec<f32>,
@@ -92,7 +93,7 @@ impl<'a> Points<'a> {
         points
     }
 
-    /// A share of the points, `every` so many, which are to be packed as they will be: for trying a form.
+    /// Every so many of the points, to be packed as all would be: for trying a form.
     pub fn some(&self, every: usize) -> Points<'a> {
         let rows = self.rows.every(every);
         Points {
