@@ -6,7 +6,7 @@ use crate::integers::Integers;
 use crate::isa::Isa;
 use crate::kernel::{self, LANES};
 use crate::matrix::Matrix;
-use crate::points::{Form, Points};
+use crate::points::{Form, Points, sampled_every};
 use crate::scratch::Tally;
 use crate::settings::KMeans;
 use crate::sketch::{Axes, LONGEST, SHORTEST, Sketch};
@@ -28,8 +28,7 @@ const SKETCH_VALUE: f64 = 20.0;
 /// Points that sketches are tried with, and from which on they are.
 const TRIED: usize = 256;
 const MANY: usize = 16 * TRIED;
-/// Points by which axes are found; half of them where there are many columns.
-const LOOKED_AT: usize = 1024;
+/// Columns from which on axes are found by half of the points that the origin is.
 const MANY_COLUMNS: usize = 512;
 /// What finding an axis costs, of all points together.
 const AXIS: f64 = 1.2e5;
@@ -240,11 +239,12 @@ pub(crate) fn once(points: &Points<'_>, k: usize) -> Form {
 
 /// Axes of points, by some of them.
 fn axes(points: &Points<'_>, count: usize) -> Axes {
-    let some = match points.rows.cols() {
-        0..=MANY_COLUMNS => LOOKED_AT,
-        _ => LOOKED_AT / 2,
+    let share = if points.rows.cols() > MANY_COLUMNS {
+        2
+    } else {
+        1
     };
-    let every = points.rows.rows().div_ceil(some);
+    let every = share * sampled_every(points.rows.rows());
     Axes::of(points.rows.every(every), &points.origin, count, points.isa)
 }
 

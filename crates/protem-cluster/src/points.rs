@@ -98,16 +98,14 @@ impl<'a> Points<'a> {
         let rows = self.rows.every(every);
         Points {
             rows,
-            isa: self.isa,
             origin: self.origin.clone(),
-            origin_norm: self.origin_norm,
-            typical: self.typical,
             tiles: Vec::new(),
-            integers: self.integers.clone(),
+            integers: None,
             form: Form::Floats,
             packed: false,
             roundings: vec![Rounding::NONE; rows.rows()],
             squares: Vec::new(),
+            ..*self
         }
     }
 
@@ -190,25 +188,19 @@ impl<'a> Points<'a> {
     /// Rounds a point, or its sketch where there are some. Returns the length of what was rounded away and
     /// that of the result, or more; and what 1 stands for, where points differ in that.
     fn round(&self, row: &[f32], rounded: &mut Rounded) -> (f64, f64, f32) {
-        let (values, turned) = (&mut rounded.values, &mut rounded.turned);
-        let (isa, origin) = (self.isa, &self.origin);
-        let (error, norm) = match (&self.form, self.turn()) {
-            (Form::Sketch(sketch), _) => {
-                let (values_of, nothing) = (&mut rounded.sketched, sketch.nothing());
-                kernel::sketch_row(isa, row, origin, sketch, values_of);
-                return kernel::turn_row_alone(
-                    isa,
-                    values_of,
-                    nothing,
-                    &sketch.turn,
-                    turned,
-                    values,
-                );
-            }
-            (_, None) => kernel::round_row(isa, row, origin, values),
-            (_, Some(turn)) => kernel::turn_row(isa, row, origin, turn, turn.step, turned, values),
+        let Some(sketch) = self.sketch() else {
+            let step = self.turn().map_or(1.0, |turn| turn.step);
+            let (error, norm) = self.round_centroid(row, step, rounded);
+            return (error, norm, 1.0);
         };
-        (error, norm, 1.0)
+        let Rounded {
+            values,
+            turned,
+            sketched,
+        } = rounded;
+        let (isa, turn, nothing) = (self.isa, &sketch.turn, sketch.nothing());
+        kernel::sketch_row(isa, row, &self.origin, sketch, sketched);
+        kernel::turn_row_alone(isa, sketched, nothing, turn, turned, values)
     }
 
     /// Rounds a centroid, or its sketch where points have some, to integers by this step; returns what

@@ -141,21 +141,17 @@ impl Pruner {
         centroids: &Centroids,
         near: Nearest<'_>,
     ) {
-        let Nearest {
-            labels,
-            distances,
-            known,
-        } = near;
-        self.nears.resize(labels.len(), Near::NOTHING);
+        self.nears.resize(near.labels.len(), Near::NOTHING);
         self.fast.clear();
         self.fast.resize(rows.rows(), false);
         self.home.clone_from(&centroids.order);
-        let span = length(points, centroids, labels.len());
+        let span = length(points, centroids, near.labels.len());
         let regular = self.regular();
         let nears = self.nears.par_chunks_mut(span);
-        let places = labels
+        let places = near
+            .labels
             .par_chunks_mut(span)
-            .zip(distances.par_chunks_mut(span));
+            .zip(near.distances.par_chunks_mut(span));
         let tasks = nears.zip(places).enumerate();
         tasks.for_each(|(at, (nears, (labels, distances)))| {
             centroids.scratches.with(|scratch| {
@@ -170,7 +166,7 @@ impl Pruner {
                 };
                 let list = Lists::new(points, centroids, regular, begin);
                 let mut make = |part: &Part<'_>| list.make(part, nears);
-                task.nearest(known, false, distances, &mut make);
+                task.nearest(near.known, false, distances, &mut make);
                 list.make_own(&task.scratch.leads, nears);
             });
         });
@@ -201,13 +197,13 @@ impl Pruner {
         moved: &Moved,
         near: Nearest<'_>,
     ) {
-        let (labels, distances) = (near.labels, near.distances);
-        let span = length(points, centroids, labels.len());
+        let span = length(points, centroids, near.labels.len());
         let regular = self.regular();
         let nears = self.nears.par_chunks_mut(span);
-        let places = labels
+        let places = near
+            .labels
             .par_chunks_mut(span)
-            .zip(distances.par_chunks_mut(span));
+            .zip(near.distances.par_chunks_mut(span));
         let tasks = nears.zip(places).enumerate();
         tasks.for_each(|(at, (nears, (labels, distances)))| {
             centroids.scratches.with(|scratch| {

@@ -66,16 +66,11 @@ pub(crate) fn nearest(
     centroids: &Centroids,
     near: Nearest<'_>,
 ) {
-    let Nearest {
-        labels,
-        distances,
-        known,
-    } = near;
     debug_assert!(points.packed);
-    let span = length(points, centroids, labels.len());
-    labels
-        .par_chunks_mut(span)
-        .zip(distances.par_chunks_mut(span))
+    let span = length(points, centroids, near.labels.len());
+    let places = near.labels.par_chunks_mut(span);
+    places
+        .zip(near.distances.par_chunks_mut(span))
         .enumerate()
         .for_each(|(at, (labels, distances))| {
             centroids.scratches.with(|scratch| {
@@ -87,7 +82,7 @@ pub(crate) fn nearest(
                     labels,
                     scratch,
                 };
-                task.nearest(known, true, distances, &mut |_| {});
+                task.nearest(near.known, true, distances, &mut |_| {});
             });
         });
 }

@@ -1,9 +1,8 @@
 //! Labels and distances from candidates: exact, the same bits on every level.
 
 use super::Span;
-use crate::centroids::{Centroids, NOBODY};
+use crate::centroids::NOBODY;
 use crate::kernel::{self, LANES, Leaders, TOGETHER};
-use crate::points::Points;
 
 /// Points whose rows are asked for before they are measured.
 const AHEAD: usize = 8;
@@ -28,39 +27,56 @@ impl Span<'_, '_> {
     pub fn score_again(&mut self, next: bool) {
         self.sort();
         self.lead();
-        let scratch = &mut *self.scratch;
+        let mut leads = std::mem::take(&mut self.scratch.leads);
+        let labels = std::mem::take(&mut self.labels);
         let mut answers = Leading {
-            leads: &mut scratch.leads,
-            labels: &mut *self.labels,
+            leads: &mut leads,
+            labels: &mut *labels,
             order: &self.centroids.order,
         };
-        Questions {
-            points: self.points,
-            centroids: self.centroids,
-            begin: self.begin,
-            sorted: &scratch.sorted,
-            ends: &scratch.ends,
-        }
-        .ask(next, &mut answers);
+        self.ask(next, &mut answers);
+        (self.scratch.leads, self.labels) = (leads, labels);
     }
 
     /// What the best centroid of each point's only candidate scores, or less by little, into `known`.
     pub(super) fn know(&mut self) {
         self.sort();
         let window = self.centroids.exact.expect("packed centroids");
-        let scratch = &mut *self.scratch;
+        let mut known = std::mem::take(&mut self.scratch.known);
         let mut answers = Knowing {
-            known: &mut scratch.known,
+            known: &mut known,
             within: |i: u32| window.of_length(0.0, self.points.norm(self.begin + i as usize)),
         };
-        Questions {
-            points: self.points,
-            centroids: self.centroids,
-            begin: self.begin,
-            sorted: &scratch.sorted,
-            ends: &scratch.ends,
+        self.ask(false, &mut answers);
+        self.scratch.known = known;
+    }
+
+    /// Scores sorted candidates in f32, group by group, several points at once.
+    fn ask(&self, next: bool, answers: &mut impl Answers) {
+        let columns = self.points.rows.cols();
+        let groups = &self.centroids.groups;
+        let mut begin = 0;
+        for group in 0..groups.len() {
+            let end = self.scratch.ends[group] as usize;
+            let lines = &groups.lines[group * columns..][..columns];
+            let row = |i: u32| self.points.rows.row(self.begin + i as usize);
+            for (at, some) in self.scratch.sorted[begin..end].chunks(TOGETHER).enumerate() {
+                let ahead = begin + (at + 2) * TOGETHER;
+                let ahead = self.scratch.sorted.get(ahead..).unwrap_or_default();
+                let ahead = ahead.iter().take(TOGETHER);
+                ahead.for_each(|i| kernel::prefetch(row(*i)));
+                // The last one fills the places that are left.
+                let point = |i: usize| some[i.min(some.len() - 1)];
+                let rows = std::array::from_fn(|i| row(point(i)));
+                let windows = std::array::from_fn(|i| answers.window(point(i)));
+                let isa = self.points.isa;
+                let found = kernel::leaders(isa, rows, windows, lines, &groups.first[group], next);
+                for (i, leaders) in some.iter().zip(found) {
+                    answers.take(*i, group, leaders);
+                }
+            }
+            begin = end;
         }
-        .ask(false, &mut answers);
     }
 
     /// Candidates by group, in the order of points.
@@ -152,52 +168,12 @@ impl Span<'_, '_> {
     }
 }
 
-/// Candidates, sorted by group.
-struct Questions<'a> {
-    points: &'a Points<'a>,
-    centroids: &'a Centroids,
-    /// The first point of the span.
-    begin: usize,
-    sorted: &'a [u32],
-    ends: &'a [u32],
-}
-
 /// Who wants to know what groups hold for points.
 trait Answers {
     /// Scores of a point closer than this to the best of a group count as close.
     fn window(&self, point: u32) -> f32;
 
     fn take(&mut self, point: u32, group: usize, leaders: Leaders);
-}
-
-impl Questions<'_> {
-    /// Scores in f32, group by group, several points at once.
-    fn ask(&self, next: bool, answers: &mut impl Answers) {
-        let columns = self.points.rows.cols();
-        let groups = &self.centroids.groups;
-        let mut begin = 0;
-        for group in 0..groups.len() {
-            let end = self.ends[group] as usize;
-            let lines = &groups.lines[group * columns..][..columns];
-            let row = |i: u32| self.points.rows.row(self.begin + i as usize);
-            for (at, some) in self.sorted[begin..end].chunks(TOGETHER).enumerate() {
-                let ahead = begin + (at + 2) * TOGETHER;
-                let ahead = self.sorted.get(ahead..).unwrap_or_default();
-                let ahead = ahead.iter().take(TOGETHER);
-                ahead.for_each(|i| kernel::prefetch(row(*i)));
-                // The last one fills the places that are left.
-                let point = |i: usize| some[i.min(some.len() - 1)];
-                let rows = std::array::from_fn(|i| row(point(i)));
-                let windows = std::array::from_fn(|i| answers.window(point(i)));
-                let isa = self.points.isa;
-                let found = kernel::leaders(isa, rows, windows, lines, &groups.first[group], next);
-                for (i, leaders) in some.iter().zip(found) {
-                    answers.take(*i, group, leaders);
-                }
-            }
-            begin = end;
-        }
-    }
 }
 
 /// Labels by the best of all scores.
