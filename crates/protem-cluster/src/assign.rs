@@ -3,8 +3,10 @@
 //! A pass finds the best score of each point in each group of 16 centroids, in bf16, integers or f32;
 //! groups that cannot hold the nearest centroid are left out by the window of the pass's error.
 //! Where the pass tells which centroid is best and how good the second is, that may settle it.
-//! Otherwise groups are scored in f32, each once for all points that ask for it. Where that leaves
-//! more than one centroid within f32's own window, `Σ(x − c)²` in f64 decides.
+//! Of bytes, in which a group costs little, those of a group in question are multiplied once more to
+//! find which of its centroids are, and each of these is measured. Otherwise groups are scored in f32,
+//! each once for all points that ask for it. Where that leaves more than one centroid that f32 cannot
+//! tell apart, `Σ(x − c)²` in f64 decides.
 //!
 //! So a label is a function of the point and the centroids alone: the lowest of those with the
 //! least f64 distance. It depends on no level of instructions, block size or thread.
@@ -109,6 +111,9 @@ pub(crate) fn nearest_in_blocks(
         let begin = at * rows;
         let mut packed = Points::new(points.between(begin, begin + labels.len()), isa);
         packed.repack(once(&packed, centroids.rows()));
+        if packed.turn().is_some() {
+            packed.square_all();
+        }
         groups.pack(centroids, &packed);
         let near = Nearest::new(labels, distances);
         nearest(&packed, centroids, &groups, near);

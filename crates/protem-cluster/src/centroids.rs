@@ -22,6 +22,10 @@ pub(crate) struct Groups {
     /// With tiles: a line per group, `−|c'|²/2` of its centroids, and the least value where there is
     /// none; of integers, whole numbers of `unit`.
     pub first_of_tiles: Vec<Lanes>,
+    /// Of bytes: `steps` tiles per group of four columns of its centroids in a line.
+    pub fours: Vec<Halves>,
+    /// The first values that go with them, of sums with points whose bytes are 128 more than meant.
+    pub first_of_fours: Vec<Lanes>,
     /// What 1 stands for in sums of integers' products.
     pub unit: f32,
 }
@@ -61,6 +65,8 @@ struct Group<'a> {
     first: &'a mut Lanes,
     tiles: &'a mut [Halves],
     first_of_tiles: Option<&'a mut Lanes>,
+    fours: &'a mut [Halves],
+    first_of_fours: Option<&'a mut Lanes>,
 }
 
 impl Centroids {
@@ -94,18 +100,25 @@ impl Centroids {
         };
         let order = &self.order;
         let groups = order.len() / LANES;
-        let of_tiles = match points.tiled() {
-            true => points.steps() * LANES,
-            false => 0,
-        };
+        let lines_of = |wanted: bool| points.steps() * LANES * usize::from(wanted);
+        let of_tiles = lines_of(points.tiled() && !points.passes_over_fours());
+        let of_fours = lines_of(points.in_bytes());
         self.groups.lines.resize(groups * columns, Lanes::ZERO);
         self.groups.first.resize(groups, Lanes::ZERO);
         self.groups.tiles.resize(groups * of_tiles, Halves::ZERO);
-        let with_tiles = of_tiles.min(1) * groups;
-        self.groups.first_of_tiles.resize(with_tiles, Lanes::ZERO);
+        self.groups.fours.resize(groups * of_fours, Halves::ZERO);
+        let firsts = |of_group: usize| groups * of_group.min(1);
+        self.groups
+            .first_of_tiles
+            .resize(firsts(of_tiles), Lanes::ZERO);
+        self.groups
+            .first_of_fours
+            .resize(firsts(of_fours), Lanes::ZERO);
         // A slice per group, of no tiles where there are none.
         let mut tiles = self.groups.tiles.as_mut_slice();
         let mut first_of_tiles = self.groups.first_of_tiles.iter_mut();
+        let mut fours = self.groups.fours.as_mut_slice();
+        let mut first_of_fours = self.groups.first_of_fours.iter_mut();
         let lines = self.groups.lines.chunks_exact_mut(columns);
         let places: Vec<Group<'_>> = lines
             .zip(&mut self.groups.first)
@@ -114,6 +127,8 @@ impl Centroids {
                 first,
                 tiles: tiles.split_off_mut(..of_tiles).unwrap_or_default(),
                 first_of_tiles: first_of_tiles.next(),
+                fours: fours.split_off_mut(..of_fours).unwrap_or_default(),
+                first_of_fours: first_of_fours.next(),
             })
             .collect();
         let extent = places
@@ -257,15 +272,12 @@ impl Group<'_> {
         step: f32,
         rounded: &mut Rounded,
     ) -> Extent {
-        let first_of = |half_square: f64, rounded: &[u16]| {
-            let first = match (&points.form, points.turn()) {
-                (_, None) => return -(half_square as f32),
-                // It is among the values.
-                (Form::Sketch(_), _) => 0,
-                // Where it is too large, the window leaves nothing out.
-                (_, Some(turn)) => turn.first(half_square, step).unwrap_or(0),
-            };
-            f32::from_bits(first.wrapping_sub(points.beyond(rounded)) as u32)
+        let first_of = |half_square: f64| match (&points.form, points.turn()) {
+            (_, None) => -(half_square as f32),
+            // It is among the values.
+            (Form::Sketch(_), _) => 0.0,
+            // Where it is too large, the window leaves nothing out.
+            (_, Some(turn)) => f32::from_bits(turn.first(half_square, step).unwrap_or(0) as u32),
         };
         let nobody = match points.turn() {
             // A number in its last bits keeps it one.
@@ -279,12 +291,8 @@ impl Group<'_> {
         for (lane, centroid) in members.iter().enumerate() {
             if *centroid == NOBODY {
                 self.first.0[lane] = f32::NEG_INFINITY;
-                if let Some(first) = &mut self.first_of_tiles {
-                    first.0[lane] = nobody;
-                }
-                self.tiles
-                    .chunks_exact_mut(LANES)
-                    .for_each(|tile| tile[lane] = Halves::ZERO);
+                rounded.values.fill(0);
+                self.put(lane, &rounded.values, nobody);
                 continue;
             }
             let row = rows.row(*centroid as usize);
@@ -294,19 +302,41 @@ impl Group<'_> {
             let sums = kernel::moved_sums(points.isa, row, &points.origin);
             self.first.0[lane] = -((sums.square / 2.0 + sums.with_origin) as f32);
             extent.norm = extent.norm.max(sums.true_square.sqrt() * (1.0 + 1e-12));
-            if let Some(first) = &mut self.first_of_tiles {
+            if points.tiled() {
                 let (error, _) =
                     points.round_centroid(to_round.row(*centroid as usize), step, rounded);
                 extent.rounding = extent.rounding.max(error);
-                first.0[lane] = first_of(sums.true_square / 2.0, &rounded.values);
-                let lines = rounded.values.chunks_exact(2 * LANES);
-                for (values, tile) in lines.zip(self.tiles.chunks_exact_mut(LANES)) {
-                    tile[lane].0.copy_from_slice(values);
-                }
+                self.put(lane, &rounded.values, first_of(sums.true_square / 2.0));
             }
         }
         extent
     }
+
+    /// Puts a centroid, as it was rounded, where its lane is.
+    fn put(&mut self, lane: usize, rounded: &[u16], first: f32) {
+        if let Some(first_of_tiles) = &mut self.first_of_tiles {
+            first_of_tiles.0[lane] = first;
+        }
+        let lines = rounded.chunks_exact(2 * LANES);
+        for (values, tile) in lines.zip(self.tiles.chunks_exact_mut(LANES)) {
+            tile[lane].0.copy_from_slice(values);
+        }
+        if let Some(first_of_fours) = &mut self.first_of_fours {
+            let first = first
+                .to_bits()
+                .wrapping_sub(128 * sum_of_bytes(rounded) as u32);
+            first_of_fours.0[lane] = f32::from_bits(first);
+        }
+        for (values, fours) in rounded.chunks_exact(2).zip(&mut *self.fours) {
+            fours.0[2 * lane..][..2].copy_from_slice(values);
+        }
+    }
+}
+
+/// Of signed bytes, two in a value.
+fn sum_of_bytes(pairs: &[u16]) -> i32 {
+    let bytes = pairs.iter().flat_map(|pair| pair.to_le_bytes());
+    bytes.map(|byte| i32::from(byte as i8)).sum()
 }
 
 /// Sums over the columns of `ĉ = c − o` rounded to f32.

@@ -12,9 +12,7 @@ use crate::settings::KMeans;
 use crate::sketch::{Axes, LONGEST, SHORTEST, Sketch};
 use crate::span::{Nearest, nearest};
 
-/// What one more group in question costs; measured, as what follows.
-const CANDIDATE: f64 = 150.0;
-/// Groups in question with floats, about.
+/// Groups in question with floats, about; measured, as what follows.
 const USUAL: f64 = 1.1;
 /// Groups more in question with integers: in a first assignment, and in others.
 const MORE_AT_FIRST: f64 = 2.0;
@@ -83,7 +81,8 @@ impl Forms {
     pub fn at_first(&self, points: &Points<'_>, warm: bool) -> Option<Form> {
         let later = self.iterations.saturating_sub(1) as f64;
         let saved = self.saved_by_integers(points.isa) * (later + 1.0);
-        let pays = saved > (MORE_AT_FIRST + MORE * later) * CANDIDATE;
+        let more = (MORE_AT_FIRST + MORE * later) * points.isa.candidate_cycles(true);
+        let pays = saved > more;
         let narrow = points.turn().is_some();
         let wanted = points.integers.is_some() && !self.no_integers && (pays || warm && narrow);
         let needed = !points.packed || wanted != narrow && points.sketch().is_none();
@@ -107,7 +106,7 @@ impl Forms {
         }
         let of = |count: usize, points: usize| count as f64 / points as f64;
         self.candidates = of(tally.candidates, tally.points);
-        let questions = (self.candidates - USUAL) * CANDIDATE;
+        let questions = (self.candidates - USUAL) * points.candidate_cycles();
         match points.form {
             // Those without labels leave many in question.
             Form::Sketch(_) if !had_labels => None,
@@ -125,8 +124,10 @@ impl Forms {
                 self.no_integers.then_some(Form::Floats)
             }
             Form::Floats => {
-                let more = of(tally.narrow_candidates, tally.sampled) - self.candidates;
-                let saved = self.saved_by_integers(points.isa) - more * CANDIDATE;
+                let narrow = of(tally.narrow_candidates, tally.sampled);
+                let more = narrow * points.isa.candidate_cycles(true)
+                    - self.candidates * points.candidate_cycles();
+                let saved = self.saved_by_integers(points.isa) - more;
                 let pays = saved * to_follow as f64 > REPACK;
                 (tally.sampled > 0 && !self.no_integers && pays).then_some(Form::Integers)
             }
@@ -136,7 +137,7 @@ impl Forms {
     /// Whether sketches are tried before there are labels, where points are `narrow` or else floats.
     pub fn sketches_at_first(&self, points: &Points<'_>, narrow: bool) -> bool {
         let pass = self.groups() * points.isa.group_cycles(narrow);
-        pass / 2.0 > 2.0 * SKETCHED_AT_FIRST * CANDIDATE
+        pass / 2.0 > 2.0 * SKETCHED_AT_FIRST * points.isa.candidate_cycles(true)
     }
 
     /// Sketches of the length that pays best for an assignment to `rows` and those to follow, if any does,
@@ -171,7 +172,7 @@ impl Forms {
         let known: Option<Vec<u32>> =
             labels.map(|labels| labels.iter().copied().step_by(every).collect());
         let bias = bias(points, rows, points.typical);
-        let now = pass + self.candidates * CANDIDATE;
+        let now = pass + self.candidates * points.isa.candidate_cycles(narrow);
         // From the longest on, until shorter ones cost more.
         let (mut length, mut least, mut best) = (longest, f64::INFINITY, None);
         while length >= SHORTEST {
@@ -182,8 +183,9 @@ impl Forms {
             self.no_sketches |= length == longest && candidates > HOPELESS * groups;
             let of_centroids = self.k as f64 / points.rows.rows() as f64;
             let packing = sketching(columns, length);
-            let cost =
-                groups * some.group_cycles() + candidates * CANDIDATE + of_centroids * packing;
+            let cost = groups * some.group_cycles()
+                + candidates * some.candidate_cycles()
+                + of_centroids * packing;
             if self.no_sketches || cost > least {
                 break;
             }
@@ -230,7 +232,8 @@ pub(crate) fn once(points: &Points<'_>, k: usize) -> Form {
         true => 0.0,
         false => REPACK,
     };
-    let pays = saved * k.div_ceil(LANES) as f64 > MORE_AT_FIRST * CANDIDATE + packing;
+    let more = MORE_AT_FIRST * points.isa.candidate_cycles(true);
+    let pays = saved * k.div_ceil(LANES) as f64 > more + packing;
     match pays && points.integers.is_some() {
         true => Form::Integers,
         false => Form::Floats,

@@ -84,6 +84,14 @@ impl Isa {
         }
     }
 
+    /// What a group in question takes, in the same way.
+    pub(crate) fn candidate_cycles(self, narrow: bool) -> f64 {
+        match (self.integers(), narrow) {
+            (Some(Width::Bits8), true) => 100.0,
+            _ => 150.0,
+        }
+    }
+
     /// This level, where the machine has it.
     pub(crate) fn checked(self) -> Result<Self, ClusterError> {
         if Self::available().contains(&self) {

@@ -22,6 +22,17 @@ pub(crate) struct Part<'p> {
     pub chosen: Option<&'p [u32]>,
 }
 
+/// What a pass, whose scores are higher by an offset, has at least for a centroid that truly has this score of
+/// a point or more; of a window that leaves nothing out, or a score that overflowed and is no number, −∞.
+#[inline]
+pub(crate) fn least(rounding: &Rounding, score: f32, window: f32, offset: f32) -> f32 {
+    if window == f32::MAX {
+        return f32::NEG_INFINITY;
+    }
+    let least = (score - window / 2.0 + offset) / rounding.scale;
+    least.max(f32::NEG_INFINITY)
+}
+
 impl Part<'_> {
     /// The point in a lane, within the span.
     #[inline]
@@ -43,15 +54,10 @@ impl Part<'_> {
         threshold
     }
 
-    /// What the pass has at least for a centroid that truly has this score of a point or more; of a window
-    /// that leaves nothing out, or a score that overflowed and is no number, −∞.
+    /// See [`least`].
     #[inline]
     pub fn least(&self, rounding: &Rounding, score: f32, window: f32) -> f32 {
-        if window == f32::MAX {
-            return f32::NEG_INFINITY;
-        }
-        let least = (score - window / 2.0 + self.offset) / rounding.scale;
-        least.max(f32::NEG_INFINITY)
+        least(rounding, score, window, self.offset)
     }
 
     /// What a score of a point stands for that the pass has.

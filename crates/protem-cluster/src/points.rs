@@ -1,7 +1,7 @@
 //! Points as the passes read them, prepared once for all iterations and all numbers of clusters.
 
 use crate::bf16;
-use crate::integers::Integers;
+use crate::integers::{Integers, Width};
 use crate::isa::Isa;
 use crate::kernel::{self, Halves, LANES, Lanes, STRIP};
 use crate::matrix::Matrix;
@@ -129,6 +129,16 @@ impl<'a> Points<'a> {
         self.isa == Isa::Amx || self.turn().is_some()
     }
 
+    /// Whether tiles hold bytes.
+    pub fn in_bytes(&self) -> bool {
+        self.turn().is_some_and(|turn| turn.width == Width::Bits8)
+    }
+
+    /// Whether the pass is over centroids by columns, four in a line; points are 128 more than meant then.
+    pub fn passes_over_fours(&self) -> bool {
+        self.isa == Isa::Avx512
+    }
+
     /// What comparing one with a group takes, in cycles at 128 columns, about.
     pub fn group_cycles(&self) -> f64 {
         let whole = self.isa.group_cycles(self.turn().is_some());
@@ -136,6 +146,11 @@ impl<'a> Points<'a> {
             None => whole,
             Some(sketch) => whole * sketch.turn.share(self.rows.cols()),
         }
+    }
+
+    /// What a group in question takes, in the same way.
+    pub fn candidate_cycles(&self) -> f64 {
+        self.isa.candidate_cycles(self.turn().is_some())
     }
 
     /// The lengths of the points themselves.
@@ -219,16 +234,6 @@ impl<'a> Points<'a> {
         self.sketch().map_or(&self.origin, Sketch::nothing)
     }
 
-    /// What products of a centroid, rounded to integers, with points come to beyond what is meant, as
-    /// tiles hold points.
-    pub fn beyond(&self, rounded: &[u16]) -> i32 {
-        if self.isa != Isa::Avx512 {
-            return 0;
-        }
-        let bytes = rounded.iter().flat_map(|pair| pair.to_le_bytes());
-        128 * bytes.map(|byte| i32::from(byte as i8)).sum::<i32>()
-    }
-
     /// Room for [`Self::round`].
     pub fn rounded(&self) -> Rounded {
         let turned = self.turn().map_or(0, Integers::columns);
@@ -243,9 +248,9 @@ impl<'a> Points<'a> {
         let (n, rows) = (self.rows.rows(), self.rows);
         let of_block = self.steps() * LANES;
         // Bytes without a sign, 128 more, where the instruction wants them.
-        let sign = match self.isa {
-            Isa::Avx512 => 0x8080,
-            _ => 0,
+        let sign = match self.passes_over_fours() {
+            true => 0x8080,
+            false => 0,
         };
         // While the others are written.
         let mut roundings = take(&mut self.roundings);
@@ -392,6 +397,15 @@ pub(crate) struct Rounded {
 pub(crate) fn above(square: f32, columns: usize) -> f32 {
     let relative = 1.0 + 1e-5 + columns as f32 * 1e-8;
     square.sqrt() * relative + 1e-18 * (1.0 + columns as f32)
+}
+
+/// Whether f64 may order two distances otherwise than these squares of them, each computed in f32.
+#[inline]
+pub(crate) fn alike(a: f32, b: f32, columns: usize) -> bool {
+    let (apart, most, columns) = ((a - b).abs(), a.max(b), columns as f32);
+    let clear = apart > most * (5e-5 + columns * 5e-8);
+    // What is too small for f32 may be missing.
+    !clear || most < 1e-24 * (1.0 + columns).powi(2)
 }
 
 /// Up to a thousand rows, evenly spread.

@@ -1,6 +1,6 @@
 //! Memory of threads, kept from task to task.
 
-use crate::kernel::{Halves, Highest, Lanes};
+use crate::kernel::{Halves, Highest, Lanes, Pairs};
 use crate::span::Lead;
 use std::sync::{Mutex, PoisonError};
 
@@ -24,6 +24,10 @@ pub(crate) struct Scratch {
     pub guesses: Vec<(u32, u32)>,
     /// What the nearest centroid of each point of the span scores at least, where that is known.
     pub known: Vec<f32>,
+    /// Points and centroids in question.
+    pub pairs: Pairs,
+    /// What groups have to reach for each point of the span, in the pass.
+    pub least: Vec<f32>,
     /// For each point of the span.
     pub leads: Vec<Lead>,
     /// Points of the span that need a comparison with all groups.

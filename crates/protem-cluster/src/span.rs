@@ -2,6 +2,8 @@
 //! question, in `decide.rs` to what is true.
 
 mod decide;
+mod guess;
+mod lanes;
 
 use crate::centroids::Centroids;
 use crate::integers::Width;
@@ -11,6 +13,7 @@ use crate::part::Part;
 use crate::points::Points;
 use crate::scratch::{Scratch, Tally};
 pub(crate) use decide::Lead;
+use decide::distance64;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -30,12 +33,11 @@ const TOGETHER_STRIPS: usize = 32;
 const SAMPLED: usize = 16;
 
 /// What is known of the nearest centroid of a point before a pass.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Known {
+pub(crate) enum Known<'a> {
     Nothing,
-    /// What it scores at least: that of a centroid of the group with the highest score, which is found in the
-    /// pass.
-    ToGuess,
+    /// What it scores at least, once the pass has found a centroid that is near; distances to those go here, and
+    /// labels to the scratch.
+    ToGuess(&'a mut [f32]),
     /// The same, in the scratch.
     Scores,
 }
@@ -117,24 +119,25 @@ impl Span<'_, '_> {
         distances: &mut [f32],
         visit: &mut impl FnMut(&Part<'_>),
     ) {
-        let mut before = std::mem::take(&mut self.scratch.before);
-        before.clear();
-        let known = if known {
-            before.extend_from_slice(self.labels);
-            self.measure(distances, |_, _| true);
-            self.know_distances(0..distances.len(), distances);
+        if decide && self.points.in_bytes() {
+            return self.nearest_by_lanes(known, distances);
+        }
+        self.scratch.before.clear();
+        let near = if known {
+            self.scratch.before.extend_from_slice(self.labels);
+            self.know(0..self.labels.len(), distances);
             Known::Scores
         } else if self.points.turn().is_some() {
-            Known::ToGuess
+            Known::ToGuess(distances)
         } else {
             Known::Nothing
         };
         self.scratch.candidates.clear();
-        self.compare(None, decide, known, visit);
+        self.compare(None, decide, near, visit);
         self.score_again(!decide);
         self.decide_ties();
+        let before = &self.scratch.before;
         self.measure(distances, |i, label| before.get(i) != Some(&label));
-        self.scratch.before = before;
     }
 
     /// Takes the distances of these points to the centroids that labels name for what is known of the nearest.
@@ -242,12 +245,16 @@ impl Span<'_, '_> {
             Some(Width::Bits16) => kernel::Values::Int16 { unit },
         };
         let of_group = steps * LANES;
+        let (tiles_of_centroids, first) = match self.points.passes_over_fours() {
+            true => (&all.fours, &all.first_of_fours),
+            false => (&all.tiles, &all.first_of_tiles),
+        };
         let best = &mut self.scratch.best[..count * groups.len() * 2];
         let tiled = kernel::Tiled {
             values,
             points: tiles,
-            centroids: &all.tiles[groups.start * of_group..groups.end * of_group],
-            first: &all.first_of_tiles[groups],
+            centroids: &tiles_of_centroids[groups.start * of_group..groups.end * of_group],
+            first: &first[groups],
             steps,
         };
         kernel::best_of_tiles(self.points.isa, &tiled, best, &mut self.scratch.highest);
@@ -288,7 +295,7 @@ impl Span<'_, '_> {
         &mut self,
         chosen: Option<&[u32]>,
         decide: bool,
-        known: Known,
+        mut known: Known<'_>,
         visit: &mut impl FnMut(&Part<'_>),
     ) {
         let window = self.centroids.pass.expect("packed centroids");
@@ -300,12 +307,15 @@ impl Span<'_, '_> {
         let groups = self.centroids.groups.len();
         for batch in self.batches(groups, chosen) {
             self.score(0..groups, chosen, batch.clone());
-            if known == Known::ToGuess {
+            if let Known::ToGuess(distances) = &mut known {
                 self.guess(batch.clone());
+                let guessed = &self.labels[batch.clone()];
+                self.scratch.before.extend_from_slice(guessed);
+                self.know(batch.clone(), distances);
             }
             let mut candidates = std::mem::take(&mut self.scratch.candidates);
             let scores = std::mem::take(&mut self.scratch.known);
-            let known = (known != Known::Nothing).then_some(&scores[..]);
+            let known = (!matches!(known, Known::Nothing)).then_some(&scores[..]);
             self.visit(groups, chosen, batch, &mut |part, labels| {
                 visit(part);
                 let threshold = part.threshold(points, begin, &window, known);
@@ -334,42 +344,6 @@ impl Span<'_, '_> {
             tally.candidates = self.scratch.candidates.len() - before;
         }
         self.scratch.tally += tally;
-    }
-
-    /// What the nearest centroid of each point of a batch scores at least: the best of the group with the
-    /// highest score. Where that group alone is in question it need not be known.
-    fn guess(&mut self, batch: Range<usize>) {
-        self.scratch.known.resize(batch.start, f32::NEG_INFINITY);
-        self.scratch.known.resize(batch.end, f32::NEG_INFINITY);
-        let candidates = std::mem::take(&mut self.scratch.candidates);
-        let mut guesses = std::mem::take(&mut self.scratch.guesses);
-        guesses.clear();
-        let window = self.centroids.pass.expect("packed centroids");
-        let (points, begin) = (self.points, self.begin);
-        let groups = self.centroids.groups.len();
-        self.visit(groups, None, batch, &mut |part, _| {
-            let most = &part.highest.best.0;
-            let threshold = match points.sketch() {
-                Some(_) => part.only_points(most),
-                None => part.threshold(points, begin, &window, None),
-            };
-            let (mut reached, mut highest) = ([0u32; LANES], [None; LANES]);
-            part.reaching(&threshold, |group, lane| {
-                reached[lane] += 1;
-                if part.best[group * part.parts + part.part].0[lane] >= most[lane] {
-                    highest[lane] = highest[lane].or(Some(group as u32));
-                }
-            });
-            for lane in 0..part.count {
-                let needed = points.sketch().is_some() || reached[lane] > 1;
-                if let (true, Some(group)) = (needed, highest[lane]) {
-                    guesses.push((group, part.point(lane) as u32));
-                }
-            }
-        });
-        self.scratch.candidates = guesses;
-        self.know();
-        self.scratch.guesses = std::mem::replace(&mut self.scratch.candidates, candidates);
     }
 }
 

@@ -203,6 +203,62 @@ unsafe fn scores_of(
     scores
 }
 
+/// As [`super::rough_distances`], which checks the sizes.
+#[inline]
+pub(super) fn rough_distances(
+    points: [&[f32]; TOGETHER],
+    centroids: [&[f32]; TOGETHER],
+) -> [f32; TOGETHER] {
+    check();
+    // SAFETY: AVX-512 F is there, and rows have the same length.
+    unsafe { rough_distances_of(points, centroids) }
+}
+
+/// # Safety
+/// AVX-512 F; all rows have the same length.
+#[target_feature(enable = "avx512f")]
+unsafe fn rough_distances_of(
+    points: [&[f32]; TOGETHER],
+    centroids: [&[f32]; TOGETHER],
+) -> [f32; TOGETHER] {
+    let mut sums = [_mm512_setzero_ps(); TOGETHER];
+    let len = points[0].len();
+    for at in (0..len).step_by(LANES) {
+        let mask = match len - at {
+            0..LANES => (1 << (len - at)) - 1,
+            _ => u16::MAX,
+        };
+        for ((x, c), sum) in points.iter().zip(&centroids).zip(&mut sums) {
+            // SAFETY: values beyond the rows are masked.
+            let (x, c) = unsafe {
+                (
+                    _mm512_maskz_loadu_ps(mask, x.as_ptr().add(at)),
+                    _mm512_maskz_loadu_ps(mask, c.as_ptr().add(at)),
+                )
+            };
+            let apart = _mm512_sub_ps(x, c);
+            *sum = _mm512_fmadd_ps(apart, apart, *sum);
+        }
+    }
+    let mut found = [0.0; TOGETHER];
+    // SAFETY: four values.
+    unsafe { _mm_storeu_ps(found.as_mut_ptr(), _mm512_castps512_ps128(total(sums))) };
+    found
+}
+
+/// The sums of four vectors, as [`maxima`].
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn total([a, b, c, d]: [__m512; TOGETHER]) -> __m512 {
+    let pd = |v| _mm512_castps_pd(v);
+    let pair = |a, b| _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    let (low, high) = (pd(pair(a, b)), pd(pair(c, d)));
+    let (even, odd) = (_mm512_unpacklo_pd(low, high), _mm512_unpackhi_pd(low, high));
+    let fours = _mm512_add_ps(_mm512_castpd_ps(even), _mm512_castpd_ps(odd));
+    let halves = _mm512_add_ps(fours, _mm512_shuffle_f32x4::<0x4e>(fours, fours));
+    _mm512_add_ps(halves, _mm512_shuffle_f32x4::<0xb1>(halves, halves))
+}
+
 /// As [`super::highest`].
 pub(super) fn highest(best: &[Lanes], parts: usize, part: usize) -> Lanes {
     check();

@@ -201,6 +201,61 @@ fn tiles_stay_inside() {
 }
 
 #[test]
+fn questions_stay_inside() {
+    let levels = [Isa::Avx512, Isa::Amx].into_iter();
+    for isa in levels.filter(|isa| Isa::available().contains(isa)) {
+        for columns in SIZES {
+            let (ones, threes) = (
+                Guarded::new(&vec![1.0f32; columns]),
+                Guarded::new(&vec![3.0f32; columns]),
+            );
+            let found = rough_distances(isa, [ones.get(); TOGETHER], [threes.get(); TOGETHER]);
+            assert_eq!(found, [4.0 * columns as f32; TOGETHER], "{isa:?}");
+        }
+        if isa.integers().is_none() {
+            println!("no {isa:?} of bytes here: not tested");
+            continue;
+        }
+        // Bytes of 1 with a sign, or 128 more without; as many products make sums of as much.
+        let one = if isa == Isa::Amx { 0x0101 } else { 0x8181 };
+        for steps in [1, 2, 3, 9] {
+            let tiles = Guarded::new(&vec![Halves([one; 32]); 2 * steps * LANES]);
+            let fours = Guarded::new(&vec![Halves([0x0101; 32]); steps * LANES]);
+            let more = -128 * 64 * steps as i32;
+            let first = Guarded::new(&[Lanes::all(f32::from_bits(more as u32))]);
+            let (points, labels) = (Guarded::new(&[31, 0, 15]), Guarded::new(&[7; 32]));
+            let centroids = Guarded::new(&std::array::from_fn::<_, LANES, _>(|i| match i {
+                3 => u32::MAX,
+                i => i as u32,
+            }));
+            let group = Group {
+                fours: fours.get(),
+                first: &first.get()[0],
+                unit: 0.5,
+                centroids: centroids.get().first_chunk().expect("16"),
+            };
+            for (least, count) in [(32.0, 14), (32.5, 0)] {
+                let least = Guarded::new(&[least * steps as f32; 32]);
+                let asking = Asking {
+                    tiles: tiles.get(),
+                    points: points.get(),
+                    labels: labels.get(),
+                    least: least.get(),
+                };
+                let mut pairs = Pairs::default();
+                in_question(isa, &asking, &group, &mut pairs);
+                assert_eq!(pairs.points().len(), 3 * count, "{isa:?} {steps}");
+                let of_last = |(point, _): &(&u32, &u32)| **point == 15;
+                let all = pairs.points().iter().zip(pairs.centroids());
+                let of_last: Vec<u32> = all.filter(of_last).map(|(_, c)| *c).collect();
+                let others = (0..LANES as u32).filter(|c| count > 0 && *c != 3 && *c != 7);
+                assert_eq!(of_last, others.collect::<Vec<_>>(), "{isa:?} {steps}");
+            }
+        }
+    }
+}
+
+#[test]
 fn top_holds_the_best_groups_in_order() {
     // Scores of both signs, one group of nobody, two that share a score.
     let groups = 21;

@@ -5,7 +5,7 @@
 //! origin), largest where the distance is smallest. A *group* is 16 centroids, the lanes of a
 //! 512-bit vector. A pass takes strips of points against all groups and keeps the best score of
 //! each point in each group, so the matrix of scores never exists; the groups that can hold the
-//! nearest centroid are then scored again, in f32.
+//! nearest centroid are then looked into.
 //!
 //! Every level computes scores within the error that `window.rs` allows; the decisions taken from
 //! them, and with them all results, are the same.
@@ -179,7 +179,7 @@ pub(crate) struct Tiled<'a> {
     /// Strips of two blocks of `steps` tiles each; line r of a tile holds columns 2r and 2r + 1 of 16
     /// points, or 4r to 4r + 3 in bytes.
     pub points: &'a [Halves],
-    /// Groups of `steps` tiles each, whose lines are centroids.
+    /// Groups of `steps` tiles each, whose lines are centroids; with [`Isa::Avx512`] four columns of all 16.
     pub centroids: &'a [Halves],
     /// A line per group: the first values of its centroids' sums.
     pub first: &'a [Lanes],
@@ -230,6 +230,87 @@ pub(crate) fn best_of_tiles(
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2, Values::Int16 { unit }) => words::best_of_tiles(tiled, unit, best, highest),
         (_, values) => panic!("{isa:?} has no pass over tiles of {values:?}"),
+    }
+}
+
+/// A group of centroids in bytes, by columns.
+pub(crate) struct Group<'a> {
+    /// Lines of four columns of each of the 16.
+    pub fours: &'a [Halves],
+    /// The first values of sums, for bytes of points that are 128 more than they stand for.
+    pub first: &'a Lanes,
+    /// What a sum of 1 stands for.
+    pub unit: f32,
+    /// What each lane holds, or [`u32::MAX`] for nothing.
+    pub centroids: &'a [u32; LANES],
+}
+
+/// Points that want to know which centroids of a group are in question, of bytes.
+pub(crate) struct Asking<'a> {
+    /// Blocks of tiles, see [`Tiled`].
+    pub tiles: &'a [Halves],
+    /// Places in these.
+    pub points: &'a [u32],
+    /// For each place, a centroid that is not asked for, and the score that others must reach.
+    pub labels: &'a [u32],
+    pub least: &'a [f32],
+}
+
+/// Points and centroids.
+#[derive(Default)]
+pub(crate) struct Pairs {
+    points: Vec<u32>,
+    centroids: Vec<u32>,
+    count: usize,
+}
+
+impl Pairs {
+    pub fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    /// Has room for so many more.
+    fn make_room(&mut self, more: usize) {
+        let needed = self.count + more;
+        if self.points.len() < needed {
+            self.points.resize(needed, 0);
+            self.centroids.resize(needed, 0);
+        }
+    }
+
+    pub fn points(&self) -> &[u32] {
+        &self.points[..self.count]
+    }
+
+    pub fn centroids(&self) -> &[u32] {
+        &self.centroids[..self.count]
+    }
+}
+
+/// Adds to `pairs` each point with each centroid that it asks for: scores are those that [`best_of_tiles`] has
+/// the best of.
+///
+/// # Panics
+/// If the level is not this machine's or has no pass over bytes, or a point lies beyond tiles, labels or least
+/// scores.
+#[inline]
+pub(crate) fn in_question(isa: Isa, asking: &Asking<'_>, group: &Group<'_>, pairs: &mut Pairs) {
+    let of_block = group.fours.len();
+    assert!(of_block.is_multiple_of(LANES), "whole tiles");
+    let places = (asking.tiles.len() / of_block * LANES)
+        .min(asking.labels.len())
+        .min(asking.least.len());
+    assert!(
+        asking.points.iter().all(|i| (*i as usize) < places),
+        "points that are there"
+    );
+    pairs.make_room(LANES * asking.points.len());
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => vnni::in_question::<false>(asking, group, pairs),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => vnni::in_question::<true>(asking, group, pairs),
+        _ => panic!("{isa:?} has no pass over bytes"),
     }
 }
 
@@ -299,6 +380,29 @@ pub(crate) fn leaders(
         _ => {
             std::array::from_fn(|i| portable::leaders(&scores(points[i], group, first), windows[i]))
         }
+    }
+}
+
+/// `Σ(x − c)²` of four pairs, summed in any order.
+///
+/// # Panics
+/// If rows differ in length, or the level has no passes over bytes, beside which these are needed.
+#[inline]
+pub(crate) fn rough_distances(
+    isa: Isa,
+    points: [&[f32]; TOGETHER],
+    centroids: [&[f32]; TOGETHER],
+) -> [f32; TOGETHER] {
+    let len = points[0].len();
+    let rows = points.iter().chain(&centroids);
+    assert!(
+        rows.into_iter().all(|row| row.len() == len),
+        "a value per column"
+    );
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Amx => avx512::rough_distances(points, centroids),
+        _ => panic!("{isa:?} has no pass over bytes"),
     }
 }
 

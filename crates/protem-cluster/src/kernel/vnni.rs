@@ -6,7 +6,7 @@
 //! i32, which wrap.)
 
 use super::avx512::{load, store};
-use super::{Halves, Highest, LANES, Lanes, RESIDENT, Tiled};
+use super::{Asking, Group, Halves, Highest, LANES, Lanes, Pairs, RESIDENT, Tiled};
 use std::arch::x86_64::*;
 
 /// Centroids whose sums are in registers at once: half a group.
@@ -83,13 +83,12 @@ unsafe fn half(
     let (left, right) = points.split_at(centroids.len());
     let blocks = left.chunks_exact(LANES).zip(right.chunks_exact(LANES));
     for ((left, right), tile) in blocks.zip(centroids.chunks_exact(LANES)) {
-        // Four columns of each of 16 centroids lie 64 bytes apart.
-        let rows = tile[begin..].as_ptr().cast::<i32>();
-        for (column, (left, right)) in left.iter().zip(right).enumerate() {
+        for ((left, right), fours) in left.iter().zip(right).zip(tile) {
             let x = [line(left), line(right)];
+            let fours = fours.0.as_ptr().cast::<i32>();
             for (row, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: the tile has 16 lines of 16 fours; `begin + row` and `column` are below 16.
-                let c = _mm512_set1_epi32(unsafe { *rows.add(row * LANES + column) });
+                // SAFETY: a line has 16 fours, and `begin + row` is below 16.
+                let c = _mm512_set1_epi32(unsafe { *fours.add(begin + row) });
                 for (sum, x) in sums.iter_mut().zip(x) {
                     *sum = _mm512_dpbusd_epi32(*sum, x, c);
                 }
@@ -103,6 +102,79 @@ unsafe fn half(
         }
     }
     best
+}
+
+/// As [`super::in_question`], which checks the sizes.
+pub(super) fn in_question<const SIGNED: bool>(
+    asking: &Asking<'_>,
+    group: &Group<'_>,
+    pairs: &mut Pairs,
+) {
+    assert!(usable(), "AVX512-VNNI is not usable here");
+    // SAFETY: AVX-512 F and VNNI are there; the caller has checked what the function asks for.
+    unsafe { find::<SIGNED>(asking, group, pairs) }
+}
+
+/// # Safety
+/// AVX-512 F and VNNI; a label, a least score and a block of as many lines as the group has for every point,
+/// and room for 16 pairs each.
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn find<const SIGNED: bool>(asking: &Asking<'_>, group: &Group<'_>, pairs: &mut Pairs) {
+    // SAFETY: 16 values.
+    let centroids = unsafe { _mm512_loadu_si512(group.centroids.as_ptr().cast()) };
+    let there = _mm512_cmpneq_epi32_mask(centroids, _mm512_set1_epi32(-1));
+    let (blocks, _) = asking.tiles.as_chunks::<LANES>();
+    let steps = group.fours.len() / LANES;
+    for point in asking.points {
+        let i = *point as usize;
+        // SAFETY: the caller's word.
+        let (block, label, least) = unsafe {
+            (
+                blocks.get_unchecked(i / LANES * steps..i / LANES * steps + steps),
+                *asking.labels.get_unchecked(i),
+                *asking.least.get_unchecked(i),
+            )
+        };
+        let score = scores::<SIGNED>(block, i % LANES, group);
+        let reaching = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(score, _mm512_set1_ps(least));
+        let other = _mm512_cmpneq_epi32_mask(centroids, _mm512_set1_epi32(label as i32));
+        let found = reaching & other & there;
+        // SAFETY: there is room for 16 more.
+        unsafe {
+            let (points, of_points) = (_mm512_set1_epi32(*point as i32), pairs.points.as_mut_ptr());
+            _mm512_storeu_si512(of_points.add(pairs.count).cast(), points);
+            let found = _mm512_maskz_compress_epi32(found, centroids);
+            let of_centroids = pairs.centroids.as_mut_ptr().add(pairs.count);
+            _mm512_storeu_si512(of_centroids.cast(), found);
+        }
+        pairs.count += found.count_ones() as usize;
+    }
+}
+
+/// Scores of a group for the point in a lane, below 16, of a block of as many tiles.
+#[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
+fn scores<const SIGNED: bool>(block: &[[Halves; LANES]], lane: usize, group: &Group<'_>) -> __m512 {
+    /// Sums in turn, so that none waits for the one before.
+    const TURNS: usize = 4;
+    let sign = _mm512_set1_epi32(i32::from_le_bytes([0x80; 4]));
+    let mut sums = [_mm512_setzero_si512(); TURNS];
+    sums[0] = _mm512_castps_si512(load(group.first));
+    let (tiles, _) = group.fours.as_chunks::<LANES>();
+    for (points, fours) in block.iter().zip(tiles) {
+        for (at, (x, c)) in points.iter().zip(fours).enumerate() {
+            // SAFETY: a line has 16 fours, of which the lane is one.
+            let mut x = _mm512_set1_epi32(unsafe { *x.0.as_ptr().cast::<i32>().add(lane) });
+            if SIGNED {
+                x = _mm512_xor_si512(x, sign);
+            }
+            let sum = &mut sums[at % TURNS];
+            *sum = _mm512_dpbusd_epi32(*sum, x, line(c));
+        }
+    }
+    let [a, b, c, d] = sums;
+    let sum = _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
+    _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(group.unit))
 }
 
 #[target_feature(enable = "avx512f")]

@@ -22,57 +22,35 @@ pub(crate) struct Lead {
 }
 
 impl Span<'_, '_> {
-    /// Scores the candidates in f32; where leads are asked for [`Lead::others`], with the scores `next` to the
-    /// best.
+    /// Scores the candidates in f32, group by group, several points at once; where leads are asked for
+    /// [`Lead::others`], with the scores `next` to the best.
     pub fn score_again(&mut self, next: bool) {
         self.sort();
         self.lead();
-        let mut leads = std::mem::take(&mut self.scratch.leads);
-        let labels = std::mem::take(&mut self.labels);
-        let mut answers = Leading {
-            leads: &mut leads,
-            labels: &mut *labels,
-            order: &self.centroids.order,
-        };
-        self.ask(next, &mut answers);
-        (self.scratch.leads, self.labels) = (leads, labels);
-    }
-
-    /// What the best centroid of each point's only candidate scores, or less by little, into `known`.
-    pub(super) fn know(&mut self) {
-        self.sort();
-        let window = self.centroids.exact.expect("packed centroids");
-        let mut known = std::mem::take(&mut self.scratch.known);
-        let mut answers = Knowing {
-            known: &mut known,
-            within: |i: u32| window.of_length(0.0, self.points.norm(self.begin + i as usize)),
-        };
-        self.ask(false, &mut answers);
-        self.scratch.known = known;
-    }
-
-    /// Scores sorted candidates in f32, group by group, several points at once.
-    fn ask(&self, next: bool, answers: &mut impl Answers) {
-        let columns = self.points.rows.cols();
+        let (isa, columns) = (self.points.isa, self.points.rows.cols());
         let groups = &self.centroids.groups;
+        let scratch = &mut *self.scratch;
         let mut begin = 0;
         for group in 0..groups.len() {
-            let end = self.scratch.ends[group] as usize;
+            let end = scratch.ends[group] as usize;
             let lines = &groups.lines[group * columns..][..columns];
+            let order = &self.centroids.order[group * LANES..];
             let row = |i: u32| self.points.rows.row(self.begin + i as usize);
-            for (at, some) in self.scratch.sorted[begin..end].chunks(TOGETHER).enumerate() {
+            for (at, some) in scratch.sorted[begin..end].chunks(TOGETHER).enumerate() {
                 let ahead = begin + (at + 2) * TOGETHER;
-                let ahead = self.scratch.sorted.get(ahead..).unwrap_or_default();
+                let ahead = scratch.sorted.get(ahead..).unwrap_or_default();
                 let ahead = ahead.iter().take(TOGETHER);
                 ahead.for_each(|i| kernel::prefetch(row(*i)));
                 // The last one fills the places that are left.
                 let point = |i: usize| some[i.min(some.len() - 1)];
                 let rows = std::array::from_fn(|i| row(point(i)));
-                let windows = std::array::from_fn(|i| answers.window(point(i)));
-                let isa = self.points.isa;
+                let windows = std::array::from_fn(|i| scratch.leads[point(i) as usize].window);
                 let found = kernel::leaders(isa, rows, windows, lines, &groups.first[group], next);
                 for (i, leaders) in some.iter().zip(found) {
-                    answers.take(*i, group, leaders);
+                    if scratch.leads[*i as usize].take(leaders) {
+                        let lane = leaders.close.trailing_zeros() as usize;
+                        self.labels[*i as usize] = order[lane];
+                    }
                 }
             }
             begin = end;
@@ -80,7 +58,7 @@ impl Span<'_, '_> {
     }
 
     /// Candidates by group, in the order of points.
-    fn sort(&mut self) {
+    pub(super) fn sort(&mut self) {
         let scratch = &mut *self.scratch;
         scratch.ends.clear();
         scratch.ends.resize(self.centroids.groups.len(), 0);
@@ -168,54 +146,6 @@ impl Span<'_, '_> {
     }
 }
 
-/// Who wants to know what groups hold for points.
-trait Answers {
-    /// Scores of a point closer than this to the best of a group count as close.
-    fn window(&self, point: u32) -> f32;
-
-    fn take(&mut self, point: u32, group: usize, leaders: Leaders);
-}
-
-/// Labels by the best of all scores.
-struct Leading<'a> {
-    leads: &'a mut [Lead],
-    labels: &'a mut [u32],
-    order: &'a [u32],
-}
-
-impl Answers for Leading<'_> {
-    #[inline]
-    fn window(&self, point: u32) -> f32 {
-        self.leads[point as usize].window
-    }
-
-    #[inline]
-    fn take(&mut self, point: u32, group: usize, leaders: Leaders) {
-        if self.leads[point as usize].take(leaders) {
-            let lane = leaders.close.trailing_zeros() as usize;
-            self.labels[point as usize] = self.order[group * LANES + lane];
-        }
-    }
-}
-
-/// Scores alone, less what they may be off.
-struct Knowing<'a, W> {
-    known: &'a mut [f32],
-    within: W,
-}
-
-impl<W: Fn(u32) -> f32> Answers for Knowing<'_, W> {
-    #[inline]
-    fn window(&self, _: u32) -> f32 {
-        0.0
-    }
-
-    #[inline]
-    fn take(&mut self, point: u32, _: usize, leaders: Leaders) {
-        self.known[point as usize] = leaders.best - (self.within)(point);
-    }
-}
-
 impl Lead {
     /// Takes up a group's best score and the lanes close to it; whether it leads now.
     ///
@@ -245,7 +175,7 @@ impl Lead {
 }
 
 /// What decides: `Σ(x − c)²` over the columns in order.
-fn distance64(x: &[f32], c: &[f32]) -> f64 {
+pub(super) fn distance64(x: &[f32], c: &[f32]) -> f64 {
     let squares = x
         .iter()
         .zip(c)
