@@ -48,6 +48,48 @@ fn features_replace_features_alone() {
 }
 
 #[test]
+fn classes_go_beside_features_where_images_have_them() {
+    let (root, checkpoint, images) = trained();
+    let out = root.path().join("x.npy");
+    let embed = |data: &Path| {
+        let mut command = protem(&["embed", "--checkpoint"]);
+        command.arg(&checkpoint).arg("--data").arg(data);
+        run(command.arg("--out").arg(&out))
+    };
+    // An image that cannot be read has no row, and no class in the file.
+    fs::write(images.join("class-0/0.jpg"), "none").unwrap();
+    let labels = root.path().join("x.labels.npy");
+    embed(&images).expect(0).says(&["skipped"]);
+    let bytes = fs::read(&labels).unwrap();
+    let header = String::from_utf8_lossy(&bytes[..128]).into_owned();
+    assert!(
+        header.contains("'<u4'") && header.contains("(5,)"),
+        "{header}"
+    );
+    let values: Vec<u32> = bytes[128..]
+        .as_chunks()
+        .0
+        .iter()
+        .copied()
+        .map(u32::from_le_bytes)
+        .collect();
+    assert_eq!(values, [0, 0, 1, 1, 1]);
+    // Those of earlier features must not stay beside new ones.
+    let flat = images.join("class-1");
+    embed(&flat).expect(2).says(&["x.labels.npy", "remove it"]);
+    fs::remove_file(&labels).unwrap();
+    embed(&flat).expect(0);
+    assert!(!labels.exists(), "a folder without classes");
+    fs::remove_file(&out).unwrap();
+    fs::remove_file(root.path().join("x.txt")).unwrap();
+    fs::write(&labels, "mine").unwrap();
+    embed(&images)
+        .expect(2)
+        .says(&["x.labels.npy", "take its place"]);
+    assert_eq!(fs::read(&labels).unwrap(), b"mine");
+}
+
+#[test]
 #[cfg(unix)]
 fn names_are_one_line_each_and_may_be_any_bytes() {
     use std::os::unix::ffi::OsStrExt;

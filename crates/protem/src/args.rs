@@ -221,8 +221,9 @@ pub struct EmbedArgs {
     /// Images: a folder, shards, or any other source that `train` takes.
     #[arg(long)]
     pub data: PathBuf,
-    /// File to write: images in their order by features, 32-bit floats; names go beside it. Earlier
-    /// features of that name are replaced.
+    /// File to write: images in their order by features, 32-bit floats. Names go beside it (x.txt for
+    /// x.npy), and classes (x.labels.npy, 32 bits, unsigned) where each image has one. Earlier features of
+    /// that name are replaced.
     #[arg(long)]
     pub out: PathBuf,
     /// What is written.

@@ -9,12 +9,12 @@ use crate::outputs;
 use crate::system::start_threads;
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_cluster::Npy;
-use protem_data::{Decoded, Location, Source};
+use protem_data::{Decoded, Labelling, Location, Source};
 use protem_em::{Output, extract};
 use protem_encoder::Encoder;
 use protem_eval::Features;
-use protem_report::{counted, escape};
-use std::path::Path;
+use protem_report::{counted, escape, npy_labels};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Starts the threads asked for; otherwise there are as many as the machine has.
@@ -111,31 +111,57 @@ pub fn image_bar(images: usize, what: String) -> ProgressBar {
         .with_message(what)
 }
 
-/// Whether features and names can take their places. Earlier features are written over; anything else
-/// stays.
-fn check_targets(args: &EmbedArgs, names: &Path) -> Result<(), Failure> {
-    let features = &args.out;
+/// Where features go, and what belongs to them.
+struct Targets<'a> {
+    features: &'a Path,
+    names: PathBuf,
+    labels: PathBuf,
+}
+
+impl<'a> Targets<'a> {
+    fn of(features: &'a Path) -> Self {
+        Self {
+            features,
+            names: features.with_extension("txt"),
+            labels: features.with_extension("labels.npy"),
+        }
+    }
+}
+
+/// Whether all can take their places. Earlier features are written over, with what belongs to them; anything
+/// else stays.
+fn check_targets(args: &EmbedArgs, targets: &Targets<'_>) -> Result<(), Failure> {
+    let Targets {
+        features,
+        names,
+        labels,
+    } = targets;
     outputs::check_file(features)?;
     if names == features {
         return Err(Failure::usage(
             "--out must not end in .txt: the images' names go to a file of that name",
         ));
     }
-    outputs::check_file(names)?;
     if features.exists() && Npy::open(features).is_err() {
         return Err(Failure::usage(format!(
             "{} is there already and is no .npy file of features; name another file with --out",
             features.display()
         )));
     }
-    if names.exists() && !features.exists() {
-        return Err(Failure::usage(format!(
-            "{} is there already, and no features beside it: the images' names would take its place; name another file with --out",
-            names.display()
-        )));
+    for (beside, what) in [(names, "names"), (labels, "classes")] {
+        outputs::check_file(beside)?;
+        if beside.exists() && !features.exists() {
+            return Err(Failure::usage(format!(
+                "{} is there already, and no features beside it: the images' {what} would take its place; name another file with --out",
+                beside.display()
+            )));
+        }
     }
     let data = Location::parse(&args.data).path;
-    outputs::inputs_stay(&[features, names], &[&args.encoder.checkpoint, &data])?;
+    outputs::inputs_stay(
+        &[features, names, labels],
+        &[&args.encoder.checkpoint, &data],
+    )?;
     let extension = features.extension().filter(|e| *e != "npy");
     if let Some(extension) = extension {
         return Err(Failure::usage(format!(
@@ -150,12 +176,20 @@ fn check_targets(args: &EmbedArgs, names: &Path) -> Result<(), Failure> {
 /// `protem embed`.
 pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
     start(args.threads)?;
-    let names = args.out.with_extension("txt");
-    check_targets(&args, &names)?; // before the work, so that it is not lost
+    let targets = Targets::of(&args.out);
+    check_targets(&args, &targets)?; // before the work, so that it is not lost
     let trained = Trained::open(&args.encoder)?;
     let output = args.what.output();
     trained.check(output)?;
     let folder = open_images(&args.data)?;
+    let with_labels = folder.labelling() == Labelling::One;
+    if targets.labels.exists() && !with_labels {
+        return Err(Failure::usage(format!(
+            "{} has the classes of earlier features, and {} has none to take their place; remove it, or name another file with --out",
+            targets.labels.display(),
+            args.data.display()
+        )));
+    }
     let parent = outputs::folder_of(&args.out);
     let values = folder.len() * trained.dim(output);
     outputs::check_room(&args.out, 4 * values as u64)?;
@@ -170,14 +204,35 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
     let name = |i: &u32| escape(&folder.name(*i as usize)) + "\n";
     let list: String = found.indices.iter().map(name).collect();
     let array = protem_report::npy(features.values(), features.dim());
-    protem_em::write_together(&[(&args.out, &array), (&names, list.as_bytes())])
-        .map_err(|e| Failure::running(explain(&e)))?;
+    let labels: Option<Vec<u32>> = match with_labels {
+        true => found
+            .indices
+            .iter()
+            .map(|i| folder.label(*i as usize))
+            .collect(),
+        false => None,
+    };
+    let labels = labels.map(|labels| npy_labels(&labels));
+    let mut files = vec![
+        (targets.features, &array[..]),
+        (&*targets.names, list.as_bytes()),
+    ];
+    files.extend(
+        labels
+            .as_ref()
+            .map(|labels| (&*targets.labels, &labels[..])),
+    );
+    protem_em::write_together(&files).map_err(|e| Failure::running(explain(&e)))?;
     let skipped = match found.skipped {
         0 => String::new(),
         n => format!(", {} left out", counted(n, "unreadable image")),
     };
+    let classes = match labels {
+        Some(_) => format!(", classes in {}", targets.labels.display()),
+        None => String::new(),
+    };
     say(format!(
-        "{} × {} {} in {}, names in {}{skipped}",
+        "{} × {} {} in {}, names in {}{classes}{skipped}",
         features.rows(),
         features.dim(),
         match args.what {
@@ -185,7 +240,7 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
             EmbedKind::Embedding => "embeddings",
         },
         args.out.display(),
-        names.display()
+        targets.names.display()
     ));
     Ok(())
 }
