@@ -49,9 +49,13 @@ impl Span<'_, '_> {
         let groups = &self.centroids.groups;
         let scratch = &self.scratch;
         let begin = group.checked_sub(1).map_or(0, |last| scratch.ends[last]);
+        let points = &scratch.sorted[begin as usize..scratch.ends[group] as usize];
+        if points.is_empty() {
+            return;
+        }
         let asking = kernel::Asking {
             tiles: &self.points.tiles[self.begin / LANES * of_block..],
-            points: &scratch.sorted[begin as usize..scratch.ends[group] as usize],
+            points,
             labels: self.labels,
             least: &scratch.least,
         };
