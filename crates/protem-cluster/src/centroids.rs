@@ -16,8 +16,8 @@ pub(crate) struct Groups {
     /// A line per group: first values of the f32 sums, `−(|ĉ|²/2 + o·ĉ)`, and −∞ where there is
     /// no centroid.
     pub first: Vec<Lanes>,
-    /// Where the pass is over tiles: `steps` of them per group, rows are centroids; with AMX, groups are
-    /// even in number.
+    /// Where the pass is over tiles of centroids: `steps` of them per group, rows are centroids; with AMX,
+    /// groups are even in number.
     pub tiles: Vec<Halves>,
     /// With tiles: a line per group, `−|c'|²/2` of its centroids, and the least value where there is
     /// none; of integers, whole numbers of `unit`.
@@ -322,10 +322,9 @@ impl Group<'_> {
             tile[lane].0.copy_from_slice(values);
         }
         if let Some(first_of_fours) = &mut self.first_of_fours {
-            let first = first
-                .to_bits()
-                .wrapping_sub(128 * sum_of_bytes(rounded) as u32);
-            first_of_fours.0[lane] = f32::from_bits(first);
+            let first = first.to_bits() as i32;
+            let first = first.wrapping_sub(128 * sum_of_bytes(rounded));
+            first_of_fours.0[lane] = f32::from_bits(first as u32);
         }
         for (values, fours) in rounded.chunks_exact(2).zip(&mut *self.fours) {
             fours.0[2 * lane..][..2].copy_from_slice(values);

@@ -134,9 +134,10 @@ impl<'a> Points<'a> {
         self.turn().is_some_and(|turn| turn.width == Width::Bits8)
     }
 
-    /// Whether the pass is over centroids by columns, four in a line; points are 128 more than meant then.
+    /// Whether the pass is over centroids by columns, four in a line; bytes of points are 128 more than meant
+    /// then.
     pub fn passes_over_fours(&self) -> bool {
-        self.isa == Isa::Avx512
+        self.isa == Isa::Avx512 && self.in_bytes()
     }
 
     /// What comparing one with a group takes, in cycles at 128 columns, about.
@@ -401,7 +402,7 @@ pub(crate) fn above(square: f32, columns: usize) -> f32 {
 
 /// Whether f64 may order two distances otherwise than these squares of them, each computed in f32.
 #[inline]
-pub(crate) fn alike(a: f32, b: f32, columns: usize) -> bool {
+pub(crate) fn near_tie(a: f32, b: f32, columns: usize) -> bool {
     let (apart, most, columns) = ((a - b).abs(), a.max(b), columns as f32);
     let clear = apart > most * (5e-5 + columns * 5e-8);
     // What is too small for f32 may be missing.

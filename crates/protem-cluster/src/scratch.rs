@@ -26,6 +26,9 @@ pub(crate) struct Scratch {
     pub known: Vec<f32>,
     /// Points and centroids in question.
     pub pairs: Pairs,
+    /// Of each point of the span, the distance to the centroid that its label names in f64, once it was asked
+    /// for.
+    pub exact: Vec<Option<f64>>,
     /// What groups have to reach for each point of the span, in the pass.
     pub least: Vec<f32>,
     /// For each point of the span.

@@ -137,16 +137,22 @@ impl Span<'_, '_> {
         self.score_again(!decide);
         self.decide_ties();
         let before = &self.scratch.before;
-        self.measure(distances, |i, label| before.get(i) != Some(&label));
+        let all = 0..self.labels.len();
+        self.measure(all, distances, |i, label| before.get(i) != Some(&label));
+    }
+
+    /// Distances of these points to the centroids that labels name, and what those score at least.
+    fn know(&mut self, points: Range<usize>, distances: &mut [f32]) {
+        self.measure(points.clone(), distances, |_, _| true);
+        self.know_distances(points, distances);
     }
 
     /// Takes the distances of these points to the centroids that labels name for what is known of the nearest.
     pub fn know_distances(&mut self, points: impl Iterator<Item = usize>, distances: &[f32]) {
-        self.scratch
-            .known
-            .resize(distances.len(), f32::NEG_INFINITY);
+        let scores = &mut self.scratch.known;
+        scores.resize(distances.len(), f32::NEG_INFINITY);
         for i in points {
-            self.scratch.known[i] = self.points.score(self.begin + i, distances[i]);
+            scores[i] = self.points.score(self.begin + i, distances[i]);
         }
     }
 

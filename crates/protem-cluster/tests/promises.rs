@@ -48,6 +48,7 @@ fn pruning_and_levels_change_no_bit() {
         (5000, 40, 300, 3000, 0.5),
         (4000, 5, 700, 10, 1.0),
         (3000, 33, 270, 200, 0.0),
+        (8000, 64, 480, 480, 0.2),
     ] {
         let points = clustered(n, d, places, spread, 7);
         let settings = || KMeans::builder(k).iterations(16).max_points_per_centroid(n);

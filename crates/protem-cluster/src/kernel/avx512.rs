@@ -210,6 +210,8 @@ pub(super) fn rough_distances(
     centroids: [&[f32]; TOGETHER],
 ) -> [f32; TOGETHER] {
     check();
+    let len = points[0].len();
+    assert!(points.iter().chain(&centroids).all(|row| row.len() == len));
     // SAFETY: AVX-512 F is there, and rows have the same length.
     unsafe { rough_distances_of(points, centroids) }
 }

@@ -269,6 +269,16 @@ impl Pairs {
         self.count = 0;
     }
 
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    pub fn push(&mut self, point: u32, centroid: u32) {
+        self.make_room(1);
+        (self.points[self.count], self.centroids[self.count]) = (point, centroid);
+        self.count += 1;
+    }
+
     /// Has room for so many more.
     fn make_room(&mut self, more: usize) {
         let needed = self.count + more;
@@ -306,10 +316,12 @@ pub(crate) fn in_question(isa: Isa, asking: &Asking<'_>, group: &Group<'_>, pair
     );
     pairs.make_room(LANES * asking.points.len());
     match isa {
+        // SAFETY: every point has its place in tiles, labels and least scores, and there is room.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => vnni::in_question::<false>(asking, group, pairs),
+        Isa::Avx512 => unsafe { vnni::in_question::<false>(asking, group, pairs) },
+        // SAFETY: the same.
         #[cfg(target_arch = "x86_64")]
-        Isa::Amx => vnni::in_question::<true>(asking, group, pairs),
+        Isa::Amx => unsafe { vnni::in_question::<true>(asking, group, pairs) },
         _ => panic!("{isa:?} has no pass over bytes"),
     }
 }
@@ -393,12 +405,6 @@ pub(crate) fn rough_distances(
     points: [&[f32]; TOGETHER],
     centroids: [&[f32]; TOGETHER],
 ) -> [f32; TOGETHER] {
-    let len = points[0].len();
-    let rows = points.iter().chain(&centroids);
-    assert!(
-        rows.into_iter().all(|row| row.len() == len),
-        "a value per column"
-    );
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 | Isa::Amx => avx512::rough_distances(points, centroids),

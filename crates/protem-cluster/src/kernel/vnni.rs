@@ -104,20 +104,23 @@ unsafe fn half(
     best
 }
 
-/// As [`super::in_question`], which checks the sizes.
-pub(super) fn in_question<const SIGNED: bool>(
+/// As [`super::in_question`].
+///
+/// # Safety
+/// A label, a least score and a block of as many lines as the group has for every point, and room for 16
+/// pairs each.
+pub(super) unsafe fn in_question<const SIGNED: bool>(
     asking: &Asking<'_>,
     group: &Group<'_>,
     pairs: &mut Pairs,
 ) {
     assert!(usable(), "AVX512-VNNI is not usable here");
-    // SAFETY: AVX-512 F and VNNI are there; the caller has checked what the function asks for.
+    // SAFETY: AVX-512 F and VNNI are there; for the rest, the caller's word.
     unsafe { find::<SIGNED>(asking, group, pairs) }
 }
 
 /// # Safety
-/// AVX-512 F and VNNI; a label, a least score and a block of as many lines as the group has for every point,
-/// and room for 16 pairs each.
+/// AVX-512 F and VNNI, and as [`in_question`].
 #[target_feature(enable = "avx512f,avx512vnni")]
 unsafe fn find<const SIGNED: bool>(asking: &Asking<'_>, group: &Group<'_>, pairs: &mut Pairs) {
     // SAFETY: 16 values.
@@ -135,7 +138,8 @@ unsafe fn find<const SIGNED: bool>(asking: &Asking<'_>, group: &Group<'_>, pairs
                 *asking.least.get_unchecked(i),
             )
         };
-        let score = scores::<SIGNED>(block, i % LANES, group);
+        // SAFETY: the lane is below 16.
+        let score = unsafe { scores::<SIGNED>(block, i % LANES, group) };
         let reaching = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(score, _mm512_set1_ps(least));
         let other = _mm512_cmpneq_epi32_mask(centroids, _mm512_set1_epi32(label as i32));
         let found = reaching & other & there;
@@ -151,10 +155,17 @@ unsafe fn find<const SIGNED: bool>(asking: &Asking<'_>, group: &Group<'_>, pairs
     }
 }
 
-/// Scores of a group for the point in a lane, below 16, of a block of as many tiles.
+/// Scores of a group for the point in a lane of a block of as many tiles.
+///
+/// # Safety
+/// AVX-512 F and VNNI; `lane` is below 16.
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
-fn scores<const SIGNED: bool>(block: &[[Halves; LANES]], lane: usize, group: &Group<'_>) -> __m512 {
+unsafe fn scores<const SIGNED: bool>(
+    block: &[[Halves; LANES]],
+    lane: usize,
+    group: &Group<'_>,
+) -> __m512 {
     /// Sums in turn, so that none waits for the one before.
     const TURNS: usize = 4;
     let sign = _mm512_set1_epi32(i32::from_le_bytes([0x80; 4]));

@@ -137,7 +137,8 @@ pub(super) fn pruned_span(
 ) {
     let columns = task.rows.cols();
     // The distance to a centroid that stayed is what it was.
-    task.measure(distances, |_, label| {
+    let points = 0..task.labels.len();
+    task.measure(points.clone(), distances, |_, label| {
         moved.of_centroid[label as usize] > 0.0
     });
     let mut before = std::mem::take(&mut task.scratch.before);
@@ -193,7 +194,7 @@ pub(super) fn pruned_span(
     task.score_again(true);
     task.decide_ties();
     lists.make_own(&task.scratch.leads, nears);
-    task.measure(distances, |i, label| label != before[i]);
+    task.measure(points, distances, |i, label| label != before[i]);
     let scratch = task.scratch;
     (scratch.before, scratch.chosen, scratch.asked) = (before, chosen, asked);
 }

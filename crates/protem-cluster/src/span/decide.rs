@@ -3,6 +3,7 @@
 use super::Span;
 use crate::centroids::NOBODY;
 use crate::kernel::{self, LANES, Leaders, TOGETHER};
+use std::ops::Range;
 
 /// Points whose rows are asked for before they are measured.
 const AHEAD: usize = 8;
@@ -22,39 +23,56 @@ pub(crate) struct Lead {
 }
 
 impl Span<'_, '_> {
-    /// Scores the candidates in f32, group by group, several points at once; where leads are asked for
-    /// [`Lead::others`], with the scores `next` to the best.
+    /// Scores the candidates in f32, group by group; where leads are asked for [`Lead::others`], with the
+    /// scores `next` to the best.
     pub fn score_again(&mut self, next: bool) {
         self.sort();
         self.lead();
-        let (isa, columns) = (self.points.isa, self.points.rows.cols());
-        let groups = &self.centroids.groups;
-        let scratch = &mut *self.scratch;
-        let mut begin = 0;
-        for group in 0..groups.len() {
-            let end = scratch.ends[group] as usize;
-            let lines = &groups.lines[group * columns..][..columns];
+        let mut leads = std::mem::take(&mut self.scratch.leads);
+        for group in 0..self.centroids.groups.len() {
             let order = &self.centroids.order[group * LANES..];
-            let row = |i: u32| self.points.rows.row(self.begin + i as usize);
-            for (at, some) in scratch.sorted[begin..end].chunks(TOGETHER).enumerate() {
-                let ahead = begin + (at + 2) * TOGETHER;
-                let ahead = scratch.sorted.get(ahead..).unwrap_or_default();
-                let ahead = ahead.iter().take(TOGETHER);
-                ahead.for_each(|i| kernel::prefetch(row(*i)));
-                // The last one fills the places that are left.
-                let point = |i: usize| some[i.min(some.len() - 1)];
-                let rows = std::array::from_fn(|i| row(point(i)));
-                let windows = std::array::from_fn(|i| scratch.leads[point(i) as usize].window);
-                let found = kernel::leaders(isa, rows, windows, lines, &groups.first[group], next);
+            let candidates = self.candidates(group);
+            for at in (candidates.start..candidates.end).step_by(TOGETHER) {
+                let found = self.leaders(group, at..candidates.end, next, |i| leads[i].window);
+                let some = &self.scratch.sorted[at..candidates.end];
                 for (i, leaders) in some.iter().zip(found) {
-                    if scratch.leads[*i as usize].take(leaders) {
+                    if leads[*i as usize].take(leaders) {
                         let lane = leaders.close.trailing_zeros() as usize;
                         self.labels[*i as usize] = order[lane];
                     }
                 }
             }
-            begin = end;
         }
+        self.scratch.leads = leads;
+    }
+
+    /// Where in `sorted` the points of a group's candidates are.
+    pub(super) fn candidates(&self, group: usize) -> Range<usize> {
+        let ends = &self.scratch.ends;
+        let begin = group.checked_sub(1).map_or(0, |last| ends[last]);
+        begin as usize..ends[group] as usize
+    }
+
+    /// Leaders of a group for the first four of these of its candidates, or fewer.
+    pub(super) fn leaders(
+        &self,
+        group: usize,
+        candidates: Range<usize>,
+        next: bool,
+        window: impl Fn(usize) -> f32,
+    ) -> [Leaders; TOGETHER] {
+        let (isa, columns) = (self.points.isa, self.points.rows.cols());
+        let sorted = &self.scratch.sorted;
+        let ahead = sorted.get(candidates.start + 2 * TOGETHER..);
+        let ahead = ahead.unwrap_or_default().iter().take(TOGETHER);
+        ahead.for_each(|i| kernel::prefetch(self.row(*i as usize)));
+        // The last one fills the places that are left.
+        let point = |i: usize| sorted[(candidates.start + i).min(candidates.end - 1)] as usize;
+        let rows = std::array::from_fn(|i| self.row(point(i)));
+        let windows = std::array::from_fn(|i| window(point(i)));
+        let groups = &self.centroids.groups;
+        let lines = &groups.lines[group * columns..][..columns];
+        kernel::leaders(isa, rows, windows, lines, &groups.first[group], next)
     }
 
     /// Candidates by group, in the order of points.
@@ -127,22 +145,33 @@ impl Span<'_, '_> {
         }
     }
 
-    /// Distances of the points for which `needed(point of the span, label)`.
-    pub fn measure(&self, distances: &mut [f32], needed: impl Fn(usize, u32) -> bool) {
-        for (i, (label, distance)) in self.labels.iter().zip(distances).enumerate() {
-            if !needed(i, *label) {
+    /// Distances of those of these points for which `needed(point of the span, label)`.
+    pub fn measure(
+        &self,
+        points: Range<usize>,
+        distances: &mut [f32],
+        needed: impl Fn(usize, u32) -> bool,
+    ) {
+        for i in points.clone() {
+            let label = self.labels[i];
+            if !needed(i, label) {
                 continue;
             }
-            if let Some(ahead) = self.labels.get(i + AHEAD) {
-                kernel::prefetch(self.points.rows.row(self.begin + i + AHEAD));
-                kernel::prefetch(self.rows.row(*ahead as usize));
+            let ahead = i + AHEAD;
+            if ahead < points.end {
+                kernel::prefetch(self.row(ahead));
+                kernel::prefetch(self.centroid(self.labels[ahead]));
             }
-            let (x, c) = (
-                self.points.rows.row(self.begin + i),
-                self.rows.row(*label as usize),
-            );
-            *distance = kernel::distance(self.points.isa, x, c);
+            distances[i] = kernel::distance(self.points.isa, self.row(i), self.centroid(label));
         }
+    }
+
+    pub(super) fn row(&self, point: usize) -> &[f32] {
+        self.points.rows.row(self.begin + point)
+    }
+
+    pub(super) fn centroid(&self, centroid: u32) -> &[f32] {
+        self.rows.row(centroid as usize)
     }
 }
 

@@ -1,13 +1,9 @@
-//! What is known of points' nearest centroids before groups are left out: a centroid that is near, and how
-//! near.
+//! Centroids that are near, by a pass over integers, for points of which nothing is known.
 
 use super::Span;
 use crate::centroids::NOBODY;
-use crate::kernel::{self, Highest, LANES};
+use crate::kernel::{Highest, LANES};
 use std::ops::Range;
-
-/// Points whose rows are asked for before they are measured.
-const AHEAD: usize = 8;
 
 impl Span<'_, '_> {
     /// Labels points of a batch, of integers, with the centroids that score highest.
@@ -47,42 +43,13 @@ impl Span<'_, '_> {
         let scratch = &mut *self.scratch;
         std::mem::swap(&mut scratch.candidates, &mut scratch.guesses);
         let mut pairs = std::mem::take(&mut scratch.pairs);
-        pairs.clear();
         for group in 0..self.centroids.groups.len() {
+            pairs.clear();
             self.look_into(group, &mut pairs);
-        }
-        for (point, centroid) in pairs.points().iter().zip(pairs.centroids()) {
-            self.labels[*point as usize] = *centroid;
+            for (point, centroid) in pairs.points().iter().zip(pairs.centroids()) {
+                self.labels[*point as usize] = *centroid;
+            }
         }
         self.scratch.pairs = pairs;
-    }
-
-    /// Distances of some points to the centroids that labels name, and what those score at least.
-    pub(super) fn know(&mut self, points: Range<usize>, distances: &mut [f32]) {
-        self.scratch
-            .known
-            .resize(self.labels.len(), f32::NEG_INFINITY);
-        for i in points.clone() {
-            let ahead = i + AHEAD;
-            if ahead < points.end {
-                kernel::prefetch(self.row(ahead));
-                kernel::prefetch(self.centroid(self.labels[ahead]));
-            }
-            distances[i] = self.distance(i, self.labels[i]);
-            self.scratch.known[i] = self.points.score(self.begin + i, distances[i]);
-        }
-    }
-
-    pub(super) fn row(&self, point: usize) -> &[f32] {
-        self.points.rows.row(self.begin + point)
-    }
-
-    pub(super) fn centroid(&self, centroid: u32) -> &[f32] {
-        self.rows.row(centroid as usize)
-    }
-
-    pub(super) fn distance(&self, point: usize, centroid: u32) -> f32 {
-        let (x, c) = (self.row(point), self.centroid(centroid));
-        kernel::distance(self.points.isa, x, c)
     }
 }

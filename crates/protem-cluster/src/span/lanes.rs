@@ -2,24 +2,27 @@
 //! bytes also tell which of a group's centroids are, at little cost. Each of these is measured by itself.
 
 use super::{Span, distance64};
+use crate::centroids::NOBODY;
 use crate::kernel::{self, LANES, Lanes, Pairs, TOGETHER};
 use crate::part::{Part, least};
-use crate::points::alike;
+use crate::points::near_tie;
 use crate::scratch::Tally;
 use std::ops::Range;
 
 /// Candidates of a group that are looked into together, about, if a span has as many.
-const SHARING: usize = 16;
+const ENOUGH: usize = 16;
+/// Centroids in question of a candidate from which on it is cheaper to score the whole group.
+const MANY: usize = 3;
+/// Pairs whose points are asked for before they are measured.
+const AHEAD: usize = 2 * TOGETHER;
 
 impl Span<'_, '_> {
     /// Labels and distances of the span, of bytes; if labels are not `known` to name centroids that are near,
     /// such are found first.
     pub(super) fn nearest_by_lanes(&mut self, known: bool, distances: &mut [f32]) {
         let groups = self.centroids.groups.len();
-        let (n, mut candidates) = (self.labels.len(), 0);
-        self.scratch.known.resize(n, f32::NEG_INFINITY);
-        self.scratch.least.resize(n, f32::INFINITY);
-        let mut first = 0;
+        let n = self.labels.len();
+        let (mut first, mut candidates) = (0, 0);
         self.scratch.candidates.clear();
         for batch in self.batches(groups, None) {
             self.score(0..groups, None, batch.clone());
@@ -29,9 +32,8 @@ impl Span<'_, '_> {
             self.know(batch.clone(), distances);
             self.find_near(batch.clone());
             let finds = self.scratch.candidates.len();
-            if finds >= SHARING * groups || batch.end == n {
-                candidates += finds;
-                self.decide(first..batch.end, distances);
+            if finds >= ENOUGH * groups || batch.end == n {
+                candidates += finds + self.decide(first..batch.end, distances);
                 self.scratch.candidates.clear();
                 first = batch.end;
             }
@@ -47,9 +49,7 @@ impl Span<'_, '_> {
     pub(super) fn look_into(&self, group: usize, pairs: &mut Pairs) {
         let of_block = self.points.steps() * LANES;
         let groups = &self.centroids.groups;
-        let scratch = &self.scratch;
-        let begin = group.checked_sub(1).map_or(0, |last| scratch.ends[last]);
-        let points = &scratch.sorted[begin as usize..scratch.ends[group] as usize];
+        let points = &self.scratch.sorted[self.candidates(group)];
         if points.is_empty() {
             return;
         }
@@ -57,7 +57,7 @@ impl Span<'_, '_> {
             tiles: &self.points.tiles[self.begin / LANES * of_block..],
             points,
             labels: self.labels,
-            least: &scratch.least,
+            least: &self.scratch.least,
         };
         let order = &self.centroids.order[group * LANES..];
         let group = kernel::Group {
@@ -73,6 +73,7 @@ impl Span<'_, '_> {
     pub(super) fn find(&mut self, batch: Range<usize>, threshold: impl Fn(&Part<'_>) -> Lanes) {
         let mut finds = std::mem::take(&mut self.scratch.candidates);
         let mut least = std::mem::take(&mut self.scratch.least);
+        least.resize(self.labels.len(), f32::INFINITY);
         self.visit(self.centroids.groups.len(), None, batch, &mut |part, _| {
             let threshold = threshold(part);
             least[part.first..][..part.count].copy_from_slice(&threshold.0[..part.count]);
@@ -94,62 +95,104 @@ impl Span<'_, '_> {
         self.scratch.known = known;
     }
 
-    /// Measures the centroids in question in the candidates, and labels points with the nearest.
-    fn decide(&mut self, points: Range<usize>, distances: &mut [f32]) {
+    /// Measures the centroids in question in the candidates, and labels these points with the nearest; returns
+    /// how many candidates were scored besides.
+    fn decide(&mut self, points: Range<usize>, distances: &mut [f32]) -> usize {
         let mut before = std::mem::take(&mut self.scratch.before);
         before.clear();
         before.extend_from_slice(&self.labels[points.clone()]);
+        self.scratch.exact.clear();
+        self.scratch.exact.resize(self.labels.len(), None);
         self.sort();
         let mut pairs = std::mem::take(&mut self.scratch.pairs);
+        let mut scored = 0;
         for group in 0..self.centroids.groups.len() {
             pairs.clear();
             self.look_into(group, &mut pairs);
-            for point in pairs.points() {
-                kernel::prefetch(self.row(*point as usize));
+            let candidates = self.candidates(group).len();
+            if pairs.len() > MANY * candidates {
+                scored += candidates;
+                pairs.clear();
+                self.score_group(group, &mut pairs);
             }
             self.decide_pairs(&pairs, distances);
         }
         self.scratch.pairs = pairs;
-        for (i, before) in points.zip(&before) {
-            if self.labels[i] != *before {
-                distances[i] = self.distance(i, self.labels[i]);
+        let first = points.start;
+        self.measure(points, distances, |i, label| before[i - first] != label);
+        self.scratch.before = before;
+        scored
+    }
+
+    /// Of each candidate, the centroids of the group that f32 cannot tell from the best one.
+    fn score_group(&self, group: usize, pairs: &mut Pairs) {
+        let exact = self.centroids.exact.expect("packed centroids");
+        let window = |i: usize| exact.of_length(0.0, self.points.norm(self.begin + i));
+        let order = &self.centroids.order[group * LANES..];
+        let candidates = self.candidates(group);
+        for at in (candidates.start..candidates.end).step_by(TOGETHER) {
+            let found = self.leaders(group, at..candidates.end, false, window);
+            let some = &self.scratch.sorted[at..candidates.end];
+            for (point, leaders) in some.iter().zip(found) {
+                // Scores that overflowed tell nothing.
+                let mut left = match leaders.best.is_finite() {
+                    true => leaders.close,
+                    false => u16::MAX,
+                };
+                while left != 0 {
+                    let centroid = order[left.trailing_zeros() as usize];
+                    left &= left - 1;
+                    if centroid != NOBODY && centroid != self.labels[*point as usize] {
+                        pairs.push(*point, centroid);
+                    }
+                }
             }
         }
-        self.scratch.before = before;
     }
 
     /// Labels points with centroids that are nearer than those before; distances to them are rough.
     fn decide_pairs(&mut self, pairs: &Pairs, distances: &mut [f32]) {
-        let window = self.centroids.pass.expect("packed centroids");
-        let points = pairs.points().chunks(TOGETHER);
-        for (points, centroids) in points.zip(pairs.centroids().chunks(TOGETHER)) {
+        let (points, centroids) = (pairs.points(), pairs.centroids());
+        for (at, some) in points.chunks(TOGETHER).enumerate() {
+            let begin = at * TOGETHER;
+            let ahead = points.get(begin + AHEAD..).unwrap_or_default();
+            for point in ahead.iter().take(TOGETHER) {
+                kernel::prefetch(self.row(*point as usize));
+            }
             // The last one fills the places that are left.
-            let at = |i: usize| i.min(points.len() - 1);
+            let at = |i: usize| begin + i.min(some.len() - 1);
             let found = kernel::rough_distances(
                 self.points.isa,
                 std::array::from_fn(|i| self.row(points[at(i)] as usize)),
                 std::array::from_fn(|i| self.centroid(centroids[at(i)])),
             );
-            for ((point, centroid), distance) in points.iter().zip(centroids).zip(found) {
-                let i = *point as usize;
-                let (label, before) = (&mut self.labels[i], &mut distances[i]);
-                let nearer = if alike(distance, *before, self.rows.cols()) {
-                    let x = self.points.rows.row(self.begin + i);
-                    let of = |c: u32| distance64(x, self.rows.row(c as usize));
-                    let (now, before) = (of(*centroid), of(*label));
-                    now < before || now == before && *centroid < *label
-                } else {
-                    distance < *before
-                };
-                if nearer {
-                    (*label, *before) = (*centroid, distance);
-                    let rounding = self.points.rounding(self.begin + i);
-                    let score = self.points.score(self.begin + i, distance);
-                    let window = window.of(&rounding);
-                    let least = least(&rounding, score, window, self.centroids.offset);
-                    self.scratch.least[i] = self.scratch.least[i].max(least);
-                }
+            for ((point, centroid), distance) in some.iter().zip(&centroids[begin..]).zip(found) {
+                self.decide_pair(*point as usize, *centroid, distance, distances);
             }
+        }
+    }
+
+    fn decide_pair(&mut self, i: usize, centroid: u32, distance: f32, distances: &mut [f32]) {
+        let mut exact = None;
+        let nearer = if near_tie(distance, distances[i], self.rows.cols()) {
+            let of = |c: u32| distance64(self.row(i), self.centroid(c));
+            let before = self.scratch.exact[i].unwrap_or_else(|| of(self.labels[i]));
+            let now = of(centroid);
+            self.scratch.exact[i] = Some(before);
+            exact = Some(now);
+            now < before || now == before && centroid < self.labels[i]
+        } else {
+            distance < distances[i]
+        };
+        if nearer {
+            (self.labels[i], distances[i]) = (centroid, distance);
+            self.scratch.exact[i] = exact;
+            let window = self.centroids.pass.expect("packed centroids");
+            let rounding = self.points.rounding(self.begin + i);
+            let score = self.points.score(self.begin + i, distance);
+            let offset = self.centroids.offset;
+            let least = least(&rounding, score, window.of(&rounding), offset);
+            self.scratch.least[i] = self.scratch.least[i].max(least);
         }
     }
 }
@@ -158,7 +201,7 @@ impl Span<'_, '_> {
 mod tests {
     use super::*;
     use crate::assign_on;
-    use crate::centroids::{Centroids, NOBODY};
+    use crate::centroids::Centroids;
     use crate::integers::{Integers, Width};
     use crate::isa::Isa;
     use crate::matrix::Matrix;

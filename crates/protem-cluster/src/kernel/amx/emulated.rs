@@ -6,7 +6,7 @@ use crate::kernel::{Halves, Lanes};
 
 /// Whether the vector instructions are there that are not emulated.
 pub(crate) fn usable() -> bool {
-    is_x86_feature_detected!("avx512f")
+    crate::kernel::bytes_usable()
 }
 
 /// What four tiles hold.
@@ -14,7 +14,7 @@ pub(super) struct Tiles(Results);
 
 impl Tiles {
     pub fn new() -> Self {
-        assert!(usable(), "AVX-512 is not usable here");
+        assert!(usable(), "AVX512-VNNI is not usable here");
         Self(Results([Lanes::ZERO; 4 * ROWS]))
     }
 }

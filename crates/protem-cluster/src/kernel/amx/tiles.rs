@@ -23,6 +23,7 @@ pub(crate) fn usable() -> bool {
         let leaf = || unsafe { __cpuid_count(7, 0) };
         is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bf16")
+            && crate::kernel::bytes_usable()
             // A processor with AVX-512 has this leaf.
             && leaf().edx & AMX == AMX
             && permitted()
