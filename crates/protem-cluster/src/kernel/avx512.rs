@@ -156,18 +156,25 @@ fn leaders_of(
     })
 }
 
-/// The maxima of four vectors, in each four lanes of the result: taken of pairs of values side by
-/// side, then of fours, then across the vector.
+/// The maxima of four vectors, see [`across`].
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn maxima([a, b, c, d]: [__m512; TOGETHER]) -> __m512 {
+fn maxima(vectors: [__m512; TOGETHER]) -> __m512 {
+    across(vectors, |a, b| _mm512_max_ps(a, b))
+}
+
+/// What comes of the values of each of four vectors, in each four lanes of the result: taken of pairs of
+/// values side by side, then of fours, then across the vector.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn across([a, b, c, d]: [__m512; TOGETHER], of: impl Fn(__m512, __m512) -> __m512) -> __m512 {
     let pd = |v| _mm512_castps_pd(v);
-    let pair = |a, b| _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    let pair = |a, b| of(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
     let (low, high) = (pd(pair(a, b)), pd(pair(c, d)));
     let (even, odd) = (_mm512_unpacklo_pd(low, high), _mm512_unpackhi_pd(low, high));
-    let fours = _mm512_max_ps(_mm512_castpd_ps(even), _mm512_castpd_ps(odd));
-    let halves = _mm512_max_ps(fours, _mm512_shuffle_f32x4::<0x4e>(fours, fours));
-    _mm512_max_ps(halves, _mm512_shuffle_f32x4::<0xb1>(halves, halves))
+    let fours = of(_mm512_castpd_ps(even), _mm512_castpd_ps(odd));
+    let halves = of(fours, _mm512_shuffle_f32x4::<0x4e>(fours, fours));
+    of(halves, _mm512_shuffle_f32x4::<0xb1>(halves, halves))
 }
 
 /// # Safety
@@ -242,23 +249,11 @@ unsafe fn rough_distances_of(
             *sum = _mm512_fmadd_ps(apart, apart, *sum);
         }
     }
+    let sums = across(sums, |a, b| _mm512_add_ps(a, b));
     let mut found = [0.0; TOGETHER];
     // SAFETY: four values.
-    unsafe { _mm_storeu_ps(found.as_mut_ptr(), _mm512_castps512_ps128(total(sums))) };
+    unsafe { _mm_storeu_ps(found.as_mut_ptr(), _mm512_castps512_ps128(sums)) };
     found
-}
-
-/// The sums of four vectors, as [`maxima`].
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn total([a, b, c, d]: [__m512; TOGETHER]) -> __m512 {
-    let pd = |v| _mm512_castps_pd(v);
-    let pair = |a, b| _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-    let (low, high) = (pd(pair(a, b)), pd(pair(c, d)));
-    let (even, odd) = (_mm512_unpacklo_pd(low, high), _mm512_unpackhi_pd(low, high));
-    let fours = _mm512_add_ps(_mm512_castpd_ps(even), _mm512_castpd_ps(odd));
-    let halves = _mm512_add_ps(fours, _mm512_shuffle_f32x4::<0x4e>(fours, fours));
-    _mm512_add_ps(halves, _mm512_shuffle_f32x4::<0xb1>(halves, halves))
 }
 
 /// As [`super::highest`].
