@@ -1,5 +1,6 @@
 //! Stretches of points on their way from scores to labels, each on one thread: here to the groups in
-//! question, in `decide.rs` to what is true.
+//! question, by centroids that are known to be near or found in `guess.rs`; in `decide.rs` to what is true,
+//! and of bytes in `lanes.rs`.
 
 mod decide;
 mod guess;
