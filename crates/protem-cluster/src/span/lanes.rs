@@ -11,7 +11,7 @@ use std::ops::Range;
 
 /// Candidates of a group that are looked into together, about, if a span has as many.
 const ENOUGH: usize = 16;
-/// Centroids in question of a candidate from which on it is cheaper to score the whole group.
+/// Centroids in question of a candidate beyond which it is cheaper to score the whole group.
 const MANY: usize = 3;
 /// Pairs whose points are asked for before they are measured.
 const AHEAD: usize = 2 * TOGETHER;
@@ -101,8 +101,8 @@ impl Span<'_, '_> {
         let mut before = std::mem::take(&mut self.scratch.before);
         before.clear();
         before.extend_from_slice(&self.labels[points.clone()]);
-        self.scratch.exact.clear();
         self.scratch.exact.resize(self.labels.len(), None);
+        self.scratch.exact[points.clone()].fill(None);
         self.sort();
         let mut pairs = std::mem::take(&mut self.scratch.pairs);
         let mut scored = 0;
@@ -298,41 +298,44 @@ mod tests {
         }
     }
 
-    /// What f32 cannot tell apart is decided as by plain arithmetic, whatever is known.
+    /// What f32 cannot tell apart is decided as by plain arithmetic, whatever is known: where centroids lie
+    /// apart, and where all are in question, so that groups are scored whole.
     #[test]
     fn near_ties_are_decided_exactly() {
         let (n, k, d) = (96, 64, 80);
-        let (values, mut centroids) = (numbers(n * d, 7), numbers(k * d, 9));
-        // Each centroid is there again, as it is or moved by the last bits of a few values.
-        let (half, again) = centroids.split_at_mut(k / 2 * d);
-        again.copy_from_slice(half);
-        for (at, row) in again.chunks_exact_mut(d).enumerate() {
-            for value in row.iter_mut().take(at % 4) {
-                *value = match at % 3 {
-                    0 => value.next_up(),
-                    _ => value.next_down(),
-                };
-            }
-        }
-        let rows = Matrix::new(&centroids, k, d).expect("the right length");
+        let values = numbers(n * d, 7);
         let matrix = Matrix::new(&values, n, d).expect("the right length");
-        let right = assign_on(Isa::Portable, matrix, rows, Some(1)).expect("the right lengths");
-        let second = right.labels.iter().filter(|label| **label >= k as u32 / 2);
-        assert!((10..n - 10).contains(&second.count()), "both kinds occur");
-        let expected = (right.labels.clone(), right.distances.clone());
-        for points in in_bytes(matrix) {
-            assert_eq!(nearest_of(&points, rows), expected, "{:?}", points.isa);
-            let others = right
-                .labels
-                .iter()
-                .map(|label| (label + k as u32 / 2) % k as u32);
-            for known in [right.labels.clone(), others.collect(), vec![5; n]] {
-                assert_eq!(
-                    nearest_from(&points, rows, known),
-                    expected,
-                    "{:?}",
-                    points.isa
-                );
+        // Twins in two groups, and in one.
+        for (spread, apart) in [(1.0, k / 2), (1.0, 1), (1e-3, 1)] {
+            let mut centroids = numbers(k * d, 9);
+            let near = centroids[..d].to_vec();
+            for (i, c) in centroids.iter_mut().enumerate() {
+                *c = spread * *c + (1.0 - spread) * near[i % d];
+            }
+            // Each second one is its twin, as it is or moved by the last bits of a few values.
+            for c in (0..k).filter(|c| c & apart != 0) {
+                centroids.copy_within((c ^ apart) * d..(c ^ apart) * d + d, c * d);
+                for value in centroids[c * d..].iter_mut().take(c / 2 % 4) {
+                    *value = match c / 2 % 3 {
+                        0 => value.next_up(),
+                        _ => value.next_down(),
+                    };
+                }
+            }
+            let rows = Matrix::new(&centroids, k, d).expect("the right length");
+            let right = assign_on(Isa::Portable, matrix, rows, Some(1)).expect("right lengths");
+            let second = right.labels.iter();
+            let second = second.filter(|label| **label & apart as u32 != 0);
+            assert!((10..n - 10).contains(&second.count()), "both kinds occur");
+            let expected = (right.labels.clone(), right.distances.clone());
+            let others = right.labels.iter().map(|label| label ^ apart as u32);
+            let others: Vec<u32> = others.collect();
+            for points in in_bytes(matrix) {
+                let case = format!("{:?}, {spread}, {apart}", points.isa);
+                assert_eq!(nearest_of(&points, rows), expected, "{case}");
+                for known in [right.labels.clone(), others.clone(), vec![5; n]] {
+                    assert_eq!(nearest_from(&points, rows, known), expected, "{case}");
+                }
             }
         }
     }
