@@ -8,13 +8,25 @@ mod npy {
 
     /// A file as numpy writes it.
     fn file(rows: usize, cols: usize, values: &[f32]) -> tempfile::NamedTempFile {
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes());
+        file_of("<f4", "False", rows, cols, &bytes.collect::<Vec<_>>())
+    }
+
+    fn file_of(
+        descr: &str,
+        fortran: &str,
+        rows: usize,
+        cols: usize,
+        values: &[u8],
+    ) -> tempfile::NamedTempFile {
         let shape = format!("({rows}, {cols})");
-        let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+        let header =
+            format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}");
         let len = (10 + header.len() + 1).next_multiple_of(64) - 10;
         let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
         bytes.extend((len as u16).to_le_bytes());
         bytes.extend(format!("{header:<width$}\n", width = len - 1).bytes());
-        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        bytes.extend(values);
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&bytes).unwrap();
         file
@@ -52,6 +64,45 @@ mod npy {
                 assert_eq!(row, &values[i * 16..][..16]);
                 assert_eq!(row, mapped.view().unwrap().row(i));
                 assert_eq!(row.as_ptr().addr() % 64, 0, "row {i} of {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_values_and_orders_are_read_and_not_mapped() {
+        let (n, d) = (150, 5);
+        let value = |i: usize, j: usize| (i * 7 + j) as f64 / 8.0;
+        let by_rows = (0..n).flat_map(|i| (0..d).map(move |j| value(i, j)));
+        let by_columns = (0..d).flat_map(|j| (0..n).map(move |i| value(i, j)));
+        let doubles: Vec<u8> = by_rows.clone().flat_map(f64::to_le_bytes).collect();
+        let singles = by_columns.flat_map(|v| (v as f32).to_be_bytes());
+        let tenths = by_rows.flat_map(|v| (v + 0.1).to_le_bytes());
+        for (file, rounded) in [
+            (file_of("<f8", "False", n, d, &doubles), false),
+            (
+                file_of(">f4", "True", n, d, &singles.collect::<Vec<_>>()),
+                false,
+            ),
+            (
+                file_of("<f8", "False", n, d, &tenths.collect::<Vec<_>>()),
+                true,
+            ),
+        ] {
+            let error = Npy::open(file.path()).unwrap_err();
+            let NpyError::NotPlain { bytes, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!(
+                bytes,
+                file.path().metadata().unwrap().len() + 4 * (n * d) as u64
+            );
+            let npy = Npy::read(file.path()).unwrap();
+            assert_eq!(npy.is_rounded(), rounded);
+            let view = npy.view().unwrap();
+            let more = if rounded { 0.1 } else { 0.0 };
+            for i in 0..n {
+                let expected: Vec<f32> = (0..d).map(|j| (value(i, j) + more) as f32).collect();
+                assert_eq!(view.row(i), expected);
             }
         }
     }

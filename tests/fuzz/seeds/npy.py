@@ -22,6 +22,12 @@ for shape in [(0, 3), (3, 0), (0, 0), (1, 1), (7, 5), (6,), (0,), (1, 2, 3), ()]
     save("f4_" + ("x".join(map(str, shape)) or "scalar"), np.zeros(shape, dtype="<f4"))
 for dtype in [">f4", "<f2", "<f8", "<f16", "<i4", "<u4", "<i8", "|i1", "|u1", "|b1", "<c8", "<U3", "|S3", "<M8[s]", "<m8[ns]"]:
     save("dtype_" + dtype.strip("<|").replace(">", "big_").replace("[", "_").rstrip("]"), np.zeros((2, 3), dtype=dtype))
+generator = np.random.default_rng(0)
+for dtype in [">f8", "<f2", "<f8", ">i2", "<u2", "<i4", "<i8", "<u8", "|i1", "|u1"]:
+    values = generator.normal(loc=64, scale=12, size=(70, 3)).astype(dtype)
+    name = dtype.strip("<|").replace(">", "big_")
+    save(f"values_{name}", values)
+    save(f"values_fortran_{name}", np.asfortranarray(values))
 save("structured", np.zeros((2, 3), dtype=[("x", "<f4"), ("y", "<f4", (2,))]))
 save("structured_unicode", np.zeros((2,), dtype=[("größe", "<f4")]))
 with open(folder / "object.npy", "wb") as file:
