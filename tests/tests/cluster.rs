@@ -18,11 +18,24 @@ fn corners(rows: usize) -> Vec<f32> {
 }
 
 fn write(path: &Path, values: &[f32], columns: usize) {
-    let shape = format!("({}, {columns})", values.len() / columns);
-    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    write_array(
+        path,
+        "<f4",
+        false,
+        [values.len() / columns, columns],
+        &bytes,
+    );
+}
+
+fn write_array(path: &Path, descr: &str, fortran: bool, shape: [usize; 2], values: &[u8]) {
+    let order = if fortran { "True" } else { "False" };
+    let [rows, columns] = shape;
+    let header =
+        format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': ({rows}, {columns}), }}");
     let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
     bytes.extend(format!("{header:117}\n").as_bytes());
-    bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    bytes.extend(values);
     fs::write(path, bytes).unwrap();
 }
 
@@ -118,6 +131,118 @@ fn several_k_have_folders_of_their_own_and_centroids_can_be_given() {
     ended.says(&["a point of length"]);
     let ended = cluster(&input, &again, &["--k=3,6", &init_flag]).expect(2);
     assert!(ended.stderr.contains("1 to 3 of them"), "{}", ended.stderr);
+}
+
+#[test]
+fn arrays_of_other_numbers_are_clustered_as_floats_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let points = corners(90);
+    write(&at("x.npy"), &points, 2);
+    cluster(&at("x.npy"), &at("expected"), &["--k=3"]).expect(0);
+    // Columns first, as pandas has them, and values that no 32-bit float equals.
+    let column = |c: usize| points.iter().skip(c).step_by(2).copied();
+    let doubles = |more: f64| -> Vec<u8> {
+        let values = column(0).chain(column(1)).map(|v| f64::from(v) + more);
+        values.flat_map(f64::to_le_bytes).collect()
+    };
+    for (more, said) in [(0.0, false), (1e-12, true)] {
+        write_array(&at("y.npy"), "<f8", true, [90, 2], &doubles(more));
+        let ended = cluster(&at("y.npy"), &at("out"), &["--k=3"]).expect(0);
+        assert_eq!(ended.stderr.contains("y.npy: values are rounded"), said);
+        for name in ["centroids.npy", "labels.npy", "distances.npy"] {
+            let (found, expected) = (at("out").join(name), at("expected").join(name));
+            assert_eq!(values(&found), values(&expected), "{name}");
+        }
+    }
+    write_array(&at("y.npy"), "<f8", true, [90, 2], &doubles(1e39));
+    let ended = cluster(&at("y.npy"), &at("out"), &["--k=3"]).expect(2);
+    ended.says(&["y.npy", "row 0", "beyond 32-bit floats"]);
+    write_array(&at("y.npy"), "<c8", false, [45, 2], &doubles(0.0)[..720]);
+    let ended = cluster(&at("y.npy"), &at("out"), &["--k=3"]).expect(2);
+    ended.says(&["<c8", "array of numbers"]);
+}
+
+#[test]
+fn beginnings_and_ends_are_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    write(&at("x.npy"), &corners(90), 2);
+    let told = |args: &[&str]| -> Value {
+        let args = [&["--k=3", "--json"], args].concat();
+        let ended = cluster(&at("x.npy"), &at("out"), &args).expect(0);
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    // One point of each corner: two of one are drawn for one seed in some hundreds (of these for none).
+    for seed in 0..5 {
+        let seed = format!("--seed={seed}");
+        let found = told(&["--init=k-means++", &seed]);
+        assert_eq!(found["protocol"]["init"], "k-means++");
+        assert!(found["objective"].as_f64().unwrap() < 10.0, "{found}");
+    }
+    let all = told(&["--tolerance=0"])["iterations"].as_u64().unwrap();
+    let few = told(&["--tolerance=0.9"])["iterations"].as_u64().unwrap();
+    assert!(few <= 2 && few < all, "{few} of {all}");
+    let ended = cluster(&at("x.npy"), &at("out"), &["--k=3", "--tolerance=-1"]).expect(2);
+    ended.says(&["tolerance"]);
+    // Thirty places, each of them three times.
+    let places: Vec<f32> = (0..180).map(|i| (i % 60) as f32).collect();
+    write(&at("x.npy"), &places, 2);
+    let args = ["--k=30", "--json", "--iters=3", "--empty=farthest"];
+    let ended = cluster(&at("x.npy"), &at("out"), &args).expect(0);
+    let found: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(
+        (&found["empty"], &found["objective"]),
+        (&0.into(), &0.0.into())
+    );
+    assert_eq!(found["protocol"]["empty"], "farthest");
+}
+
+#[test]
+fn points_are_assigned_to_centroids_that_are_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    write(&at("x.npy"), &corners(90), 2);
+    cluster(&at("x.npy"), &at("clusters"), &["--k=3"]).expect(0);
+    let centroids = at("clusters/centroids.npy");
+    let assign = |input: &Path, out: &Path, args: &[&str]| {
+        let mut command = protem(&["assign"]);
+        command.arg("--input").arg(input).arg("--out").arg(out);
+        run(command.arg("--centroids").arg(&centroids).args(args))
+    };
+    assign(&at("x.npy"), &at("same"), &["--threads=1"]).expect(0);
+    for name in ["labels.npy", "distances.npy"] {
+        let expected = values(&at("clusters").join(name));
+        assert_eq!(values(&at("same").join(name)), expected, "{name}");
+    }
+    // Fewer points than centroids.
+    write(&at("one.npy"), &corners(90)[..2], 2);
+    let ended = assign(&at("one.npy"), &at("one"), &["--json"]).expect(0);
+    let told: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(
+        (&told["points"], &told["k"], &told["empty"]),
+        (&1.into(), &3.into(), &2.into())
+    );
+    assert_eq!(
+        values(&at("one/labels.npy")),
+        values(&at("same/labels.npy"))[..1]
+    );
+    // What it cannot do.
+    write(&at("wide.npy"), &corners(90), 3);
+    assign(&at("wide.npy"), &at("no"), &[])
+        .expect(2)
+        .says(&["rows of 2 values", "of 3"]);
+    assign(&at("x.npy"), &at("no"), &["--threads=0"])
+        .expect(2)
+        .says(&["threads"]);
+    write(&at("none.npy"), &[], 2);
+    assign(&at("none.npy"), &at("no"), &[])
+        .expect(2)
+        .says(&["holds no points"]);
+    fs::copy(&centroids, at("same/labels.npy")).unwrap();
+    let ended = assign(&at("same/labels.npy"), &at("same"), &[]).expect(2);
+    ended.says(&["would be replaced"]);
+    assert!(!at("no").exists());
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The command line.
 
 mod bench;
+mod cluster;
 mod eval;
 
 pub use bench::{AugmentArgs, Bench, BenchArgs, StepKind, ViewKind};
+pub use cluster::{AssignArgs, Beginning, ClusterArgs, WhenEmpty};
 pub use eval::{
     AmiArgs, Eval, FinetuneArgs, KnnArgs, LinearArgs, PairArgs, ProbeArgs, SgdArgs, SvmArgs,
 };
@@ -73,6 +75,11 @@ pub enum Command {
         after_help = "Examples:\n  protem cluster --input photos.npy --k 100 --out clusters\n  protem cluster --input photos.npy --k 1000,5000 --restarts 5 --out clusters --json"
     )]
     Cluster(ClusterArgs),
+    /// Find the nearest of given centroids for each point.
+    #[command(
+        after_help = "Example:\n  protem assign --input others.npy --centroids clusters/centroids.npy --out assigned"
+    )]
+    Assign(AssignArgs),
     /// Look at sets of images, or write them as shards.
     #[command(
         subcommand,
@@ -256,52 +263,6 @@ pub struct ExportArgs {
     /// whose `fc` is an identity loads the file strictly.
     #[arg(long)]
     pub head: bool,
-}
-
-/// Arguments of `cluster`.
-#[derive(Debug, Args)]
-pub struct ClusterArgs {
-    /// Points: a .npy file with a two-dimensional array of 32-bit floats. A large one is mapped into
-    /// memory: nobody may change it meanwhile.
-    #[arg(long)]
-    pub input: PathBuf,
-    /// Numbers of clusters, with commas between them.
-    #[arg(long, value_delimiter = ',', required = true)]
-    pub k: Vec<usize>,
-    /// Iterations of each restart.
-    #[arg(long, default_value_t = 20)]
-    pub iters: usize,
-    /// Runs from different beginnings, of which the best is kept.
-    #[arg(long, default_value_t = 1)]
-    pub restarts: usize,
-    /// Seed of everything random.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// Centroids to begin with, an array like the input; points are drawn for those that are missing.
-    /// Of no use with as many clusters as points, which are the centroids then; with all of them
-    /// given, restarts would all be the same, and one is made.
-    #[arg(long)]
-    pub init: Option<PathBuf>,
-    /// Scale centroids to length 1 after every update, which suits points of length 1.
-    #[arg(long)]
-    pub spherical: bool,
-    /// Points per centroid that iterations use at most; the rest is only assigned in the end.
-    #[arg(long, default_value_t = 256)]
-    pub max_points_per_centroid: usize,
-    /// Leave out comparisons whose result is known beforehand; the clustering is the same.
-    #[arg(long, value_enum, default_value_t = Switch::On)]
-    pub prune: Switch,
-    /// Threads; as many as the machine has when not given.
-    #[arg(long)]
-    pub threads: Option<usize>,
-    /// Folder for centroids.npy, labels.npy (32 bits, unsigned) and distances.npy (squared, as k-means
-    /// sums them); with several K, a folder in it for each. Files of these names are replaced, others
-    /// stay.
-    #[arg(long)]
-    pub out: PathBuf,
-    /// Print JSON, a line for each K; `iterations` are those of all restarts.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Whether something is done.

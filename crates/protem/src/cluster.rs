@@ -1,25 +1,19 @@
 //! `protem cluster`: k-means of the rows of a `.npy` file.
 
-use crate::args::{ClusterArgs, Switch};
-use crate::console::{say, warn};
+use crate::args::{Beginning, ClusterArgs, Switch, WhenEmpty};
+use crate::arrays;
+use crate::console::{say, warn, word};
 use crate::failure::{Failure, explain};
 use crate::outputs;
-use crate::system::memory_bytes;
-use protem_cluster::{Fit, Init, KMeans, Matrix, Npy, NpyError};
+use protem_cluster::{Empty, Fit, Init, KMeans, Matrix};
 use protem_em::write_together;
 use protem_report::{RunFolder, npy, npy_labels, npy_vector};
 use std::path::{Path, PathBuf};
 
 /// Clusters at every K, printing and writing each as it is done.
 pub fn run(args: ClusterArgs) -> Result<(), Failure> {
-    let input = open(&args.input)?;
-    let points = view(&input, &args.input)?;
-    if points.rows() == 0 {
-        return Err(Failure::usage(format!(
-            "{} holds no points to cluster",
-            args.input.display()
-        )));
-    }
+    let input = arrays::open(&args.input)?;
+    let points = arrays::points(&input, &args.input)?;
     if let Some(k) = args.k.iter().find(|k| **k == 0 || **k > points.rows()) {
         return Err(Failure::usage(format!(
             "--k {k}: {} has {} rows; ask for 1 to {} clusters",
@@ -42,8 +36,9 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
         warn_of_lengths(points);
     }
     let init = match &args.init {
-        None => Init::Random,
-        Some(path) => Init::Given(centroids(path, &args, points)?),
+        Beginning::Random => Init::Random,
+        Beginning::PlusPlus => Init::PlusPlus,
+        Beginning::Given(path) => Init::Given(centroids(path, &args, points)?),
     };
     check_out(&args)?;
     // Before the work, so that it is not lost.
@@ -91,35 +86,20 @@ fn kmeans(k: usize, args: &ClusterArgs, init: &Init) -> Result<KMeans, Failure> 
         .init(init.clone())
         .spherical(args.spherical)
         .max_points_per_centroid(args.max_points_per_centroid)
+        .tolerance(args.tolerance)
+        .empty(match args.empty {
+            WhenEmpty::Split => Empty::Split,
+            WhenEmpty::Farthest => Empty::Farthest,
+        })
         .prune(args.prune == Switch::On)
         .threads(args.threads);
     settings.build().map_err(|e| Failure::usage(e.to_string()))
 }
 
-fn open(path: &Path) -> Result<Npy, Failure> {
-    const ADVICE: &str = "It must be a two-dimensional array of 32-bit floats: numpy.save(\"x.npy\", numpy.ascontiguousarray(x, \"f4\")), or what `protem embed` writes.";
-    // What is small beside the memory is read: that is faster.
-    let len = std::fs::metadata(path).map_or(u64::MAX, |file| file.len());
-    let opened = match memory_bytes().is_some_and(|memory| len <= memory / 8) {
-        true => Npy::read(path),
-        false => Npy::open(path),
-    };
-    opened.map_err(|e| match e {
-        // It names the file.
-        NpyError::Io { .. } => Failure::usage(e.to_string()),
-        _ => Failure::usage(format!("{}: {e}\n{ADVICE}", path.display())),
-    })
-}
-
-fn view<'a>(array: &'a Npy, path: &Path) -> Result<Matrix<'a>, Failure> {
-    let view = array.view();
-    view.map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
-}
-
 /// Centroids to begin with: rows of the input's length, no more than the smallest K.
 fn centroids(path: &Path, args: &ClusterArgs, points: Matrix) -> Result<Vec<f32>, Failure> {
-    let array = open(path)?;
-    let rows = view(&array, path)?;
+    let array = arrays::open(path)?;
+    let rows = arrays::view(&array, path)?;
     let least = args.k.iter().min().copied().unwrap_or(0);
     if rows.cols() != points.cols() || !(1..=least).contains(&rows.rows()) {
         return Err(Failure::usage(format!(
@@ -150,7 +130,7 @@ fn check_out(args: &ClusterArgs) -> Result<(), Failure> {
         .flat_map(|folder| FILES.map(|name| folder.join(name)))
         .collect();
     let written: Vec<&Path> = written.iter().map(PathBuf::as_path).collect();
-    let read = [Some(&args.input), args.init.as_ref()];
+    let read = [Some(&args.input), args.init.file()];
     let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
     outputs::inputs_stay(&written, &read)
 }
@@ -192,10 +172,12 @@ fn tell(args: &ClusterArgs, fit: &Fit, seconds: f64, isa: &str, folder: &Path) {
             "protocol": {
                 "input": args.input.display().to_string(),
                 "dim": fit.dim,
-                "init": args.init.as_ref().map_or("points drawn".into(), |path| path.display().to_string()),
+                "init": args.init.to_string(),
                 "iterations": args.iters,
                 "restarts": args.restarts,
                 "seed": args.seed,
+                "tolerance": args.tolerance,
+                "empty": word(args.empty),
                 "spherical": args.spherical,
                 "max_points_per_centroid": args.max_points_per_centroid,
                 "version": env!("CARGO_PKG_VERSION"),

@@ -3,6 +3,8 @@
 mod advice;
 mod allocator;
 mod args;
+mod arrays;
+mod assign;
 mod bench;
 mod cluster;
 mod config;
@@ -100,6 +102,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Cluster(args) => cluster::run(args),
+        Command::Assign(args) => assign::run(&args),
         Command::Bench(Bench::Step { what, bench }) => bench::step(what, &bench),
         Command::Bench(Bench::Augment(args)) => bench::augment(&args),
         Command::Bench(Bench::Features { bench }) => bench::features(&bench),

@@ -37,7 +37,8 @@ pub fn npy(bytes: &[u8]) {
 fn becomes(points: Matrix<'_>, bytes: &[u8]) {
     let (rows, cols) = (points.rows(), points.cols());
     // But for the names of the three keys, the kind of values is all that is in quotes.
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(10_000)]).into_owned();
+    let begin = if bytes[6] == 1 { 10 } else { 12 };
+    let text = String::from_utf8_lossy(&bytes[begin..bytes.len().min(10_000)]).into_owned();
     let quoted = text.split(['\'', '"']).skip(1).step_by(2);
     let kind = quoted
         .map(str::to_owned)

@@ -1,0 +1,89 @@
+//! `protem assign`: the nearest of given centroids for the rows of a `.npy` file.
+
+use crate::args::AssignArgs;
+use crate::arrays;
+use crate::console::say;
+use crate::failure::{Failure, explain};
+use crate::outputs;
+use protem_cluster::{Assignment, ClusterError, Isa, Matrix, assign};
+use protem_em::write_together;
+use protem_report::{RunFolder, npy_labels, npy_vector};
+use std::time::Instant;
+
+/// Finds labels and distances, and writes them.
+pub fn run(args: &AssignArgs) -> Result<(), Failure> {
+    let input = arrays::open(&args.input)?;
+    let points = arrays::points(&input, &args.input)?;
+    let given = arrays::open(&args.centroids)?;
+    let centroids = arrays::points(&given, &args.centroids)?;
+    if centroids.cols() != points.cols() {
+        return Err(Failure::usage(format!(
+            "{} has rows of {} values, and {} of {}: centroids must be of points like these",
+            args.centroids.display(),
+            centroids.cols(),
+            args.input.display(),
+            points.cols()
+        )));
+    }
+    let [labels, distances] = ["labels.npy", "distances.npy"].map(|name| args.out.join(name));
+    outputs::inputs_stay(&[&labels, &distances], &[&args.input, &args.centroids])?;
+    RunFolder::probe(&args.out)
+        .map_err(|e| Failure::usage(format!("{}; name another folder with --out", explain(&e))))?;
+    let begun = Instant::now();
+    let found = assign(points, centroids, args.threads).map_err(|e| match e {
+        ClusterError::Setting { .. } => Failure::usage(e.to_string()),
+        _ => Failure::running(format!(
+            "cannot assign {} to {}: {}",
+            args.input.display(),
+            args.centroids.display(),
+            explain(&e)
+        )),
+    })?;
+    let seconds = begun.elapsed().as_secs_f64();
+    std::fs::create_dir_all(&args.out)
+        .map_err(|e| Failure::running(format!("cannot create {}: {e}", args.out.display())))?;
+    write_together(&[
+        (&labels, &npy_labels(&found.labels)),
+        (&distances, &npy_vector(&found.distances)),
+    ])
+    .map_err(|e| Failure::running(explain(&e)))?;
+    tell(args, centroids, &found, seconds)
+}
+
+fn tell(
+    args: &AssignArgs,
+    centroids: Matrix<'_>,
+    found: &Assignment,
+    seconds: f64,
+) -> Result<(), Failure> {
+    let isa = Isa::chosen().map_err(|e| Failure::usage(e.to_string()))?;
+    let (n, k) = (found.labels.len(), centroids.rows());
+    let mut sizes = vec![0usize; k];
+    found.labels.iter().for_each(|l| sizes[*l as usize] += 1);
+    let empty = sizes.iter().filter(|size| **size == 0).count();
+    let objective: f64 = found.distances.iter().map(|d| f64::from(*d)).sum();
+    if args.json {
+        say(serde_json::json!({
+            "k": k,
+            "objective": objective,
+            "seconds": seconds,
+            "isa": isa.name(),
+            "points": n,
+            "empty": empty,
+            "out": args.out.display().to_string(),
+            "protocol": {
+                "input": args.input.display().to_string(),
+                "centroids": args.centroids.display().to_string(),
+                "dim": centroids.cols(),
+                "version": env!("CARGO_PKG_VERSION"),
+            },
+        }));
+        return Ok(());
+    }
+    say(format!(
+        "{n} points, {k} centroids, {empty} of them without points: objective {objective:.6e}; {seconds:.2} s ({}); written to {}",
+        isa.name(),
+        args.out.display()
+    ));
+    Ok(())
+}
