@@ -201,6 +201,13 @@ impl Checkpoint {
         let header: Header = parse(header).map_err(refuse)?;
         header.encoder.check()?;
         let clock = serde_json::from_str(clock).map_err(|error| refuse(error.to_string()))?;
+        if header.clusterings > views.len() {
+            return Err(refuse(format!(
+                "it has {} tensors, and {} clusterings",
+                views.len(),
+                header.clusterings
+            )));
+        }
         let mut floats = HashMap::new();
         let mut labels = vec![Vec::new(); header.clusterings];
         for (name, view) in views {
@@ -316,7 +323,15 @@ impl Checkpoint {
     /// # Errors
     /// Parts that do not belong together.
     pub fn clusterings(&self) -> Result<Vec<Clustering>, EmError> {
+        let images = self.header.origin.images.images;
         let clustering = |m: usize| {
+            let labels = self.labels[m].len();
+            if labels != images {
+                return Err(EmError::Checkpoint {
+                    path: self.path.clone(),
+                    reason: format!("clustering {m} has {labels} labels for {images} images"),
+                });
+            }
             let part = |part| {
                 self.floats(&format!("clustering.{m}.{part}"))
                     .map(<[f32]>::to_vec)

@@ -148,8 +148,8 @@ impl Embeddings<'_> {
         self.images.iter().map(|i| labels[*i as usize]).collect()
     }
 
-    /// Labels of all images from the images' own. One that could not be read is in no batch; it gets
-    /// the first cluster.
+    /// Labels of all images from the images' own. One that could not be read gets the first cluster;
+    /// it is in no batch, unless what kept it from being read has passed.
     fn spread(&self, labels: Vec<u32>) -> Vec<u32> {
         if labels.len() == self.of {
             return labels;

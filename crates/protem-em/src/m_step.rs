@@ -66,8 +66,11 @@ pub fn shuffled_rows(rows: usize, (seed, batch): (u64, u64)) -> Vec<u32> {
 /// Images of one size, in this order.
 pub(crate) fn taken(images: &[u8], order: &[u32]) -> Vec<u8> {
     let bytes = images.len() / order.len();
-    let image = |i: &u32| &images[*i as usize * bytes..][..bytes];
-    order.iter().flat_map(image).copied().collect()
+    let mut taken = Vec::with_capacity(images.len());
+    for i in order {
+        taken.extend_from_slice(&images[*i as usize * bytes..][..bytes]);
+    }
+    taken
 }
 
 /// Losses of a batch and, over `gradient`, `∂L/∂parameters` of the query encoder. Keys enter the

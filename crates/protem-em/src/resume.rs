@@ -22,7 +22,13 @@ const FIXED: [&str; 9] = [
     "optim.accumulate",
 ];
 /// Settings that results do not depend on.
-const FREE: [&str; 4] = ["threads", "data.workers", "data.folder", "checkpoint."];
+const FREE: [&str; 5] = [
+    "threads",
+    "data.workers",
+    "data.folder",
+    "data.cache_mib",
+    "checkpoint.",
+];
 
 /// Checks a checkpoint's settings against those of the plan, and its images against `now`. What
 /// differs and may is noted.

@@ -15,6 +15,9 @@ pub struct Position {
     pub batch: usize,
     /// Optimizer steps of the run.
     pub step: u64,
+    /// Whole epochs before the last E-step; none before the first.
+    #[serde(default)]
+    pub clustered: Option<usize>,
     /// Sums of the losses over the batches of this epoch, for its mean.
     pub sums: LossSums,
     /// Mean over the clusterings of the AMI of this epoch's E-step with the one before.

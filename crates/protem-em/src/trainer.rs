@@ -265,7 +265,7 @@ impl Trainer {
             if !clusters {
                 // There are some where a resumed run's warm-up has been made longer.
                 self.state.clusterings.clear();
-            } else if !self.e_step(listener, stop)? {
+            } else if position.clustered != Some(position.epoch) && !self.e_step(listener, stop)? {
                 return self.save().map(Some);
             }
         }
@@ -310,7 +310,12 @@ impl Trainer {
     }
 
     fn all_finite(&self, what: &'static str, values: &[f32]) -> Result<(), EmError> {
-        match values.iter().find(|x| !x.is_finite()) {
+        let found = values.chunks(1 << 12).find_map(|values| {
+            // Whether all are is found many at a time, which is not one that is not.
+            let all = values.iter().fold(true, |all, x| all & x.is_finite());
+            (!all).then(|| values.iter().find(|x| !x.is_finite()))?
+        });
+        match found {
             Some(value) => Err(self.not_finite(what, self.state.position.step, *value)),
             None => Ok(()),
         }

@@ -128,7 +128,8 @@ impl Progress {
                 self.to_come = !clusters.is_empty() && warmup_epochs < epochs;
                 self.steps_per_epoch = *steps_per_epoch as u64;
                 (self.epochs, self.epoch_images, self.queue) = (*epochs, *images, *queue);
-                self.bar.set_length(self.steps_per_epoch * *epochs as u64);
+                self.bar
+                    .set_length(self.steps_per_epoch.saturating_mul(*epochs as u64));
                 self.bar.set_position(*step);
             }
             Event::Step {
@@ -149,7 +150,8 @@ impl Progress {
                         "{spinner} {prefix} [{bar:30}] {pos}/{len} steps, {msg}",
                     ));
                 }
-                let left = (self.epochs as u64 * self.steps_per_epoch).saturating_sub(*step);
+                let all = self.steps_per_epoch.saturating_mul(self.epochs as u64);
+                let left = all.saturating_sub(*step);
                 let left = time(self.pace.of_steps(left, self.steps_per_epoch));
                 let but = self.without_e_steps();
                 self.bar

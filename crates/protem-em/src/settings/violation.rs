@@ -189,7 +189,9 @@ fn neighbours(queue: usize, batch: usize) -> String {
 }
 
 fn divisors(batch: usize) -> String {
-    let all: Vec<String> = (1..=batch / 2)
+    // Of a batch that fits a memory, these are all that matter.
+    const MOST: usize = 1 << 20;
+    let all: Vec<String> = (1..=(batch / 2).min(MOST))
         .filter(|parts| batch.is_multiple_of(*parts))
         .take(5)
         .map(|parts| parts.to_string())

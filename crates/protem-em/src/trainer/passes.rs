@@ -76,6 +76,7 @@ impl Trainer {
             reports.push(report);
         }
         self.state.clusterings = clusterings;
+        self.state.position.clustered = Some(self.state.position.epoch);
         let amis: Vec<f64> = reports.iter().filter_map(|r| r.ami_previous).collect();
         let mean = amis.iter().sum::<f64>() / amis.len() as f64;
         self.state.position.ami_previous = (!amis.is_empty()).then_some(mean);
