@@ -86,6 +86,25 @@ fn a_classifier_has_its_protocol_and_the_same_bits_on_any_threads() {
     }
 }
 
+#[test]
+fn a_share_has_an_image_of_every_class() {
+    let root = tempfile::tempdir().unwrap();
+    let run_folder = trained(root.path());
+    let images = root.path().join("images");
+    class_folders(&images, 3, 1);
+    (1..9).for_each(|i| picture(&images.join(format!("class-2/{i}.png")), 2, i));
+    let test = root.path().join("test");
+    class_folders(&test, 3, 2);
+    let name = |path: &Path| path.to_str().unwrap().to_owned();
+    let (train, test) = (name(&images), name(&test));
+    let sets = [
+        "--train", &train, "--test", &test, "--share", "0.3", "--json",
+    ];
+    let found = figures(eval("finetune", &run_folder, &sets));
+    // One of each of the first two, and three of nine.
+    assert_eq!(found["protocol"]["train"]["images"], 5);
+}
+
 /// On the images of the run itself, in words.
 #[test]
 fn the_images_of_the_run_are_taken_where_none_are_named() {
@@ -131,13 +150,35 @@ fn what_cannot_be_trained_is_refused_before_the_work() {
     }
     with("finetune", &["--batch", "1"])
         .expect(2)
-        .says(&["batch = 1"]);
+        .says(&["--batch 1"]);
     with("probe", &["--batch", "0"])
         .expect(2)
-        .says(&["batch = 0"]);
+        .says(&["--batch 0"]);
     with("probe", &["--lr", "nan"])
         .expect(2)
-        .says(&["classifier rate = NaN"]);
+        .says(&["--lr NaN"]);
+    with("finetune", &["--classifier-lr", "2000"])
+        .expect(2)
+        .says(&["--classifier-lr 2000"]);
+    // Test images of which none can be read.
+    let at = |name: &str| root.path().join(name);
+    class_folders(&at("images"), 2, 4);
+    class_folders(&at("torn"), 2, 1);
+    for class in files(&at("torn")) {
+        fs::write(&files(&class)[0], "torn").unwrap();
+    }
+    let file = at("none.safetensors");
+    let named = ["images", "torn", "none.safetensors"].map(|name| at(name).display().to_string());
+    let [images, torn, out] = &named;
+    let ended = eval(
+        "probe",
+        &run_folder,
+        &["--train", images, "--test", torn, "--out", out],
+    );
+    ended
+        .expect(1)
+        .says(&["no image of", "can be read: class-0/"]);
+    assert!(!file.exists());
     with("probe", &["--out", "x.npy"])
         .expect(2)
         .says(&[".safetensors"]);

@@ -146,6 +146,14 @@ fn a_run_is_measured_on_its_own_images() {
     let both = [train_set, test_set].map(|set| set["images"].as_u64().unwrap());
     assert_eq!(both.iter().sum::<u64>(), 40, "{found}");
     knn(&["--test", "x"]).expect(2).says(&["--train"]);
+    // One that can no longer be read is still of the run.
+    let torn = files(&files(&images)[0]).pop().unwrap();
+    let whole = fs::read(&torn).unwrap();
+    fs::write(&torn, "torn").unwrap();
+    let less: Value = serde_json::from_str(&knn(&[]).expect(0).stdout).unwrap();
+    let unreadable = ["train", "test"].map(|set| less["protocol"][set]["unreadable"].as_u64());
+    assert_eq!(unreadable.into_iter().flatten().sum::<u64>(), 1, "{less}");
+    fs::write(&torn, whole).unwrap();
     // Other images by the same name are other images.
     fs::remove_file(&files(&files(&images)[0])[0]).unwrap();
     knn(&[])

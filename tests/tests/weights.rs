@@ -127,6 +127,23 @@ fn an_export_tells_how_images_were_decoded() {
     assert_eq!(own["reduced_jpegs"], true);
     assert_eq!(decoding(&out), own);
     assert_eq!(decoding(&pcl())["orientation"], false);
+    // A photograph is reduced to what the size of its view asks for, whatever the run's was.
+    let photos = root.path().join("photos");
+    fs::create_dir(&photos).unwrap();
+    let pixels = image::RgbImage::from_fn(400, 400, |x, y| {
+        image::Rgb([x, y, x ^ y].map(|value| (value * 5) as u8))
+    });
+    pixels.save(photos.join("a.jpg")).unwrap();
+    let embedded = |checkpoint: &Path, size: &str| {
+        let npy = root.path().join("x.npy");
+        let mut command = protem(&["embed", "--image-size", size, "--checkpoint"]);
+        command.arg(checkpoint).arg("--data").arg(&photos);
+        run(command.arg("--out").arg(&npy)).expect(0);
+        fs::read(npy).unwrap()
+    };
+    for size in ["16", "100"] {
+        assert_eq!(embedded(&run_folder, size), embedded(&out, size), "{size}");
+    }
 }
 
 #[test]
@@ -311,7 +328,7 @@ fn one_of_two_encoders_is_named_by_its_prefix() {
         .expect(0)
         .says(&["that of state_dict.module.encoder_q. is taken", "--prefix"]);
     eval(&["--prefix", "encoder"])
-        .expect(1)
+        .expect(2)
         .says(&["encoder_k.conv1.weight", "--prefix"]);
     let root = tempfile::tempdir().unwrap();
     let run_folder = root.path().join("run");

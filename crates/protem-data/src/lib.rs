@@ -78,7 +78,7 @@ pub use image::RgbImage;
 pub use inspect::{ClassCount, Inspection, Range, inspect};
 pub use loader::{Share, StillBatch, StillLoader, ViewBatch, ViewLoader, ViewPlan};
 pub use location::{Kind, Location};
-pub use order::{epoch_order, split_held_out};
+pub use order::{draw_share, epoch_order, split_held_out};
 pub use pack::{PackConfig, PackError, Packed, pack, png};
 pub use parts::{CropConfig, InvalidView, Part, ViewConfig};
 pub use sheet::{contact_sheet, fitted, thumbnail};

@@ -4,7 +4,7 @@ use image::{Rgb, RgbImage};
 use protem_data::{
     Augment, AugmentConfig, ClassNames, DataError, DecodeOptions, Decoded, Evaluation, Folder,
     ReadError, Recipe, Share, Source, StillBatch, StillLoader, Subset, ViewBatch, ViewLoader,
-    ViewPlan, epoch_order, split_held_out,
+    ViewPlan, draw_share, epoch_order, split_held_out,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -268,6 +268,10 @@ fn held_out_images_are_a_share_of_every_class_and_of_no_other() {
     // One image of a class stays; of two, one is held out.
     let few = Pictures::new(6, []); // classes of 2, 2, 1, and one image without
     assert_eq!(split_held_out(&few, 0.01, 0).1.len(), 2);
+    // To learn from, there is one of every class.
+    assert_eq!(draw_share(&few, 0.01, 0).len(), 3);
+    assert_eq!(draw_share(&few, 1.0, 0).len(), 5);
+    assert_eq!(draw_share(&source, 0.2, 3), held_out);
 }
 
 #[test]

@@ -103,6 +103,8 @@ pub fn in_environment() -> Result<Vec<(String, String, String)>, Failure> {
         })?;
         found.push((name, key, value));
     }
+    // Whatever order the system has them in; a section before what is in it.
+    found.sort();
     Ok(found)
 }
 

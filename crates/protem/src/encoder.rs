@@ -173,7 +173,14 @@ impl Trained {
     /// How its images are decoded.
     pub fn decode_options(&self) -> DecodeOptions {
         match &self.from {
-            From::Run(checkpoint) => checkpoint.origin().settings.data.decode_options(),
+            From::Run(checkpoint) => {
+                let of_run = &checkpoint.origin().settings.data;
+                let at_size = DataSettings {
+                    image_size: self.image_size,
+                    ..of_run.clone()
+                };
+                at_size.decode_options()
+            }
             From::File { weights, .. } => {
                 let told = |key| {
                     weights
@@ -282,15 +289,16 @@ pub fn newest_whole(folder: &Path) -> Result<Checkpoint, EmError> {
 
 fn open_weights(path: &Path, prefix: Option<&str>) -> Result<Weights, Failure> {
     Weights::open(path, prefix).map_err(|source| {
-        let advice = match source {
-            WeightsError::SeveralEncoders { .. } | WeightsError::NoSuchEncoder { .. } => {
-                "Name one by --prefix, without conv1.weight."
-            }
-            _ => ADVICE,
-        };
+        let which = matches!(
+            source,
+            WeightsError::SeveralEncoders { .. } | WeightsError::NoSuchEncoder { .. }
+        );
         let path = path.to_path_buf();
         let text = explain(&EmError::Weights { path, source });
-        Failure::running(format!("{text}\n{advice}"))
+        match which {
+            true => Failure::usage(text).with("Name one by --prefix, without conv1.weight."),
+            false => Failure::running(text).with(ADVICE),
+        }
     })
 }
 

@@ -6,7 +6,7 @@ use crate::encoder::Trained;
 use crate::failure::{Failure, explain};
 use crate::images::open_images;
 use crate::outputs;
-use crate::system::start_threads;
+use crate::system::{memory_bytes, size, start_threads};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_cluster::Npy;
 use protem_data::{Decoded, Labelling, Location, Source};
@@ -128,6 +128,18 @@ impl<'a> Targets<'a> {
     }
 }
 
+/// Whether memory holds so many bytes of features and the file made of them.
+fn check_memory(bytes: u64) -> Result<(), Failure> {
+    match memory_bytes() {
+        Some(memory) if 2 * bytes > memory => Err(Failure::usage(format!(
+            "the features of all images take {} of memory twice, and there are {}: embed parts of the images, or --what embedding",
+            size(bytes),
+            size(memory)
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Whether all can take their places. Earlier features are written over, with what belongs to them; anything
 /// else stays.
 fn check_targets(args: &EmbedArgs, targets: &Targets<'_>) -> Result<(), Failure> {
@@ -191,8 +203,9 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
         )));
     }
     let parent = outputs::folder_of(&args.out);
-    let values = folder.len() * trained.dim(output);
-    outputs::check_room(&args.out, 4 * values as u64)?;
+    let bytes = 4 * (folder.len() * trained.dim(output)) as u64;
+    outputs::check_room(&args.out, bytes)?;
+    check_memory(bytes)?;
     let mut found = features_of(&trained, &args.data, folder.clone(), output)?;
     if output == Output::Embedding {
         found.features = found.features.normalised();

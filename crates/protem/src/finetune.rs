@@ -9,7 +9,7 @@ use crate::features::{outputs_of, start};
 use crate::labelled::{Label, Labelled};
 use crate::outputs;
 use indicatif::{ProgressBar, ProgressStyle};
-use protem_data::{Decoded, Source, Subset, split_held_out};
+use protem_data::{Decoded, Source, Subset, draw_share};
 use protem_em::Output;
 use protem_encoder::{EncoderConfig, Head};
 use protem_eval::{FinetuneConfig, FinetuneError, Finetuned, Trains, top_k};
@@ -65,14 +65,14 @@ impl<'a> Job<'a> {
             workers: rayon::current_num_threads(),
             ..config
         };
-        config.check().map_err(|e| Failure::usage(explain(&e)))?;
+        config.check().map_err(|e| of_options(&e, &config))?;
         let [train, test] = Labelled::pair::<u32>(self.args, &self.trained)?;
         if let Some(out) = &self.sgd.out {
             self.check_room(out, train.folder.classes().len())?;
         }
+        self.check_readable(&test)?;
         let of = self.part(&train, share);
         let found = self.train(&of, &config)?;
-        let figure = self.measure(&found, &test)?;
         let used = Used {
             all: train.folder.len(),
             images: of.len(),
@@ -80,6 +80,16 @@ impl<'a> Job<'a> {
             share,
         };
         let protocol = self.protocol(&config, &found, &used, &train);
+        // At once: what measuring may fail of must not cost it. That it was not written is told behind
+        // the figure.
+        let written = self.sgd.out.as_ref().map(|out| {
+            let mut metadata = export::metadata(&self.trained);
+            metadata.insert("image_size".into(), config.image_size.to_string());
+            metadata.insert("classes".into(), names(&test).to_string());
+            metadata.insert("classifier".into(), protocol.to_string());
+            export::write(out, &found.encoder, true, metadata).map(|()| out)
+        });
+        let figure = self.measure(&found, &test)?;
         match self.args.json {
             true => say(figure.to_json(&protocol, found.loss)),
             false => say(format!(
@@ -87,19 +97,30 @@ impl<'a> Job<'a> {
                 figure.in_words(&config, &found, &used)
             )),
         }
-        // Behind the figure, which a full disk must not cost.
-        let Some(out) = &self.sgd.out else {
-            return Ok(());
-        };
-        let mut metadata = export::metadata(&self.trained);
-        metadata.insert("image_size".into(), config.image_size.to_string());
-        metadata.insert("classes".into(), figure.classes.to_string());
-        metadata.insert("classifier".into(), protocol.to_string());
-        export::write(out, &found.encoder, true, metadata)?;
-        if !self.args.json {
+        if let Some(out) = written.transpose()?
+            && !self.args.json
+        {
             say(format!("encoder and classifier in {}", out.display()));
         }
         Ok(())
+    }
+
+    /// Whether there is a test image that can be read, which would else be known behind all epochs.
+    fn check_readable(&self, test: &Labelled) -> Result<(), Failure> {
+        let decoded = Decoded::new(test.folder.clone(), self.trained.decode_options(), 0);
+        let mut reason = None;
+        for i in 0..decoded.len() {
+            match decoded.read(i) {
+                Ok(_) => return Ok(()),
+                Err(error) => reason.get_or_insert((decoded.name(i), error)),
+            };
+        }
+        let reason = reason.map(|(name, error)| format!(": {name} {error}"));
+        Err(Failure::running(format!(
+            "no image of {} can be read{}",
+            test.path().display(),
+            reason.unwrap_or_default()
+        )))
     }
 
     /// Whether the disk holds what is to be written.
@@ -120,7 +141,7 @@ impl<'a> Job<'a> {
         if share == 1.0 {
             return all;
         }
-        let (_, taken) = split_held_out(&*all, share, self.sgd.seed);
+        let taken = draw_share(&*all, share, self.sgd.seed);
         Arc::new(Subset::new(all, taken))
     }
 
@@ -179,12 +200,10 @@ impl<'a> Job<'a> {
         let labels: Vec<u32> = scores.indices.iter().filter_map(label).collect();
         let classes = test.folder.classes();
         let top = |k| top_k(scores.features.values(), classes.len(), &labels, k);
-        let names: Vec<_> = classes.iter().collect();
         Ok(Figure {
             top1: top(1),
             top5: (classes.len() > 5).then(|| top(5)),
             images: labels.len(),
-            classes: json!(names),
             test: test.describe(&scores),
         })
     }
@@ -221,6 +240,32 @@ impl<'a> Job<'a> {
     }
 }
 
+/// A setting that cannot be, by the option it is of.
+fn of_options(error: &FinetuneError, config: &FinetuneConfig) -> Failure {
+    let FinetuneError::Range {
+        what,
+        value,
+        least,
+        most,
+    } = error
+    else {
+        return Failure::usage(explain(error));
+    };
+    let option = match (*what, config.trains) {
+        ("encoder rate", _) | ("classifier rate", Trains::Classifier) => "lr",
+        ("classifier rate", Trains::All) => "classifier-lr",
+        (what, _) => what,
+    };
+    Failure::usage(format!(
+        "--{option} {value} must lie between {least} and {most}"
+    ))
+}
+
+/// Names of the classes, as JSON.
+fn names(of: &Labelled) -> Value {
+    json!(of.folder.classes().iter().collect::<Vec<_>>())
+}
+
 /// Images that were trained on.
 struct Used {
     /// Of the whole set.
@@ -237,8 +282,6 @@ struct Figure {
     top1: f64,
     top5: Option<f64>,
     images: usize,
-    /// Names, as JSON.
-    classes: Value,
     /// What the test set is.
     test: Value,
 }

@@ -1,5 +1,6 @@
 //! Images with classes, for a measure of an encoder: by their names, or those of its run.
 
+use crate::advice;
 use crate::args::PairArgs;
 use crate::console::warn;
 use crate::encoder::Trained;
@@ -8,6 +9,7 @@ use crate::features::{FolderFeatures, features_of};
 use crate::images::{Sets, beside_folders, check_apart, class_name, open_images};
 use protem_data::{Labelling, Source};
 use protem_em::Output;
+use protem_report::RunFolder;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +39,13 @@ impl Label for Vec<u32> {
     fn of(source: &dyn Source, image: usize) -> Option<Self> {
         Some(source.labels(image))
     }
+}
+
+/// The folder of the run that a checkpoint lies in.
+fn run_of(checkpoint: &Path) -> Option<&Path> {
+    let folder = checkpoint.parent()?;
+    let run = folder.parent()?;
+    (RunFolder::checkpoints(run) == folder).then_some(run)
 }
 
 /// A labelled set, ready for a measure.
@@ -87,8 +96,14 @@ impl Labelled {
                 trained.path().display()
             )));
         };
-        let settings = &checkpoint.origin().settings;
-        let images = Sets::list(settings)?.readable(settings, None)?;
+        let mut settings = checkpoint.origin().settings.clone();
+        settings.data.cache_mib = 0; // features are made of files
+        let settings = &settings;
+        // What the run left out, where that is written beside its checkpoint; looking again could find
+        // others.
+        let left_out = run_of(checkpoint.path()).map(RunFolder::left_out);
+        let left_out = left_out.transpose().map_err(advice::report)?;
+        let images = Sets::list(settings)?.readable(settings, left_out.as_ref())?;
         checkpoint
             .check_images(settings, &*images.train)
             .map_err(|e| Failure::usage(format!("{}: {ADVICE}", explain_em(&e))))?;

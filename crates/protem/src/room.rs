@@ -17,7 +17,7 @@ pub fn check_memory(plan: &Plan, images: &Images) -> Result<(), Failure> {
         ..sizes
     };
     match memory_bytes() {
-        Some(memory) if sizes.least() > memory => Err(Failure::running(format!(
+        Some(memory) if sizes.least() > memory => Err(Failure::usage(format!(
             "the run takes {} of memory at least, and there are {}: {}; take what lessens the largest of them, such as a smaller optim.batch (with optim.accumulate), encoder.width, encoder.dim or method.queue, fewer images, or eval.knn_every = 0",
             size(sizes.least()),
             size(memory),

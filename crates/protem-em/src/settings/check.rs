@@ -43,9 +43,8 @@ fn special(s: &Settings) -> Vec<Violation> {
         ("method.temperature", m.temperature, 0.2),
         ("eval.knn_temperature", s.eval.knn_temperature, 0.07),
     ] {
-        // It is divided by in single precision.
-        let inverse = 1.0 / value as f32;
-        if !((value as f32).is_finite() && inverse.is_finite() && inverse > 0.0) {
+        // It is divided by in single precision, and so are concentrations, whose mean it is.
+        if !(1e-30..=1e30).contains(&value) {
             out.push(Violation::Temperature { key, value, works });
         }
     }

@@ -106,7 +106,7 @@ pub enum Violation {
         suggestion: usize,
     },
     /// A temperature that divides by nothing or turns the contrast round.
-    #[error("{key} = {value}: a temperature must be finite and above 0; {works} is usual")]
+    #[error("{key} = {value}: a temperature must lie between 1e-30 and 1e30; {works} is usual")]
     Temperature {
         /// Which.
         key: &'static str,
