@@ -116,6 +116,8 @@ mod npy {
             assert!(matches!(missing, NpyError::Io { .. }), "{missing}");
             let short = open(file(3, 2, &[0.0; 5]).path()).unwrap_err();
             assert!(short.to_string().contains("3×2"), "{short}");
+            let narrow = open(file_of("<f8", "True", 3, 0, &[]).path()).unwrap_err();
+            assert!(narrow.to_string().contains("3×0 points"), "{narrow}");
             let empty = tempfile::NamedTempFile::new().unwrap();
             assert!(open(empty.path()).is_err());
         }

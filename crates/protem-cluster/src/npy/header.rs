@@ -3,6 +3,7 @@
 
 use super::numbers::Kind;
 use super::{NpyError, wrong};
+use crate::matrix::Matrix;
 
 /// What a header says, and where the values begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,8 @@ impl Header {
     /// Bytes of all values.
     ///
     /// # Errors
-    /// [`NpyError::Format`] unless they are what a file holds behind its header.
+    /// [`NpyError::Format`] unless they are what a file holds behind its header;
+    /// [`NpyError::Shape`] without columns.
     pub fn values<'a>(&self, file: &'a [u8]) -> Result<&'a [u8], NpyError> {
         let (rows, cols, size) = (self.rows, self.cols, self.kind.size());
         let len = rows.checked_mul(cols);
@@ -63,6 +65,9 @@ impl Header {
                 "{rows}×{cols} values of {size} bytes do not fill the {} bytes after the header: is the file whole?",
                 values.len()
             )));
+        }
+        if cols == 0 {
+            Matrix::new(&[], rows, cols)?;
         }
         Ok(values)
     }

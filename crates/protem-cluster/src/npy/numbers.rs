@@ -145,6 +145,9 @@ impl Array<'_> {
         single: impl Fn([u8; SIZE]) -> Single,
         out: &mut [f32],
     ) -> Result<bool, NpyError> {
+        if out.is_empty() {
+            return Ok(false);
+        }
         let (values, _) = self.bytes.as_chunks::<SIZE>();
         let value = |mut bytes: [u8; SIZE]| {
             if self.big {
@@ -262,6 +265,8 @@ mod tests {
             (65, 5),
             (200, 129),
             (0, 3),
+            (3, 0),
+            (0, 0),
         ] {
             let value = |row: usize, col: usize| (row * 1000 + col) as f64;
             let by_columns = (0..cols).flat_map(|col| (0..rows).map(move |row| value(row, col)));
