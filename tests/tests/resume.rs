@@ -403,6 +403,34 @@ fn images_lost_on_the_way_are_passed_over() {
 }
 
 #[test]
+fn test_images_lost_on_the_way_end_it_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    class_folders(&at("images"), 2, 24);
+    class_folders(&at("test"), 2, 10);
+    let set = [
+        "method.queue=32",
+        "method.clusters=[8, 20]",
+        "optim.epochs=4",
+    ];
+    let out = at("run");
+    let mut command = tiny(&out, &[], &set);
+    command.arg(at("images")).arg("--test").arg(at("test"));
+    let mut child = Running::start(&mut command);
+    let metrics = out.join("metrics.jsonl");
+    let begun = || fs::read_to_string(&metrics).is_ok_and(|m| m.contains("\"step\":1,"));
+    assert!(child.wait_until(begun), "it ended");
+    fs::rename(at("test/class-0"), at("elsewhere")).unwrap();
+    let ended = child.end().expect(1);
+    ended.says(&["of 20 test images cannot be read", "class-0/", "--resume"]);
+    // No figure is told of what was left.
+    assert!(metrics_of(&out, "epoch").len() <= 1);
+    fs::rename(at("elsewhere"), at("test/class-0")).unwrap();
+    run(&mut resume(&out)).expect(0);
+    assert_eq!(metrics_of(&out, "epoch").len(), 4);
+}
+
+#[test]
 fn what_was_trained_before_images_failed_is_saved() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

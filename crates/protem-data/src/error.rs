@@ -215,8 +215,10 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// Too many images cannot be read.
-    #[error("{} of {images} images cannot be read, more than the {limit} allowed", unreadable.len())]
+    #[error("{} of {images} {set} images cannot be read, more than the {limit} allowed", unreadable.len())]
     TooManyUnreadable {
+        /// What they are for: training, test.
+        set: &'static str,
         /// Which, and why.
         unreadable: Vec<Unreadable>,
         /// Images of the set.

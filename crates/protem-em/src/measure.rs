@@ -30,7 +30,7 @@ pub(crate) struct Measure<'a> {
     /// Told what is under way, the number of images done and of all; answers whether to go on.
     pub progress: &'a mut dyn FnMut(Phase, usize, usize) -> bool,
     /// Images that could not be read on the way.
-    pub unreadable: Vec<(Set, Unreadable)>,
+    pub unreadable: Vec<(Set, Vec<Unreadable>)>,
 }
 
 /// Features, if there is an image, and its label if there are labels.
@@ -204,8 +204,7 @@ impl Measure<'_> {
         let Some(extracted) = extracted else {
             return Ok(None);
         };
-        let unreadable = extracted.unreadable.iter().cloned();
-        self.unreadable.extend(unreadable.map(|bad| (set, bad)));
+        self.unreadable.push((set, extracted.unreadable.clone()));
         let dim = encoder.config().feature_dim();
         let (values, kept) = extracted.readable(dim);
         let labels = kept.iter().filter_map(|i| source.label(*i as usize));

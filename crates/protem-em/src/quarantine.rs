@@ -9,26 +9,38 @@ use std::collections::HashSet;
 #[derive(Debug)]
 pub(crate) struct Quarantine {
     known: HashSet<(Set, String)>,
-    training: Vec<Unreadable>,
+    training: Part,
+    test: Part,
+}
+
+/// Those of a set.
+#[derive(Debug)]
+struct Part {
+    unreadable: Vec<Unreadable>,
     images: usize,
     limit: usize,
 }
 
 impl Quarantine {
-    /// For `images` training images, of which the share `most` may be unreadable.
-    pub fn new(images: usize, most: f64) -> Self {
+    /// For so many training and test images, of each of which the share `most` may be unreadable.
+    pub fn new(training: usize, test: usize, most: f64) -> Self {
+        let part = |images: usize| Part {
+            unreadable: Vec::new(),
+            images,
+            // One image ends no run, be the set as small as one that is held out.
+            limit: ((images as f64 * most) as usize).max(usize::from(most > 0.0)),
+        };
         Self {
             known: HashSet::new(),
-            training: Vec::new(),
-            images,
-            limit: (images as f64 * most) as usize,
+            training: part(training),
+            test: part(test),
         }
     }
 
     /// Tells of the images that are new.
     ///
     /// # Errors
-    /// More training images than may be unreadable.
+    /// More images of the set than may be unreadable.
     pub fn add(
         &mut self,
         set: Set,
@@ -45,15 +57,21 @@ impl Quarantine {
                 reason: bad.reason.clone(),
                 at_start: false,
             });
-            if set == Set::Training {
-                self.training.push(bad);
+            match set {
+                Set::Training => self.training.unreadable.push(bad),
+                Set::Test => self.test.unreadable.push(bad),
             }
         }
-        if self.training.len() > self.limit {
+        let (part, set) = match set {
+            Set::Training => (&self.training, "training"),
+            Set::Test => (&self.test, "test"),
+        };
+        if part.unreadable.len() > part.limit {
             return Err(EmError::Data(DataError::TooManyUnreadable {
-                unreadable: self.training.clone(),
-                images: self.images,
-                limit: self.limit,
+                set,
+                unreadable: part.unreadable.clone(),
+                images: part.images,
+                limit: part.limit,
             }));
         }
         Ok(())
@@ -73,14 +91,16 @@ mod tests {
         };
         let mut told = 0;
         let mut listener = |_: &Event| told += 1;
-        let mut quarantine = Quarantine::new(20, 0.1);
+        let mut quarantine = Quarantine::new(20, 30, 0.1);
         let mut add = |set, names: &[&str]| {
             quarantine.add(set, names.iter().map(|n| bad(n)).collect(), &mut listener)
         };
         assert!(add(Set::Training, &["a", "b", "a"]).is_ok());
         assert!(add(Set::Test, &["a", "c", "d"]).is_ok());
         let error = add(Set::Training, &["b", "c"]).unwrap_err();
-        assert_eq!(told, 6);
-        assert!(error.to_string().contains("3 of 20"), "{error}");
+        assert!(error.to_string().contains("3 of 20 training"), "{error}");
+        let error = add(Set::Test, &["e"]).unwrap_err();
+        assert!(error.to_string().contains("4 of 30 test"), "{error}");
+        assert_eq!(told, 7);
     }
 }

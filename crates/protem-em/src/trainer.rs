@@ -141,7 +141,11 @@ impl Trainer {
         }
         Self {
             gradient: vec![0.0; state.velocity.len()],
-            quarantine: Quarantine::new(plan.images, plan.settings.data.max_unreadable),
+            quarantine: Quarantine::new(
+                plan.images,
+                test.as_ref().map_or(0, |test| test.len()),
+                plan.settings.data.max_unreadable,
+            ),
             plan,
             origin,
             train,
@@ -279,7 +283,7 @@ impl Trainer {
         let Some(measured) = self.measure(with_knn, listener, stop)? else {
             return self.save().map(Some); // after the last batch: the epoch is measured again
         };
-        self.finish_epoch(measured, listener);
+        self.finish_epoch(measured, with_knn, listener);
         let stopping = stop.load(Ordering::Relaxed);
         let c = &self.plan.checkpoint;
         let kept = c
@@ -330,7 +334,12 @@ impl Trainer {
         }
     }
 
-    fn finish_epoch(&mut self, measured: Measured, listener: &mut dyn FnMut(&Event)) {
+    fn finish_epoch(
+        &mut self,
+        measured: Measured,
+        with_knn: bool,
+        listener: &mut dyn FnMut(&Event),
+    ) {
         self.clock();
         let lr = self.learning_rate();
         let batches = self.plan.batches_per_epoch();
@@ -346,8 +355,9 @@ impl Trainer {
         position.batch = 0;
         position.loss = Some(loss);
         // What was measured last, unless nothing is any more.
-        let before = position.knn_top1.filter(|_| self.plan.eval.knn_every > 0);
-        position.knn_top1 = measured.knn_top1.or(before);
+        if with_knn || self.plan.eval.knn_every == 0 {
+            position.knn_top1 = measured.knn_top1;
+        }
         if let Some(knn_top1) = measured.knn_top1
             && position.best.is_none_or(|best| knn_top1 > best.knn_top1)
         {

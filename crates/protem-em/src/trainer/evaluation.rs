@@ -33,7 +33,7 @@ impl Trainer {
             measured => measured?,
         };
         for (set, bad) in measure.unreadable {
-            self.quarantine.add(set, vec![bad], listener)?;
+            self.quarantine.add(set, bad, listener)?;
         }
         tracing::debug!(epoch, seconds = begun.elapsed().as_secs_f64(), "measured");
         Ok(measured)
