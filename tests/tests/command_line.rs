@@ -212,6 +212,8 @@ fn a_dry_run_prints_the_plan_and_leaves_nothing() {
     // It ends as the run would.
     std::fs::create_dir(&out).unwrap();
     std::fs::write(out.join("config.toml"), "").unwrap();
+    run(&mut command).expect(2).says(&["is of no run"]);
+    std::fs::write(out.join(".lock"), "").unwrap();
     run(&mut command)
         .expect(2)
         .says(&["--resume", "--overwrite"]);

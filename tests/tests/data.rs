@@ -314,7 +314,6 @@ fn a_sheet_shows_images_beside_their_views() {
     let images = root.path().join("images");
     class_folders(&images, 3, 4);
     fs::write(images.join("class-0/0.jpg"), "no picture").unwrap();
-    let sheet = root.path().join("sheet.png");
     let mut command = protem(&[
         "data",
         "show",
@@ -323,6 +322,7 @@ fn a_sheet_shows_images_beside_their_views() {
         "--images=3",
         "--views=4",
     ]);
+    let sheet = root.path().join("new/sheet.png");
     let ended = run(command.arg(&images).arg("--out").arg(&sheet)).expect(0);
     ended.says(&["skipped class-0/0.jpg"]);
     let picture = image::open(&sheet).unwrap().into_rgb8();
@@ -331,14 +331,17 @@ fn a_sheet_shows_images_beside_their_views() {
     let column = |c: u32| image::imageops::crop_imm(&picture, 2 + c * 26, 2, 24, 24).to_image();
     assert!(column(1) != column(2) && column(1) != column(3));
     let refused = |out: &Path, args: &[&str], word: &str| {
-        let mut command = protem(&["data", "show", "."]);
-        run(command.args(args).arg("--out").arg(out))
+        let mut command = protem(&["data", "show"]);
+        run(command.arg(&images).args(args).arg("--out").arg(out))
             .expect(2)
             .says(&[word]);
     };
     refused(&sheet, &["--views=0"], "--views");
     refused(&root.path().join("sheet.jpg"), &[], ".png");
-    refused(&root.path().join("absent/sheet.png"), &[], "no folder");
+    for among in ["sheet.png", "class-0/new/sheet.png", "new/../sheet.png"] {
+        refused(&images.join(among), &[], "among the images");
+    }
+    assert_eq!(files(&images).len(), 3);
 }
 
 #[test]

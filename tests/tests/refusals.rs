@@ -146,6 +146,55 @@ fn files_of_other_things_stay() {
     // Asked to replace a run, it replaces what a run writes.
     run(&mut tiny(out, &["--overwrite"], &["optim.epochs=1"])).expect(0);
     assert_eq!(fs::read(&model).unwrap(), b"mine");
+    // What is there without a run is none of it.
+    let other = tempfile::tempdir().unwrap();
+    let config = other.path().join("config.toml");
+    fs::write(&config, "[optim]\nepochs = 1 # mine\n").unwrap();
+    let named = config.to_str().unwrap();
+    for args in [
+        &["--config", named, "--overwrite"][..],
+        &["--overwrite"],
+        &[],
+    ] {
+        let ended = run(&mut tiny(other.path(), args, &[])).expect(2);
+        ended.says(&["config.toml", "is of no run", "--out"]);
+    }
+    assert!(fs::read_to_string(&config).unwrap().contains("# mine"));
+    assert_eq!(files(other.path()), [config]);
+}
+
+#[test]
+fn where_no_knn_is_measured_it_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    class_folders(&at("classes"), 2, 20);
+    class_folders(&at("singles"), 20, 1);
+    fs::create_dir(at("flat")).unwrap();
+    (0..20).for_each(|i| picture(&at("flat").join(format!("{i}.png")), 0, i));
+    let set = [
+        "method.clusters=[4]",
+        "method.queue=32",
+        "method.negatives=2",
+    ];
+    let dry = |images: &str, args: &[&str]| {
+        let mut command = tiny(&at("run"), args, &set);
+        run(command.arg("--dry-run").arg(at(images)))
+    };
+    dry("flat", &[])
+        .expect(0)
+        .says(&["no classes, and so no kNN"]);
+    dry("singles", &[])
+        .expect(0)
+        .says(&["no class has two images", "--test"]);
+    let said = dry("classes", &[]).expect(0).stderr;
+    assert!(!said.contains("kNN"), "{said}");
+    let test = |images: &str, test: &str| {
+        let test = at(test);
+        dry(images, &["--test", test.to_str().unwrap()]).expect(2)
+    };
+    test("flat", "classes").says(&["the training images have none"]);
+    test("classes", "flat").says(&["the test images have none"]);
+    test("classes", "singles").says(&["number 2 is missing in training"]);
 }
 
 /// Before any are started.
@@ -194,6 +243,16 @@ fn a_run_that_goes_on_has_the_settings_of_its_folder() {
         "if the images have moved",
         "train FOLDER --resume",
     ]);
+    let both = config.replace(
+        "[data]",
+        &format!("[data]\nfolder = {images:?}\ntest_folder = {images:?}"),
+    );
+    fs::write(out.join("config.toml"), both).unwrap();
+    class_folders(&folder.path().join("moved"), 2, 4);
+    let ended = run(&mut resume(&out)).expect(2);
+    ended.says(&["train FOLDER --test FOLDER --resume"]);
+    let ended = run(resume(&out).arg(folder.path().join("moved"))).expect(2);
+    ended.says(&["train --test FOLDER --resume"]);
     fs::write(out.join("config.toml"), config).unwrap();
     // What is complete is said to be.
     for args in [&[][..], &["--dry-run"]] {

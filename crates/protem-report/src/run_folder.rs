@@ -71,9 +71,23 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Whether there is a run.
+    /// Whether there is a run: a `config.toml` alone may be of anything, beside a lock it is of one.
     pub fn holds_run(root: &Path) -> bool {
-        root.join(CONFIG).exists() || Self::has_checkpoints(root)
+        let begun = [CONFIG, LOCK].iter().all(|name| root.join(name).exists());
+        begun || Self::has_checkpoints(root)
+    }
+
+    /// Whether a new run may take the place of what is there: of a run, or of nothing that it would write.
+    ///
+    /// # Errors
+    /// A file of something else where a run would write its own.
+    pub fn replaceable(root: &Path) -> Result<(), ReportError> {
+        let files = [CONFIG, METRICS, QUARANTINE].map(|name| root.join(name));
+        let foreign = files.into_iter().find(|path| path.exists());
+        match foreign.filter(|_| !Self::holds_run(root)) {
+            Some(path) => Err(ReportError::Foreign(path)),
+            None => Ok(()),
+        }
     }
 
     /// Whether there is a checkpoint to go on from, whole or not.
@@ -89,13 +103,10 @@ impl RunFolder {
         if Self::holds_run(root) {
             return Err(ReportError::Occupied(root.to_path_buf()));
         }
-        let checkpoints = Self::checkpoints(root);
-        let inside = fs::read_dir(&checkpoints).ok();
-        let inside = inside.into_iter().flatten().flatten().map(|e| e.path());
-        let beside = [METRICS, QUARANTINE].map(|name| root.join(name));
-        let mut there = beside.into_iter().filter(|path| path.exists());
-        match there.next().or_else(|| inside.into_iter().next()) {
-            Some(path) => Err(ReportError::Foreign(path)),
+        Self::replaceable(root)?;
+        let inside = fs::read_dir(Self::checkpoints(root)).ok();
+        match inside.into_iter().flatten().flatten().next() {
+            Some(entry) => Err(ReportError::Foreign(entry.path())),
             None => Ok(()),
         }
     }
@@ -123,9 +134,15 @@ impl RunFolder {
     /// A folder for a new run; `overwrite` removes the run that is there.
     ///
     /// # Errors
-    /// As [`Self::free`] unless `overwrite`, or what the file system refuses.
+    /// As [`Self::free`], or with `overwrite` as [`Self::replaceable`]; or what the file system refuses.
     pub fn create(root: &Path, config: &str, overwrite: bool) -> Result<Self, ReportError> {
         fs::create_dir_all(root).map_err(io("create", root))?;
+        // Before a lock makes a run of what is there, and once more when nobody else can begin one.
+        if overwrite {
+            Self::replaceable(root)?;
+        } else {
+            Self::free(root)?;
+        }
         let lock = lock(root)?;
         if overwrite {
             remove_run(root)?;
@@ -411,14 +428,20 @@ mod tests {
 
     #[test]
     fn files_of_other_things_are_not_taken_for_a_run() {
-        for name in ["metrics.jsonl", "quarantine.tsv", "checkpoints/best.pth"] {
+        let beside = ["config.toml", "metrics.jsonl", "quarantine.tsv"];
+        for name in [&beside[..], &["checkpoints/best.pth"]].concat() {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join(name);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(&file, "mine").unwrap();
-            let refused = RunFolder::create(folder.path(), "", false);
-            assert!(matches!(refused, Err(ReportError::Foreign(path)) if path == file));
-            assert_eq!(fs::read(&file).unwrap(), b"mine");
+            for overwrite in [false, true, false] {
+                if overwrite && !beside.contains(&name) {
+                    continue;
+                }
+                let refused = RunFolder::create(folder.path(), "", overwrite);
+                assert!(matches!(refused, Err(ReportError::Foreign(path)) if path == file));
+                assert_eq!(fs::read(&file).unwrap(), b"mine");
+            }
         }
         // Asked to replace what a run wrote, that and nothing else goes.
         let folder = tempfile::tempdir().unwrap();

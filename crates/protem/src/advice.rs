@@ -100,7 +100,7 @@ pub fn em(error: EmError) -> Failure {
     let text = explain_em(&error);
     match error {
         EmError::NotFinite { .. } => Failure::running(format!(
-            "{text}. Try a lower learning rate: with --set optim.lr=… and --overwrite from the beginning, or in the run's config.toml and with --resume from its last checkpoint."
+            "{text}. Try a lower learning rate, or a higher method.temperature where it is far below 0.1, or less optim.weight_decay where it is far above 0.001: with --set optim.lr=… and --overwrite from the beginning, or in the run's config.toml and with --resume from its last checkpoint."
         )),
         EmError::NoCheckpoint { .. } => Failure::running(format!(
             "{text}\nBegin anew with --overwrite, or put back a copy of a checkpoint."

@@ -10,7 +10,7 @@ pub use eval::{
     AmiArgs, Eval, FinetuneArgs, KnnArgs, LinearArgs, PairArgs, ProbeArgs, SgdArgs, SvmArgs,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use protem_em::Precision;
 use std::path::PathBuf;
@@ -39,6 +39,26 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// What the program was called with.
+    ///
+    /// # Errors
+    /// Arguments that are none, help and version.
+    pub fn parsed() -> Result<Self, clap::Error> {
+        let matches = numbers_may_be_negative(Self::command()).try_get_matches()?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
+/// So that it is a range that refuses them, and says which.
+fn numbers_may_be_negative(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    });
+    command.mut_subcommands(numbers_may_be_negative)
 }
 
 /// What to do.

@@ -27,6 +27,7 @@ pub fn run(args: &AssignArgs) -> Result<(), Failure> {
     }
     let [labels, distances] = ["labels.npy", "distances.npy"].map(|name| args.out.join(name));
     outputs::inputs_stay(&[&labels, &distances], &[&args.input, &args.centroids])?;
+    outputs::check_room_in(&args.out, 8 * points.rows() as u64)?;
     RunFolder::probe(&args.out)
         .map_err(|e| Failure::usage(format!("{}; name another folder with --out", explain(&e))))?;
     let begun = Instant::now();

@@ -40,7 +40,7 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
         Beginning::PlusPlus => Init::PlusPlus,
         Beginning::Given(path) => Init::Given(centroids(path, &args, points)?),
     };
-    check_out(&args)?;
+    check_out(&args, points)?;
     // Before the work, so that it is not lost.
     RunFolder::probe(&args.out)
         .map_err(|e| Failure::usage(format!("{}; name another folder with --out", explain(&e))))?;
@@ -123,8 +123,10 @@ fn folder_of(args: &ClusterArgs, k: usize) -> PathBuf {
     }
 }
 
-/// What is written must not be what was read.
-fn check_out(args: &ClusterArgs) -> Result<(), Failure> {
+/// What is written must have room, and not be what was read.
+fn check_out(args: &ClusterArgs, points: Matrix) -> Result<(), Failure> {
+    let values = |k: &usize| (k * points.cols() + 2 * points.rows()) as u64;
+    outputs::check_room_in(&args.out, args.k.iter().map(|k| 4 * values(k)).sum())?;
     let folders = args.k.iter().map(|k| folder_of(args, *k));
     let written: Vec<PathBuf> = folders
         .flat_map(|folder| FILES.map(|name| folder.join(name)))

@@ -164,15 +164,13 @@ pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
 /// Whether the sheet can be written where `--out` says. Among the images it would be one of them.
 fn check_sheet(args: &ShowArgs) -> Result<(), Failure> {
     outputs::check_file(&args.out)?;
-    let folder = outputs::folder_of(&args.out);
-    if !folder.is_dir() {
-        return Err(Failure::usage(format!(
-            "there is no folder {}; name a file in one that is there with --out",
-            folder.display()
-        )));
-    }
     let images = Location::parse(&args.data).path.canonicalize();
-    if let (Ok(images), Ok(folder)) = (images, folder.canonicalize())
+    // Of a folder that is yet to be made, the one above it that is there.
+    let folder = std::path::absolute(outputs::folder_of(&args.out)).ok();
+    let there = folder
+        .as_deref()
+        .and_then(|folder| folder.ancestors().find_map(|f| f.canonicalize().ok()));
+    if let (Ok(images), Some(folder)) = (images, there)
         && images.is_dir()
         && folder.starts_with(&images)
     {
@@ -241,6 +239,9 @@ pub fn show(args: &ShowArgs) -> Result<(), Failure> {
         return Err(Failure::running("none of the images can be read"));
     }
     let sheet = contact_sheet(&rows, side);
+    let folder = outputs::folder_of(&args.out);
+    std::fs::create_dir_all(folder)
+        .map_err(|e| Failure::running(format!("cannot create {}: {e}", folder.display())))?;
     let written = protem_em::write_atomically(&args.out, &png(&sheet));
     written.map_err(|e| Failure::running(explain(&e)))?;
     say(format!(

@@ -50,11 +50,6 @@ impl Sets {
             check_classes(&*train, &**test)?;
             check_apart(folder, name)?;
         }
-        if train.labelling() == Labelling::None
-            && let Some(why) = beside_folders(folder, &*train)
-        {
-            warn(format!("no classes, and so no kNN: {why}"));
-        }
         Ok(Self {
             train,
             test,
@@ -141,6 +136,26 @@ impl Sets {
 }
 
 impl Images {
+    /// Says why no kNN is measured, where the settings ask for it.
+    pub fn warn_without_knn(&self, settings: &Settings) {
+        let data = &settings.data;
+        if settings.eval.knn_every == 0 || self.test.is_some() {
+            return;
+        }
+        let why = match (self.train.labelling(), &data.folder) {
+            (Labelling::None, Some(folder)) => {
+                let beside = beside_folders(folder, &*self.train);
+                let beside = beside.map_or(String::new(), |why| format!(": {why}"));
+                format!("no classes, and so no kNN{beside}")
+            }
+            (Labelling::One, _) if data.held_out > 0.0 => {
+                "no kNN: no class has two images, of which one could be kept out of training; name others with --test".into()
+            }
+            _ => return,
+        };
+        warn(why);
+    }
+
     /// What was found unreadable, as events.
     pub fn quarantined(&self) -> impl Iterator<Item = Event> {
         self.unreadable.iter().map(|(set, bad)| Event::Quarantine {
@@ -159,6 +174,12 @@ fn check_classes(train: &dyn Source, test: &dyn Source) -> Result<(), Failure> {
     let wrong = match (train.labelling(), differ_at) {
         (Labelling::Several, _) => {
             "takes one class an image: these have several; name others".into()
+        }
+        (Labelling::None, Some(_)) => {
+            "needs classes: the training images have none (of a folder, there must be at least two folders of images in it)".into()
+        }
+        (_, Some(_)) if test.labelling() == Labelling::None => {
+            "needs classes: the test images have none (of a folder, there must be at least two folders of images in it); name others".into()
         }
         (_, Some(at)) => format!(
             "needs the same classes in both sets: number {at} is {} in training and {} in the test; \

@@ -103,7 +103,11 @@ impl Labelled {
         // others.
         let left_out = run_of(checkpoint.path()).map(RunFolder::left_out);
         let left_out = left_out.transpose().map_err(advice::report)?;
-        let images = Sets::list(settings)?.readable(settings, left_out.as_ref())?;
+        let images =
+            Sets::list(settings).and_then(|sets| sets.readable(settings, left_out.as_ref()));
+        let images = images.map_err(|failure| {
+            failure.with(format!("Those are the images of the run; {ADVICE}."))
+        })?;
         checkpoint
             .check_images(settings, &*images.train)
             .map_err(|e| Failure::usage(format!("{}: {ADVICE}", explain_em(&e))))?;

@@ -31,7 +31,6 @@ mod system;
 mod train;
 
 use args::{Bench, Cli, Command, Config, Data, Eval};
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use console::{say, warn};
 use failure::Failure;
@@ -41,7 +40,7 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     allocator::keep_pages();
-    let arguments = Cli::try_parse().unwrap_or_else(|error| refused(&error));
+    let arguments = Cli::parsed().unwrap_or_else(|error| refused(&error));
     // Diagnostics only: what a run has to say is printed or in its folder.
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_default_env())

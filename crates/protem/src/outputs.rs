@@ -38,13 +38,17 @@ pub fn check_folder(out: &Path) -> Result<(), Failure> {
         .map_err(|e| Failure::usage(format!("{}; name another file with --out", explain(&e))))
 }
 
-/// Whether the disk holds so many bytes there.
+/// Whether the disk holds so many bytes beside this file of `--out`.
 pub fn check_room(out: &Path, need: u64) -> Result<(), Failure> {
-    let parent = folder_of(out);
-    match free_bytes(parent) {
+    check_room_in(folder_of(out), need)
+}
+
+/// Whether it holds so many in this folder.
+pub fn check_room_in(folder: &Path, need: u64) -> Result<(), Failure> {
+    match free_bytes(folder) {
         Some(free) if free < need => Err(Failure::running(format!(
-            "{} has {} free, and what is to be written takes {}: make room, or name another file with --out",
-            parent.display(),
+            "{} has {} free, and what is to be written takes {}: make room, or name another place with --out",
+            folder.display(),
             size(free),
             size(need)
         ))),

@@ -28,7 +28,7 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     let goes_on = args.resume && RunFolder::has_checkpoints(&args.out);
     let left_out = goes_on.then(|| RunFolder::left_out(&args.out)).transpose();
     let left_out = left_out.map_err(report)?;
-    let sets = Sets::list(&settings).map_err(|failure| of_config(&args, failure))?;
+    let sets = Sets::list(&settings).map_err(|failure| of_config(&args, &settings, failure))?;
     let mut of_weights = Vec::new();
     if !goes_on {
         // Before all images are decoded: with fewer of them, what is wrong stays wrong.
@@ -48,7 +48,10 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     warn_of_speed(&plan);
     match &from {
         Some(from) => say_what_is_new(&args, &mut plan, from),
-        None => warn_of_size(&plan, &*images.train),
+        None => {
+            warn_of_size(&plan, &*images.train);
+            images.warn_without_knn(&settings);
+        }
     }
     if args.dry_run {
         plan.notes.extend(of_weights);
@@ -72,14 +75,29 @@ fn check_plan(settings: &Settings, images: usize) -> Result<Plan, Failure> {
 }
 
 /// Where the images of a run that goes on are looked for, if they are not found.
-fn of_config(args: &TrainArgs, failure: Failure) -> Failure {
-    if !args.resume || args.folder.is_some() || args.data.is_some() {
+fn of_config(args: &TrainArgs, settings: &Settings, failure: Failure) -> Failure {
+    let told = [
+        args.folder.is_some() || args.data.is_some(),
+        args.test.is_some(),
+    ];
+    let named = [&settings.data.folder, &settings.data.test_folder].map(Option::is_some);
+    let moved: Vec<&str> = ["FOLDER", "--test FOLDER"]
+        .into_iter()
+        .zip(named.into_iter().zip(told))
+        .filter_map(|(how, (named, told))| (named && !told).then_some(how))
+        .collect();
+    if !args.resume || moved.is_empty() {
         return failure;
     }
+    let either = match moved.len() {
+        1 => "",
+        _ => " (without the one that has not)",
+    };
     failure.with(format!(
-        "That is what {} names; if the images have moved, name their new place: {} train FOLDER --resume --out {}",
+        "That is what {} names; if the images have moved, name their new place: {} train {} --resume --out {}{either}",
         args.out.join("config.toml").display(),
         program(),
+        moved.join(" "),
         quoted(&args.out)
     ))
 }
@@ -226,7 +244,9 @@ fn utf8(path: &Path) -> Result<(), Failure> {
 
 /// What can be known of the run's folder before the images are looked at.
 fn check_out(args: &TrainArgs) -> Result<(), Failure> {
-    if !args.resume && !args.overwrite && !args.dry_run {
+    if args.overwrite {
+        RunFolder::replaceable(&args.out).map_err(report)?;
+    } else if !args.resume && !args.dry_run {
         RunFolder::free(&args.out).map_err(report)?;
     }
     RunFolder::probe(&args.out).map_err(report)?;

@@ -125,6 +125,11 @@ fn counts(s: &Settings) -> Vec<Count> {
             "from 2 to 65536",
             128,
         ),
+        at_least_1(
+            "data.max_pixels",
+            usize::try_from(d.max_pixels).unwrap_or(usize::MAX),
+            178_956_970,
+        ),
         at_least_1("method.negatives", s.method.negatives.unwrap_or(1), 1024),
         at_least_1("e_step.iterations", k.iterations, 20),
         at_least_1("e_step.restarts", k.restarts, 5),

@@ -6,7 +6,9 @@ use protem_data::InvalidView;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Violation {
     /// Nothing to contrast with.
-    #[error("{images} image(s): contrastive learning needs at least 4; name a folder with more")]
+    #[error(
+        "{images} image(s): contrastive learning needs at least 4; name a folder with more, or keep fewer out of training (data.held_out)"
+    )]
     TooFewImages {
         /// Images of the training set.
         images: usize,

@@ -88,7 +88,7 @@ pub struct LinearArgs {
     pub pair: PairArgs,
     /// Weight of the penalty; when not given, the one of 13 between 1 and 0.000001 that does best on
     /// one in five of the training images, held out for it.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub decay: Option<f64>,
 }
 
@@ -99,7 +99,7 @@ pub struct SvmArgs {
     #[command(flatten)]
     pub pair: PairArgs,
     /// What images on the wrong side of a margin cost beside the length of the weights: C.
-    #[arg(long, default_value_t = 0.5, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.5)]
     pub cost: f64,
     /// Numbers of images to learn from that are drawn for each class, with commas between them; all are
     /// learnt from when not given.
