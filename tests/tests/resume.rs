@@ -215,6 +215,36 @@ fn threads_do_not_change_the_bits() {
 }
 
 /// A checkpoint in the middle, and the run from there, in bf16: the kills above are in f32.
+/// Nor does the library that computes the losses have any of its own, however large they are.
+#[cfg(target_os = "linux")]
+#[test]
+fn one_thread_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let set = [
+        "threads=1",
+        "data.generated_images=4096",
+        "optim.batch=32",
+        "method.queue=4096",
+        "eval.knn_every=0",
+    ];
+    let mut child = Running::start(&mut tiny(&out, &[], &set));
+    let metrics = out.join("metrics.jsonl");
+    let begun = || fs::read_to_string(&metrics).is_ok_and(|m| m.contains("\"step\":2,"));
+    assert!(child.wait_until(begun), "it ended");
+    let tasks = files(Path::new(&format!("/proc/{}/task", child.0.id())));
+    let names = tasks
+        .iter()
+        .map(|task| fs::read_to_string(task.join("comm")));
+    let names: Vec<String> = names.filter_map(Result::ok).collect();
+    child.kill();
+    assert!(!names.is_empty());
+    assert!(
+        !names.iter().any(|name| name.starts_with("candle")),
+        "{names:?}"
+    );
+}
+
 #[test]
 fn a_bf16_run_goes_on_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();

@@ -50,22 +50,3 @@ fn advised(block: *mut u8, size: usize) -> *mut u8 {
     }
     block
 }
-
-/// Lets the allocator keep what is freed. A step frees and takes the same few megabytes again and
-/// again (logits, queue, batches of images); given back to the system in between, their pages are
-/// faulted in and zeroed anew each time, a seventh of a small network's step.
-///
-/// To be called before there are other threads.
-pub fn keep_pages() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        /// The most that glibc takes from its heap instead of mapping it for itself.
-        const LARGEST: i32 = 32 << 20;
-        // SAFETY: `mallopt` sets two numbers of glibc's allocator, and no other thread allocates
-        // meanwhile. Where it refuses one, the default stays.
-        unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
-        }
-    }
-}

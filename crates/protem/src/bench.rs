@@ -146,7 +146,7 @@ fn timed<W: FnMut() -> Result<(), EmError>>(
     in_range("--image-size", image_size(args) as usize, 8..=4096)?;
     let machine = || std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = args.threads.unwrap_or_else(machine);
-    start_threads("--threads", threads)?;
+    start_threads("--threads", Some(threads))?;
     forget_peak();
     let before = own_memory();
     let failed = |e: EmError| Failure::running(explain(&e));

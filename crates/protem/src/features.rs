@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// Starts the threads asked for; otherwise there are as many as the machine has.
 pub fn start(threads: Option<usize>) -> Result<(), Failure> {
-    threads.map_or(Ok(()), |threads| start_threads("--threads", threads))
+    start_threads("--threads", threads)
 }
 
 /// Features of the images of a folder that can be read, and which those are. The others are said

@@ -22,6 +22,7 @@ mod gallery;
 mod images;
 mod labelled;
 mod outputs;
+mod process;
 mod progress;
 mod report;
 mod room;
@@ -39,7 +40,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    allocator::keep_pages();
+    process::keep_pages();
     let arguments = Cli::parsed().unwrap_or_else(|error| refused(&error));
     // Diagnostics only: what a run has to say is printed or in its folder.
     tracing_subscriber::fmt()

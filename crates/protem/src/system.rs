@@ -2,6 +2,7 @@
 
 use crate::console::warn;
 use crate::failure::Failure;
+use crate::process;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ops::RangeInclusive;
@@ -111,14 +112,25 @@ pub fn fail_at_limits() {
     let _ = signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }
 
-/// Starts the threads that a setting or an option, `what`, asks for, before anything runs on some.
-pub fn start_threads(what: &str, threads: usize) -> Result<(), Failure> {
+/// Starts the threads that a setting or an option, `what`, asks for, before anything runs on some; when
+/// none does there are as many as the machine lets this process have, or the environment says.
+pub fn start_threads(what: &str, threads: Option<usize>) -> Result<(), Failure> {
+    let Some(threads) = threads else {
+        if let (None, Ok(all)) = (
+            std::env::var_os("RAYON_NUM_THREADS"),
+            std::thread::available_parallelism(),
+        ) {
+            process::bound_candle(all.get());
+        }
+        return Ok(());
+    };
     if !THREADS.contains(&threads) {
         let (least, most) = (THREADS.start(), THREADS.end());
         return Err(Failure::usage(format!(
             "{what} {threads} must lie between {least} and {most}"
         )));
     }
+    process::bound_candle(threads);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     pool.build_global()
         .map_err(|e| Failure::running(format!("cannot start {threads} threads: {e}")))

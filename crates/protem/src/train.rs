@@ -20,9 +20,7 @@ use std::sync::atomic::Ordering;
 pub fn train(args: TrainArgs) -> Result<(), Failure> {
     check_names(&args)?;
     let settings = settings(&args)?;
-    if let Some(threads) = settings.threads {
-        start_threads("threads", threads)?;
-    }
+    start_threads("threads", settings.threads)?;
     check_out(&args)?;
     // Only the images that the checkpoint knows of: looking again could find others unreadable.
     let goes_on = args.resume && RunFolder::has_checkpoints(&args.out);
