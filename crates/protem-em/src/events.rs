@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// Something that happened. Epochs count from 1; `step` is the number of optimizer steps done.
 ///
-/// All but [`Event::Note`], [`Event::Quarantine`] and [`Event::Phase`] are lines of
+/// All but [`Event::Note`], [`Event::Quarantine`], [`Event::Phase`] and [`Event::Save`] are lines of
 /// `metrics.jsonl`. Everything but seconds and images per second is the same for the same seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -174,6 +174,12 @@ pub enum Event {
         /// Images or clusterings in all.
         of: usize,
     },
+    /// A checkpoint is about to be written: a run that goes on from it tells nothing again of what was
+    /// told before.
+    Save {
+        /// Steps done.
+        step: u64,
+    },
     /// The run is over.
     Done {
         /// Steps done.
@@ -232,23 +238,34 @@ pub enum Phase {
 impl Event {
     /// Whether it is a line of `metrics.jsonl`.
     pub fn is_metric(&self) -> bool {
-        !matches!(
-            self,
-            Self::Note { .. } | Self::Quarantine { .. } | Self::Phase { .. }
-        )
+        match self {
+            Self::Note { .. }
+            | Self::Quarantine { .. }
+            | Self::Phase { .. }
+            | Self::Save { .. } => false,
+            Self::Run { .. }
+            | Self::Step { .. }
+            | Self::EStep { .. }
+            | Self::Epoch { .. }
+            | Self::Eval { .. }
+            | Self::Done { .. } => true,
+        }
     }
 
     /// Whether a run that goes on from `resumed` keeps this event: what such a state has already
     /// seen. The rest will come again.
     pub fn precedes(&self, resumed: &Position) -> bool {
-        let under_way = resumed.batch > 0;
+        let clustered = resumed.batch > 0 || resumed.clustered == Some(resumed.epoch);
         match self {
             Self::Run { step, .. } | Self::Done { step, .. } => *step < resumed.step,
             Self::Step { step, .. } => *step <= resumed.step,
-            Self::EStep { epoch, .. } => *epoch <= resumed.epoch + usize::from(under_way),
+            Self::EStep { epoch, .. } => *epoch <= resumed.epoch + usize::from(clustered),
             Self::Epoch { epoch, .. } => *epoch <= resumed.epoch,
             Self::Eval { .. } => resumed.step > 0,
-            Self::Note { .. } | Self::Quarantine { .. } | Self::Phase { .. } => false,
+            Self::Note { .. }
+            | Self::Quarantine { .. }
+            | Self::Phase { .. }
+            | Self::Save { .. } => false,
         }
     }
 }

@@ -199,7 +199,7 @@ impl Trainer {
         }
         let fresh = self.state.position == Position::default();
         if fresh && !self.measure_beginning(listener, stop)? {
-            let checkpoint = self.save()?;
+            let checkpoint = self.save(listener)?;
             return Ok(Outcome::Interrupted { checkpoint });
         }
         // What was measured before it is of the run, not of its first epoch.
@@ -210,7 +210,7 @@ impl Trainer {
                 Ok(None) => {}
                 Ok(Some(checkpoint)) => return Ok(Outcome::Interrupted { checkpoint }),
                 Err(error) => {
-                    self.save_after(&error);
+                    self.save_after(&error, listener);
                     return Err(error);
                 }
             }
@@ -270,7 +270,7 @@ impl Trainer {
                 // There are some where a resumed run's warm-up has been made longer.
                 self.state.clusterings.clear();
             } else if position.clustered != Some(position.epoch) && !self.e_step(listener, stop)? {
-                return self.save().map(Some);
+                return self.save(listener).map(Some);
             }
         }
         if let Some(path) = self.m_steps(listener, stop)? {
@@ -281,7 +281,7 @@ impl Trainer {
         let last = epoch == self.plan.optim.epochs;
         let with_knn = every > 0 && (epoch.is_multiple_of(every) || last);
         let Some(measured) = self.measure(with_knn, listener, stop)? else {
-            return self.save().map(Some); // after the last batch: the epoch is measured again
+            return self.save(listener).map(Some); // after the last batch: the epoch is measured again
         };
         self.finish_epoch(measured, with_knn, listener);
         let stopping = stop.load(Ordering::Relaxed);
@@ -292,7 +292,7 @@ impl Trainer {
             || (c.keep_best && self.state.position.best != before);
         let due = kept || epoch.is_multiple_of(c.every_epochs) || self.due_between_epochs();
         if last || stopping || due {
-            let path = self.save()?;
+            let path = self.save(listener)?;
             return Ok((stopping && !last).then_some(path));
         }
         Ok(None)
@@ -395,9 +395,10 @@ impl Trainer {
     }
 
     /// Writes a checkpoint and removes those beyond the number to keep.
-    fn save(&mut self) -> Result<PathBuf, EmError> {
+    fn save(&mut self, listener: &mut dyn FnMut(&Event)) -> Result<PathBuf, EmError> {
         self.clock();
         let step = self.state.position.step;
+        listener(&Event::Save { step });
         let path = self.checkpoints.join(checkpoint::file_name(step));
         checkpoint::save(&path, &self.state, &self.origin)?;
         let seconds = self.clocked.elapsed().as_secs_f64();
@@ -430,14 +431,14 @@ impl Trainer {
     }
 
     /// Saves what was trained before an error that is not the state's own: an epoch may be hours.
-    fn save_after(&mut self, error: &EmError) {
+    fn save_after(&mut self, error: &EmError, listener: &mut dyn FnMut(&Event)) {
         let own = matches!(error, EmError::NotFinite { .. } | EmError::Io { .. });
         let step = self.state.position.step;
         let path = self.checkpoints.join(checkpoint::file_name(step));
         if own || !self.between_steps || step == 0 || self.saved.as_ref() == Some(&path) {
             return;
         }
-        if let Err(error) = self.save() {
+        if let Err(error) = self.save(listener) {
             tracing::warn!(%error, step, "what was trained since the last checkpoint is lost");
         }
     }

@@ -67,26 +67,28 @@ fn plan() -> Plan {
     Plan::check(&settings, 96).expect("a plan that works")
 }
 
-/// Runs to the end, or until images are gone behind an E-step of this epoch; what is told of epochs.
+/// Runs to the end, or until images are gone behind the E-step of this epoch; what is told of E-steps and
+/// epochs.
 fn run(
     trainer: &mut Trainer,
     disk: &OnDisk,
     gone: usize,
 ) -> (Result<Outcome, EmError>, Vec<Event>) {
-    let mut epochs = Vec::new();
-    let mut hear = |event: &Event| match event {
-        Event::EStep { epoch, k: 30, .. } if *epoch == gone => {
+    let mut told = Vec::new();
+    let mut hear = |event: &Event| {
+        if matches!(event, Event::EStep { epoch, k: 30, .. } if *epoch == gone) {
             disk.gone.store(true, Ordering::Relaxed);
         }
-        Event::Epoch { .. } => epochs.push(event.clone()),
-        _ => {}
+        if let Event::EStep { .. } | Event::Epoch { .. } = event {
+            told.push(event.clone());
+        }
     };
     let outcome = trainer.run(&mut hear, &AtomicBool::new(false));
-    (outcome, epochs)
+    (outcome, told)
 }
 
-/// What epochs are told of, without times.
-fn figures(epochs: &[Event]) -> Vec<(usize, f64, Option<f64>)> {
+/// Epochs, losses or objectives, and agreement with the clusters before.
+fn figures(told: &[Event]) -> Vec<(usize, f64, Option<f64>)> {
     let of = |event: &Event| match event {
         Event::Epoch {
             epoch,
@@ -94,9 +96,15 @@ fn figures(epochs: &[Event]) -> Vec<(usize, f64, Option<f64>)> {
             ami_previous,
             ..
         } => (*epoch, *loss, *ami_previous),
+        Event::EStep {
+            epoch,
+            objective,
+            ami_previous,
+            ..
+        } => (*epoch, *objective, *ami_previous),
         other => panic!("{other:?}"),
     };
-    epochs.iter().map(of).collect()
+    told.iter().map(of).collect()
 }
 
 #[test]
@@ -113,16 +121,18 @@ fn an_e_step_is_not_made_again_from_its_own_clusters() {
 
     let checkpoints = folder.path().join("torn");
     let (mut torn, disk) = start(&checkpoints);
-    let (outcome, mut epochs) = run(&mut torn, &disk, 3);
+    let (outcome, mut told) = run(&mut torn, &disk, 3);
     assert!(matches!(outcome, Err(EmError::Data(_))), "{outcome:?}");
     disk.gone.store(false, Ordering::Relaxed);
     let (from, _) = Checkpoint::newest(&checkpoints).expect("a checkpoint");
     assert_eq!((from.position().epoch, from.position().batch), (2, 0));
+    // What was told stays told.
+    assert!(told.iter().all(|event| event.precedes(from.position())));
     let mut resumed = Trainer::resume(plan(), disk.clone(), None, checkpoints, from).expect("it");
     let (outcome, more) = run(&mut resumed, &disk, usize::MAX);
     assert_eq!(outcome.expect("the rest"), Outcome::Finished);
-    epochs.extend(more);
-    assert_eq!(figures(&epochs), figures(&expected));
+    told.extend(more);
+    assert_eq!(figures(&told), figures(&expected));
     let parameters = |trainer: &Trainer| trainer.state().pair.query.parameters().to_vec();
     assert_eq!(parameters(&resumed), parameters(&whole));
 }

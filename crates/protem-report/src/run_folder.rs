@@ -319,7 +319,10 @@ impl RunFolder {
     /// # Errors
     /// What the file system refuses.
     pub fn record(&mut self, event: &Event) -> Result<(), ReportError> {
-        if matches!(event, Event::Run { .. }) {
+        if let Event::Run { .. } | Event::Save { .. } = event {
+            // A checkpoint that outlives a power failure must not outlive what came before it.
+            let path = self.root.join(METRICS);
+            self.metrics.sync_data().map_err(io("write", &path))?;
             self.quarantine.sync()?;
         }
         if event.is_metric() {

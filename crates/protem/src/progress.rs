@@ -109,7 +109,7 @@ impl Progress {
     /// Tells one event.
     pub fn tell(&mut self, event: &Event) {
         if self.format == LogFormat::Json {
-            if !matches!(event, Event::Phase { .. }) {
+            if !matches!(event, Event::Phase { .. } | Event::Save { .. }) {
                 say(serde_json::to_string(event).expect("plain data"));
             }
             return;
@@ -346,7 +346,11 @@ fn describe(event: &Event, epochs: usize) -> Option<String> {
             line.extend(optional.into_iter().flatten());
             line + &format!("  {images_per_second:.0} img/s  {seconds:.1} s{e_step}")
         }
-        Event::Step { .. } | Event::EStep { .. } | Event::Phase { .. } | Event::Done { .. } => {
+        Event::Step { .. }
+        | Event::EStep { .. }
+        | Event::Phase { .. }
+        | Event::Save { .. }
+        | Event::Done { .. } => {
             return None;
         }
     })

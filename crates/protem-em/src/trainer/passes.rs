@@ -114,7 +114,7 @@ impl Trainer {
             if stepped && position.batch < of {
                 let stopping = stop.load(Ordering::Relaxed);
                 if self.due_between_epochs() || stopping {
-                    let path = self.save()?;
+                    let path = self.save(listener)?;
                     if stopping {
                         return Ok(Some(path));
                     }
