@@ -284,17 +284,16 @@ impl<'a> Problem<'a> {
                 .zip(targets.par_chunks(BLOCK))
                 .map(|(x, targets)| part(x, targets, &weights, &biases))
                 .collect();
-            for part in parts {
-                loss += part.loss;
-                for (class, gradient) in gradient.chunks_exact_mut(dim + 1).enumerate() {
+            parts.iter().for_each(|part| loss += part.loss);
+            let classes = gradient.par_chunks_exact_mut(dim + 1).enumerate();
+            classes.for_each(|(class, gradient)| {
+                for part in &parts {
                     let weights = &part.weights[class * dim..][..dim];
-                    gradient
-                        .iter_mut()
-                        .zip(weights)
-                        .for_each(|(g, w)| *g += f64::from(*w));
+                    let places = gradient.iter_mut().zip(weights);
+                    places.for_each(|(g, w)| *g += f64::from(*w));
                     gradient[dim] += part.biases[class];
                 }
-            }
+            });
         }
         let mut value = loss / n;
         for (gradient, at) in gradient
