@@ -186,6 +186,10 @@ fn where_no_knn_is_measured_it_is_said() {
     dry("singles", &[])
         .expect(0)
         .says(&["no class has two images", "--test"]);
+    let unused = ["--set", "eval.knn_every=0"];
+    dry("classes", &unused)
+        .expect(0)
+        .says(&["data.held_out = 0 trains on them"]);
     let said = dry("classes", &[]).expect(0).stderr;
     assert!(!said.contains("kNN"), "{said}");
     let test = |images: &str, test: &str| {

@@ -153,6 +153,7 @@ fn what_a_run_has_not_is_said() {
         &page(&warm, &[]),
         &["no line of how the run began", "nothing to draw"],
     );
+    report(&warm, &[]).expect(0).says(&["no metrics are left"]);
 }
 
 #[test]

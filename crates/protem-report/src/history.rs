@@ -108,6 +108,11 @@ pub struct History {
 }
 
 impl History {
+    /// Whether nothing has been told.
+    pub fn is_empty(&self) -> bool {
+        self.run.is_none() && self.epochs.is_empty()
+    }
+
     /// Of a run's events, in their order.
     pub fn of(events: impl IntoIterator<Item = Event>) -> Self {
         let mut history = Self::default();

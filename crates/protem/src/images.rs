@@ -120,11 +120,6 @@ impl Sets {
                 unreadable,
             });
         }
-        if settings.eval.knn_every == 0 {
-            warn(
-                "eval.knn_every = 0: nothing is measured on the images that data.held_out keeps from training; data.held_out = 0 trains on them",
-            );
-        }
         let (keep, held_out) = split_held_out(&*all, data.held_out, settings.seed);
         let part = |keep| Arc::new(Subset::new(all.clone(), keep)) as Arc<dyn Source>;
         Ok(Images {
@@ -136,10 +131,18 @@ impl Sets {
 }
 
 impl Images {
-    /// Says why no kNN is measured, where the settings ask for it.
+    /// Says why no kNN is measured where the settings ask for it, or images are kept out for it.
     pub fn warn_without_knn(&self, settings: &Settings) {
         let data = &settings.data;
-        if settings.eval.knn_every == 0 || self.test.is_some() {
+        if settings.eval.knn_every == 0 {
+            if data.folder.is_some() && data.test_folder.is_none() && self.test.is_some() {
+                warn(
+                    "eval.knn_every = 0: nothing is measured on the images that data.held_out keeps from training; data.held_out = 0 trains on them",
+                );
+            }
+            return;
+        }
+        if self.test.is_some() {
             return;
         }
         let why = match (self.train.labelling(), &data.folder) {

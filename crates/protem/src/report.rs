@@ -90,6 +90,12 @@ fn assemble(args: &ReportArgs) -> Result<Report, Failure> {
     let mut history = History::default();
     let mut note = |event| history.note(event);
     let unread = RunFolder::read_metrics(root, &mut note).map_err(failed)?;
+    if history.is_empty() {
+        warn(format!(
+            "no metrics are left of the run in {}: its report has no figures",
+            root.display()
+        ));
+    }
     let checkpoint = newest(root)?;
     let config = match (RunFolder::config(root), &checkpoint) {
         (Ok(text), _) => text,
