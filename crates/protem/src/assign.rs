@@ -41,8 +41,7 @@ pub fn run(args: &AssignArgs) -> Result<(), Failure> {
         )),
     })?;
     let seconds = begun.elapsed().as_secs_f64();
-    std::fs::create_dir_all(&args.out)
-        .map_err(|e| Failure::running(format!("cannot create {}: {e}", args.out.display())))?;
+    outputs::make(&args.out)?;
     write_together(&[
         (&labels, &npy_labels(&found.labels)),
         (&distances, &npy_vector(&found.distances)),

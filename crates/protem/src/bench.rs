@@ -147,9 +147,9 @@ fn timed<W: FnMut() -> Result<(), EmError>>(
     let machine = || std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = args.threads.unwrap_or_else(machine);
     start_threads("--threads", Some(threads))?;
+    let failed = |e: EmError| Failure::running(explain(&e));
     forget_peak();
     let before = own_memory();
-    let failed = |e: EmError| Failure::running(explain(&e));
     let mut work = build().map_err(failed)?;
     for _ in 0..UNTIMED {
         work().map_err(failed)?;
@@ -164,49 +164,71 @@ fn timed<W: FnMut() -> Result<(), EmError>>(
             _ => begun.elapsed().as_secs_f64(),
         });
     }
-    let faults = faults.zip(page_faults());
-    let faults = faults.map(|(before, after)| (after - before) as f64 / args.iters as f64);
-    let peak = before.zip(own_memory());
-    let peak = peak.map(|((before, _), (_, peak))| peak.saturating_sub(before));
     seconds.sort_by(f64::total_cmp);
-    let median = seconds[seconds.len() / 2];
-    let isa = protem_ops::Isa::current().name();
-    let clock = if threads == 1 { "cpu" } else { "wall" };
-    if args.json {
-        say(serde_json::json!({
-            "what": what,
-            "encoder": args.encoder,
-            "stem": args.stem,
-            "width": args.width,
-            "batch": args.batch,
-            "image_size": image_size(args),
-            "precision": args.precision,
-            "threads": threads,
-            "iters": args.iters,
-            "clock": clock,
-            "isa": isa,
-            "median_seconds": median,
-            "least_seconds": seconds[0],
-            "images_per_second": args.batch as f64 / median,
-            "peak_bytes": peak,
-            "page_faults": faults,
-        }));
-        return Ok(());
-    }
-    let unknown = || "unknown".to_owned();
-    say(format!(
-        "{what} of {} (stem {}, width {}, {}), {} images of {} pixels: {}, {:.1} images/s ({clock} time, {}, {isa}), {} above the loaded program, {} page faults a step",
-        word(args.encoder),
-        word(args.stem),
-        args.width,
-        word(args.precision),
-        args.batch,
-        image_size(args),
-        time(median),
-        args.batch as f64 / median,
-        counted(threads, "thread"),
-        peak.map_or_else(unknown, size),
-        faults.map_or_else(unknown, |n| format!("{n:.0}")),
-    ));
+    let faults = faults.zip(page_faults());
+    let peak = before.zip(own_memory());
+    let found = Timed {
+        seconds,
+        threads,
+        faults: faults.map(|(before, after)| (after - before) as f64 / args.iters as f64),
+        peak: peak.map(|((before, _), (_, peak))| peak.saturating_sub(before)),
+    };
+    found.tell(args, what);
     Ok(())
+}
+
+/// What was found of some work.
+struct Timed {
+    /// In ascending order; of one thread the processor's.
+    seconds: Vec<f64>,
+    threads: usize,
+    /// Page faults of one.
+    faults: Option<f64>,
+    /// Bytes of memory at most, above the loaded program.
+    peak: Option<u64>,
+}
+
+impl Timed {
+    fn tell(&self, args: &BenchArgs, what: &str) {
+        let (threads, peak, faults) = (self.threads, self.peak, self.faults);
+        let median = self.seconds[self.seconds.len() / 2];
+        let isa = protem_ops::Isa::current().name();
+        let clock = if threads == 1 { "cpu" } else { "wall" };
+        if args.json {
+            say(serde_json::json!({
+                "what": what,
+                "encoder": args.encoder,
+                "stem": args.stem,
+                "width": args.width,
+                "batch": args.batch,
+                "image_size": image_size(args),
+                "precision": args.precision,
+                "threads": threads,
+                "iters": args.iters,
+                "clock": clock,
+                "isa": isa,
+                "median_seconds": median,
+                "least_seconds": self.seconds[0],
+                "images_per_second": args.batch as f64 / median,
+                "peak_bytes": peak,
+                "page_faults": faults,
+            }));
+            return;
+        }
+        let unknown = || "unknown".to_owned();
+        say(format!(
+            "{what} of {} (stem {}, width {}, {}), {} images of {} pixels: {}, {:.1} images/s ({clock} time, {}, {isa}), {} above the loaded program, {} page faults a step",
+            word(args.encoder),
+            word(args.stem),
+            args.width,
+            word(args.precision),
+            args.batch,
+            image_size(args),
+            time(median),
+            args.batch as f64 / median,
+            counted(threads, "thread"),
+            peak.map_or_else(unknown, size),
+            faults.map_or_else(unknown, |n| format!("{n:.0}")),
+        ));
+    }
 }

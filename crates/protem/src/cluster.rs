@@ -140,8 +140,7 @@ fn check_out(args: &ClusterArgs, points: Matrix) -> Result<(), Failure> {
 const FILES: [&str; 3] = ["centroids.npy", "labels.npy", "distances.npy"];
 
 fn write(folder: &Path, fit: &Fit) -> Result<(), Failure> {
-    std::fs::create_dir_all(folder)
-        .map_err(|e| Failure::running(format!("cannot create {}: {e}", folder.display())))?;
+    outputs::make(folder)?;
     let [centroids, labels, distances] = FILES.map(|name| folder.join(name));
     write_together(&[
         (&centroids, &npy(&fit.centroids, fit.dim)),

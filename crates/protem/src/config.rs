@@ -2,7 +2,7 @@
 //! itself, so that an error names it.
 
 use crate::failure::Failure;
-use protem_em::Settings;
+use protem_em::{Plan, Settings};
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -122,6 +122,14 @@ fn layered(mut table: Table, set: &[String]) -> Result<Table, Failure> {
         put(&mut table, key.trim(), value, &format!("--set {pair}"))?;
     }
     Ok(table)
+}
+
+/// What settings come to with so many training images.
+pub fn plan(settings: &Settings, images: usize) -> Result<Plan, Failure> {
+    Plan::check(settings, images).map_err(|violations| {
+        let lines: Vec<String> = violations.iter().map(|v| format!("  {v}")).collect();
+        Failure::usage(format!("these settings cannot work:\n{}", lines.join("\n")))
+    })
 }
 
 /// A file's table, every key and value of it found right.

@@ -9,8 +9,8 @@ use crate::outputs;
 use crate::system::{size, stop_flag};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{
-    Decoded, Inspection, Location, PackConfig, PackError, Range, Source, Stream, contact_sheet,
-    fitted, pack, png,
+    Decoded, Inspection, Location, PackConfig, PackError, Range, RgbImage, Source, Stream,
+    contact_sheet, fitted, pack, png,
 };
 use protem_em::Plan;
 use protem_report::{RunFolder, counted};
@@ -202,46 +202,22 @@ pub fn show(args: &ShowArgs) -> Result<(), Failure> {
     }
     check_sheet(args)?;
     let settings = config::load(args.config.as_deref(), &args.set)?;
-    let plan = Plan::check(&settings, IMAGES).map_err(|violations| {
-        let lines: Vec<String> = violations.iter().map(|v| format!("  {v}")).collect();
-        Failure::usage(format!("these settings cannot work:\n{}", lines.join("\n")))
-    })?;
+    let plan = config::plan(&settings, IMAGES)?;
     let decoding = plan.settings.data.decode_options();
     let source = Decoded::new(open_images(&args.data)?, decoding, 0);
-    let augment = &plan.augment;
     let count = args.images.min(source.len());
     let squares = count * (args.views + 1);
     let side = plan.image_size.min((LARGEST / squares).isqrt() as u32);
-    let mut rows = Vec::new();
-    for row in 0..count {
-        // Spread over the set, so that several classes are seen.
-        let index = row * source.len() / count;
-        let image = match source.read(index) {
-            Ok(image) => image,
-            Err(error) => {
-                warn(format!("skipped {}: {error}", source.name(index)));
-                continue;
-            }
-        };
-        let view = |view: u64| Stream {
-            seed: plan.seed,
-            epoch: view / 2,
-            index: index as u64,
-            view: view % 2,
-        };
-        let views = (0..args.views as u64).map(|v| augment.view(&image, view(v)));
-        let views: Vec<_> = views.collect();
-        // No more is kept than is shown: photographs are large.
-        let all = std::iter::once(image).chain(views);
-        rows.push(all.map(|picture| fitted(&picture, side)).collect());
-    }
+    // Spread over the set, so that several classes are seen.
+    let indices = (0..count).map(|row| row * source.len() / count);
+    let rows = indices.filter_map(|index| row(&source, &plan, index, (args.views, side)));
+    let rows: Vec<_> = rows.collect();
     if rows.is_empty() {
         return Err(Failure::running("none of the images can be read"));
     }
     let sheet = contact_sheet(&rows, side);
     let folder = outputs::folder_of(&args.out);
-    std::fs::create_dir_all(folder)
-        .map_err(|e| Failure::running(format!("cannot create {}: {e}", folder.display())))?;
+    outputs::make(folder)?;
     let written = protem_em::write_atomically(&args.out, &png(&sheet));
     written.map_err(|e| Failure::running(explain(&e)))?;
     say(format!(
@@ -251,4 +227,29 @@ pub fn show(args: &ShowArgs) -> Result<(), Failure> {
         counted(args.views, "view")
     ));
     Ok(())
+}
+
+/// An image and so many views of it, fitted to a square; nothing if it cannot be read, which is said.
+fn row(
+    source: &dyn Source,
+    plan: &Plan,
+    index: usize,
+    (views, side): (usize, u32),
+) -> Option<Vec<RgbImage>> {
+    let image = source
+        .read(index)
+        .inspect_err(|error| warn(format!("skipped {}: {error}", source.name(index))))
+        .ok()?;
+    let view = |view: u64| {
+        let stream = Stream {
+            seed: plan.seed,
+            epoch: view / 2,
+            index: index as u64,
+            view: view % 2,
+        };
+        fitted(&plan.augment.view(&image, stream), side)
+    };
+    // No more is kept than is shown: photographs are large.
+    let shown = std::iter::once(fitted(&image, side));
+    Some(shown.chain((0..views as u64).map(view)).collect())
 }

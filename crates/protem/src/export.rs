@@ -74,8 +74,7 @@ pub fn write(
     let bytes = encoder.to_safetensors(head, &metadata);
     outputs::check_room(out, bytes.len() as u64)?;
     let parent = outputs::folder_of(out);
-    std::fs::create_dir_all(parent)
-        .map_err(|e| Failure::running(format!("cannot create {}: {e}", parent.display())))?;
+    outputs::make(parent)?;
     protem_em::write_atomically(out, &bytes).map_err(|e| Failure::running(explain(&e)))
 }
 

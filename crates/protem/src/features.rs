@@ -126,6 +126,32 @@ impl<'a> Targets<'a> {
             labels: features.with_extension("labels.npy"),
         }
     }
+
+    /// Writes features, the images' names and, `with_labels`, their classes.
+    fn write(
+        &self,
+        found: &FolderFeatures,
+        folder: &dyn Source,
+        with_labels: bool,
+    ) -> Result<(), Failure> {
+        // One line each, whatever a name has in it.
+        let name = |i: &u32| escape(&folder.name(*i as usize)) + "\n";
+        let names: String = found.indices.iter().map(name).collect();
+        let array = protem_report::npy(found.features.values(), found.features.dim());
+        let label = |i: &u32| folder.label(*i as usize);
+        let labels: Option<Vec<u32>> = match with_labels {
+            true => found.indices.iter().map(label).collect(),
+            false => None,
+        };
+        let labels = labels.map(|labels| npy_labels(&labels));
+        let mut files = vec![
+            (self.features, &array[..]),
+            (&*self.names, names.as_bytes()),
+        ];
+        files.extend(labels.as_ref().map(|labels| (&*self.labels, &labels[..])));
+        outputs::make(outputs::folder_of(self.features))?;
+        protem_em::write_together(&files).map_err(|e| Failure::running(explain(&e)))
+    }
 }
 
 /// Whether memory holds so many bytes of features and the file made of them.
@@ -202,7 +228,6 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
             args.data.display()
         )));
     }
-    let parent = outputs::folder_of(&args.out);
     let bytes = 4 * (folder.len() * trained.dim(output)) as u64;
     outputs::check_room(&args.out, bytes)?;
     check_memory(bytes)?;
@@ -210,44 +235,19 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
     if output == Output::Embedding {
         found.features = found.features.normalised();
     }
-    std::fs::create_dir_all(parent)
-        .map_err(|e| Failure::running(format!("cannot create {}: {e}", parent.display())))?;
-    let features = &found.features;
-    // One line each, whatever a name has in it.
-    let name = |i: &u32| escape(&folder.name(*i as usize)) + "\n";
-    let list: String = found.indices.iter().map(name).collect();
-    let array = protem_report::npy(features.values(), features.dim());
-    let labels: Option<Vec<u32>> = match with_labels {
-        true => found
-            .indices
-            .iter()
-            .map(|i| folder.label(*i as usize))
-            .collect(),
-        false => None,
-    };
-    let labels = labels.map(|labels| npy_labels(&labels));
-    let mut files = vec![
-        (targets.features, &array[..]),
-        (&*targets.names, list.as_bytes()),
-    ];
-    files.extend(
-        labels
-            .as_ref()
-            .map(|labels| (&*targets.labels, &labels[..])),
-    );
-    protem_em::write_together(&files).map_err(|e| Failure::running(explain(&e)))?;
+    targets.write(&found, &*folder, with_labels)?;
     let skipped = match found.skipped {
         0 => String::new(),
         n => format!(", {} left out", counted(n, "unreadable image")),
     };
-    let classes = match labels {
-        Some(_) => format!(", classes in {}", targets.labels.display()),
-        None => String::new(),
+    let classes = match with_labels {
+        true => format!(", classes in {}", targets.labels.display()),
+        false => String::new(),
     };
     say(format!(
         "{} × {} {} in {}, names in {}{classes}{skipped}",
-        features.rows(),
-        features.dim(),
+        found.features.rows(),
+        found.features.dim(),
         match args.what {
             EmbedKind::Features => "features",
             EmbedKind::Embedding => "embeddings",

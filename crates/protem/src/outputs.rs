@@ -32,6 +32,12 @@ pub fn folder_of(out: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
+/// Makes a folder that is yet to be.
+pub fn make(folder: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder)
+        .map_err(|e| Failure::running(format!("cannot create {}: {e}", folder.display())))
+}
+
 /// Whether files can be written there.
 pub fn check_folder(out: &Path) -> Result<(), Failure> {
     RunFolder::probe(folder_of(out))

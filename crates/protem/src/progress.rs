@@ -115,48 +115,13 @@ impl Progress {
             return;
         }
         match event {
-            Event::Run {
-                step,
-                steps_per_epoch,
-                epochs,
-                clusters,
-                warmup_epochs,
-                images,
-                queue,
-                ..
-            } => {
-                self.to_come = !clusters.is_empty() && warmup_epochs < epochs;
-                self.steps_per_epoch = *steps_per_epoch as u64;
-                (self.epochs, self.epoch_images, self.queue) = (*epochs, *images, *queue);
-                self.bar
-                    .set_length(self.steps_per_epoch.saturating_mul(*epochs as u64));
+            Event::Run { step, .. } => {
+                self.begin(event);
                 self.bar.set_position(*step);
             }
             Event::Step {
                 epoch, step, loss, ..
-            } => {
-                self.phase = None;
-                if let Some(before) = self.stepped.replace(Instant::now()) {
-                    self.pace.steps += 1;
-                    self.pace.step_seconds += before.elapsed().as_secs_f64();
-                }
-                self.name_epoch(*epoch);
-                self.bar.set_position(*step);
-                if self.pace.steps == 0 {
-                    return; // nothing yet that a time left could be told from
-                }
-                if self.pace.steps == 1 {
-                    self.bar.set_style(style(
-                        "{spinner} {prefix} [{bar:30}] {pos}/{len} steps, {msg}",
-                    ));
-                }
-                let all = self.steps_per_epoch.saturating_mul(self.epochs as u64);
-                let left = all.saturating_sub(*step);
-                let left = time(self.pace.of_steps(left, self.steps_per_epoch));
-                let but = self.without_e_steps();
-                self.bar
-                    .set_message(format!("{left} left{but}, loss {loss:.3}"));
-            }
+            } => self.step(*epoch, *step, *loss),
             Event::Phase {
                 epoch,
                 phase,
@@ -179,6 +144,54 @@ impl Progress {
             let left = self.left(event).unwrap_or_default();
             self.bar.suspend(|| say(format!("{line}{left}")));
         }
+    }
+
+    /// What a run's other events are told with.
+    fn begin(&mut self, event: &Event) {
+        let Event::Run {
+            steps_per_epoch,
+            epochs,
+            clusters,
+            warmup_epochs,
+            images,
+            queue,
+            ..
+        } = event
+        else {
+            return;
+        };
+        self.to_come = !clusters.is_empty() && warmup_epochs < epochs;
+        self.steps_per_epoch = *steps_per_epoch as u64;
+        (self.epochs, self.epoch_images, self.queue) = (*epochs, *images, *queue);
+        self.bar.set_length(self.steps());
+    }
+
+    /// Steps of the whole run.
+    fn steps(&self) -> u64 {
+        self.steps_per_epoch.saturating_mul(self.epochs as u64)
+    }
+
+    fn step(&mut self, epoch: usize, step: u64, loss: f64) {
+        self.phase = None;
+        if let Some(before) = self.stepped.replace(Instant::now()) {
+            self.pace.steps += 1;
+            self.pace.step_seconds += before.elapsed().as_secs_f64();
+        }
+        self.name_epoch(epoch);
+        self.bar.set_position(step);
+        if self.pace.steps == 0 {
+            return; // nothing yet that a time left could be told from
+        }
+        if self.pace.steps == 1 {
+            self.bar.set_style(style(
+                "{spinner} {prefix} [{bar:30}] {pos}/{len} steps, {msg}",
+            ));
+        }
+        let left = self.steps().saturating_sub(step);
+        let left = time(self.pace.of_steps(left, self.steps_per_epoch));
+        let but = self.without_e_steps();
+        self.bar
+            .set_message(format!("{left} left{but}, loss {loss:.3}"));
     }
 
     /// The time left, behind an epoch's line where there is no bar to tell it.
@@ -247,111 +260,121 @@ impl Drop for Progress {
     }
 }
 
+/// An event as a line, where it is one.
 fn describe(event: &Event, epochs: usize) -> Option<String> {
-    Some(match event {
-        Event::Run {
-            mode,
-            images,
-            parameters,
-            batch,
-            queue,
-            clusters,
-            negatives,
-            chance,
-            resumed_from,
-            source,
-            step,
-            test_images,
-            encoder,
-            precision,
-            image_size,
-            ..
-        } => {
-            let of = match source {
-                Some(path) => format!("images of {}", path.display()),
-                None => "generated images".into(),
-            };
-            let begun = match resumed_from {
-                Some(path) => format!("Going on from {} (step {step}).\n", path.display()),
-                None => String::new(),
-            };
-            let kept = match test_images {
-                0 => String::new(),
-                images => format!(", kNN on {images} others"),
-            };
-            let encoder = encoder.map_or(String::new(), |e| {
-                format!(
-                    "{} (stem {}, width {}, {}), views of {image_size} pixels, ",
-                    word(e.arch),
-                    word(e.stem),
-                    e.width,
-                    word(precision)
-                )
-            });
-            let prototypes = match clusters.is_empty() {
-                true => String::new(),
-                false => format!(", K {clusters:?}, {negatives} negative prototypes"),
-            };
-            format!(
-                "{begun}{mode} on {images} {of}{kept}: {encoder}{:.2} M parameters, batch {batch}, queue {queue}{prototypes}; InfoNCE at chance is {chance:.3}",
-                *parameters as f64 / 1e6
-            )
-        }
-        Event::Note { text } => format!("note: {text}"),
-        Event::Quarantine { name, reason, .. } => format!("skipped {name}: {reason}"),
+    match event {
+        Event::Run { .. } => of_run(event),
+        Event::Note { text } => Some(format!("note: {text}")),
+        Event::Quarantine { name, reason, .. } => Some(format!("skipped {name}: {reason}")),
         Event::Eval {
             features,
             top1,
             chance,
             ..
-        } => {
-            let what = match features {
+        } => Some(format!(
+            "kNN of {}: {:.1} % (chance {:.1} %)",
+            match features {
                 Evaluated::RawPixels => "raw pixels",
                 Evaluated::Untrained => "the untrained encoder",
                 Evaluated::Given => "the given weights",
                 Evaluated::Trained => "the trained encoder",
-            };
-            format!(
-                "kNN of {what}: {:.1} % (chance {:.1} %)",
-                100.0 * top1,
-                100.0 * chance
-            )
-        }
-        Event::Epoch {
-            epoch,
-            loss_instance,
-            loss_prototype,
-            chance,
-            knn_top1,
-            effective_rank,
-            ami_previous,
-            images_per_second,
-            seconds,
-            e_step_seconds,
-            ..
-        } => {
-            let mut line = format!(
-                "epoch {epoch:>3}/{epochs}  InfoNCE {loss_instance:.3} (chance {chance:.2})"
-            );
-            let optional = [
-                loss_prototype.map(|l| format!("  ProtoNCE {l:.3}")),
-                knn_top1.map(|k| format!("  kNN {:.1} %", 100.0 * k)),
-                effective_rank.map(|r| format!("  rank {r:.0}")),
-                ami_previous.map(|a| format!("  AMI to last {a:.2}")),
-            ];
-            let e_step = match e_step_seconds {
-                0.0 => String::new(),
-                e_step => format!(" (E-step {e_step:.1})"),
-            };
-            line.extend(optional.into_iter().flatten());
-            line + &format!("  {images_per_second:.0} img/s  {seconds:.1} s{e_step}")
-        }
+            },
+            100.0 * top1,
+            100.0 * chance
+        )),
+        Event::Epoch { .. } => of_epoch(event, epochs),
         Event::Step { .. }
         | Event::EStep { .. }
         | Event::Phase { .. }
         | Event::Save { .. }
-        | Event::Done { .. } => {
-            return None;
-        }
-    })
+        | Event::Done { .. } => None,
+    }
+}
+
+/// What a run is.
+fn of_run(event: &Event) -> Option<String> {
+    let Event::Run {
+        mode,
+        images,
+        parameters,
+        batch,
+        queue,
+        clusters,
+        negatives,
+        chance,
+        resumed_from,
+        source,
+        step,
+        test_images,
+        encoder,
+        precision,
+        image_size,
+        ..
+    } = event
+    else {
+        return None;
+    };
+    let of = match source {
+        Some(path) => format!("images of {}", path.display()),
+        None => "generated images".into(),
+    };
+    let begun = match resumed_from {
+        Some(path) => format!("Going on from {} (step {step}).\n", path.display()),
+        None => String::new(),
+    };
+    let kept = match test_images {
+        0 => String::new(),
+        images => format!(", kNN on {images} others"),
+    };
+    let encoder = encoder.map_or(String::new(), |e| {
+        format!(
+            "{} (stem {}, width {}, {}), views of {image_size} pixels, ",
+            word(e.arch),
+            word(e.stem),
+            e.width,
+            word(precision)
+        )
+    });
+    let prototypes = match clusters.is_empty() {
+        true => String::new(),
+        false => format!(", K {clusters:?}, {negatives} negative prototypes"),
+    };
+    Some(format!(
+        "{begun}{mode} on {images} {of}{kept}: {encoder}{:.2} M parameters, batch {batch}, queue {queue}{prototypes}; InfoNCE at chance is {chance:.3}",
+        *parameters as f64 / 1e6
+    ))
+}
+
+/// What an epoch came to.
+fn of_epoch(event: &Event, epochs: usize) -> Option<String> {
+    let Event::Epoch {
+        epoch,
+        loss_instance,
+        loss_prototype,
+        chance,
+        knn_top1,
+        effective_rank,
+        ami_previous,
+        images_per_second,
+        seconds,
+        e_step_seconds,
+        ..
+    } = event
+    else {
+        return None;
+    };
+    let mut line =
+        format!("epoch {epoch:>3}/{epochs}  InfoNCE {loss_instance:.3} (chance {chance:.2})");
+    let optional = [
+        loss_prototype.map(|l| format!("  ProtoNCE {l:.3}")),
+        knn_top1.map(|k| format!("  kNN {:.1} %", 100.0 * k)),
+        effective_rank.map(|r| format!("  rank {r:.0}")),
+        ami_previous.map(|a| format!("  AMI to last {a:.2}")),
+    ];
+    let e_step = match e_step_seconds {
+        0.0 => String::new(),
+        e_step => format!(" (E-step {e_step:.1})"),
+    };
+    line.extend(optional.into_iter().flatten());
+    Some(line + &format!("  {images_per_second:.0} img/s  {seconds:.1} s{e_step}"))
 }

@@ -38,8 +38,7 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
     let report = assemble(args)?;
     let page = report.html();
     let parent = outputs::folder_of(&out);
-    std::fs::create_dir_all(parent)
-        .map_err(|e| Failure::running(format!("cannot create {}: {e}", parent.display())))?;
+    outputs::make(parent)?;
     protem_em::write_atomically(&out, page.as_bytes())
         .map_err(|e| Failure::running(explain(&e)))?;
     say(format!(

@@ -30,7 +30,7 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     let mut of_weights = Vec::new();
     if !goes_on {
         // Before all images are decoded: with fewer of them, what is wrong stays wrong.
-        let plan = check_plan(&settings, sets.most(&settings))?;
+        let plan = config::plan(&settings, sets.most(&settings))?;
         let weights = plan.weights().map_err(advice::weights)?;
         let notes = weights.map(|weights| Note::of_weights(&weights, &plan.encoder));
         of_weights = notes.unwrap_or_default();
@@ -41,7 +41,7 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
         // Before the settings, of which some follow from the images.
         from.check_images(&settings, &*images.train).map_err(em)?;
     }
-    let mut plan = check_plan(&settings, images.train.len())?;
+    let mut plan = config::plan(&settings, images.train.len())?;
     check_memory(&plan, &images)?;
     warn_of_speed(&plan);
     match &from {
@@ -62,14 +62,6 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     check_disk(&args, &plan)?;
     let (run, trainer) = begin(&args, plan, &images, from)?;
     drive(&args, &settings, run, trainer, &images)
-}
-
-/// A plan for so many training images.
-fn check_plan(settings: &Settings, images: usize) -> Result<Plan, Failure> {
-    Plan::check(settings, images).map_err(|violations| {
-        let lines: Vec<String> = violations.iter().map(|v| format!("  {v}")).collect();
-        Failure::usage(format!("these settings cannot work:\n{}", lines.join("\n")))
-    })
 }
 
 /// Where the images of a run that goes on are looked for, if they are not found.
@@ -130,31 +122,10 @@ fn newest(out: &Path) -> Result<Checkpoint, Failure> {
 /// the command line in either case.
 fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
     let folder = args.folder.as_deref().or(args.data.as_deref());
-    let mut settings = if args.resume {
-        let file = args.out.join("config.toml");
-        if let Some(pair) = args.set.first() {
-            return Err(Failure::usage(format!(
-                "--set {pair}: a run that goes on has its settings in {}; change them there",
-                file.display()
-            )));
-        }
-        for (name, ..) in config::in_environment()? {
-            warn(format!(
-                "{name} is not used: a run that goes on has its settings in {}",
-                file.display()
-            ));
-        }
-        let text = RunFolder::config(&args.out).map_err(report)?;
-        let name = args.out.join("config.toml");
-        config::from_text(&text, &name.display().to_string())?
-    } else {
-        config::for_training(args.config.as_deref(), folder, &args.set)?
+    let mut settings = match args.resume {
+        true => of_run(args)?,
+        false => config::for_training(args.config.as_deref(), folder, &args.set)?,
     };
-    if args.resume && args.test.is_some() && settings.data.test_folder.is_none() {
-        return Err(Failure::usage(
-            "--test: the run was begun without a test set and keeps to what it measures; leave --test out, or begin another run with --out",
-        ));
-    }
     if !args.resume
         && folder.is_some()
         && let Some(pair) = args.set.iter().find(|pair| is_of_images(pair))
@@ -163,16 +134,6 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
             "--set {pair} is not used: images are named by the folder"
         ));
     }
-    let absolute = |name: &Path| {
-        if name.as_os_str().is_empty() {
-            return Err(Failure::usage(
-                "a folder of images has an empty name; give it one, or leave it out",
-            ));
-        }
-        let absolute = Location::parse(name).absolute();
-        let absolute = absolute.map(|location| PathBuf::from(location.name()));
-        absolute.map_err(|e| Failure::usage(format!("{}: {e}", name.display())))
-    };
     let data = &mut settings.data;
     for (setting, argument) in [
         (&mut data.folder, folder),
@@ -184,22 +145,56 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
             *setting = Some(path);
         }
     }
-    if !args.resume {
-        let weights = &mut settings.encoder.weights;
-        if let Some(path) = args.weights.as_deref().or(weights.as_deref()) {
-            let file = encoder::weights_file(path)?;
-            utf8(&file)?;
-            check_stays(args, &file)?;
-            *weights = Some(file);
-        }
-    }
-    let data = &settings.data;
     if data.test_folder.is_some() && data.folder.is_none() {
         return Err(Failure::usage(
             "a test folder needs a training folder: name it, as in protem train FOLDER --test FOLDER",
         ));
     }
+    let weights = &mut settings.encoder.weights;
+    if let (false, Some(path)) = (args.resume, args.weights.as_deref().or(weights.as_deref())) {
+        let file = encoder::weights_file(path)?;
+        utf8(&file)?;
+        check_stays(args, &file)?;
+        *weights = Some(file);
+    }
     Ok(settings)
+}
+
+/// The settings of the run in the folder, which alone are those of a run that goes on.
+fn of_run(args: &TrainArgs) -> Result<Settings, Failure> {
+    let file = args.out.join("config.toml");
+    if let Some(pair) = args.set.first() {
+        return Err(Failure::usage(format!(
+            "--set {pair}: a run that goes on has its settings in {}; change them there",
+            file.display()
+        )));
+    }
+    for (name, ..) in config::in_environment()? {
+        warn(format!(
+            "{name} is not used: a run that goes on has its settings in {}",
+            file.display()
+        ));
+    }
+    let text = RunFolder::config(&args.out).map_err(report)?;
+    let settings = config::from_text(&text, &file.display().to_string())?;
+    if args.test.is_some() && settings.data.test_folder.is_none() {
+        return Err(Failure::usage(
+            "--test: the run was begun without a test set and keeps to what it measures; leave --test out, or begin another run with --out",
+        ));
+    }
+    Ok(settings)
+}
+
+/// A name of images that holds wherever the program is called from.
+fn absolute(name: &Path) -> Result<PathBuf, Failure> {
+    if name.as_os_str().is_empty() {
+        return Err(Failure::usage(
+            "a folder of images has an empty name; give it one, or leave it out",
+        ));
+    }
+    let absolute = Location::parse(name).absolute();
+    let absolute = absolute.map(|location| PathBuf::from(location.name()));
+    absolute.map_err(|e| Failure::usage(format!("{}: {e}", name.display())))
 }
 
 /// Weights to begin with must not be what the run takes the place of.
