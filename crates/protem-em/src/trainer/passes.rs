@@ -6,7 +6,7 @@ use crate::e_step::{EStepConfig, Embeddings, cluster};
 use crate::error::EmError;
 use crate::events::{Event, Phase, Set};
 use crate::features::{Output, extract, normalise_rows};
-use crate::m_step::{Batch, LossConfig, m_step, shuffled_rows, taken};
+use crate::m_step::{Batch, LossConfig, Losses, m_step, shuffled_rows, taken};
 use crate::settings::Optimizer;
 use protem_data::{IMAGENET_MEAN, IMAGENET_STD, Share, ViewBatch, ViewLoader, ViewPlan};
 use protem_ops::optim::{Lars, Sgd};
@@ -17,6 +17,9 @@ use std::time::Instant;
 /// Length of a LARS step over that of its tensor, the value self-supervised training uses.
 const TRUST: f32 = 1e-3;
 
+/// Embeddings, row by row, and the images they are of.
+type Embedded = (Vec<f32>, Vec<u32>);
+
 impl Trainer {
     /// The E-step of this epoch; false if it was stopped, and then nothing has changed.
     pub(crate) fn e_step(
@@ -25,49 +28,31 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<bool, EmError> {
         let begun = Instant::now();
-        let (epoch, dim) = (self.state.position.epoch + 1, self.plan.encoder.dim);
+        let epoch = self.state.position.epoch + 1;
         let span = tracing::debug_span!("e_step", epoch);
         let _entered = span.enter();
-        let mut phase = |phase, done, of| tell_phase(listener, stop, epoch, phase, (done, of));
-        let images = self.plan.images;
-        let extracted = extract(
-            &self.state.pair.key,
-            self.train.clone(),
-            self.plan.image_size,
-            self.plan.workers(),
-            Output::Embedding,
-            &mut |done| phase(Phase::Embedding, done, images),
-        )?;
-        let Some(extracted) = extracted else {
+        let Some((embeddings, readable)) = self.embeddings(epoch, listener, stop)? else {
             return Ok(false);
         };
-        // Too many end the run before the clusterings, which may take hours.
-        self.quarantine
-            .add(Set::Training, extracted.unreadable.clone(), listener)?;
-        let mut phase = |phase, done, of| tell_phase(listener, stop, epoch, phase, (done, of));
-        let unreadable = extracted.unreadable.len();
-        let largest = self.plan.clusters.iter().max().copied().unwrap_or(0);
-        let (mut embeddings, readable) = match images - unreadable < largest {
-            // Rather than end a run: those of black images are clusters that no batch meets.
-            true => (extracted.values, (0..images as u32).collect()),
-            false => extracted.readable(dim),
-        };
-        self.all_finite("embedding", &embeddings)?;
-        normalise_rows(&mut embeddings, dim);
-        tracing::debug!(images, seconds = begun.elapsed().as_secs_f64(), "embedded");
+        tracing::debug!(
+            images = readable.len(),
+            seconds = begun.elapsed().as_secs_f64(),
+            "embedded"
+        );
         let config = EStepConfig::of(&self.plan);
+        let of = Embeddings {
+            rows: &embeddings,
+            dim: self.plan.encoder.dim,
+            images: &readable,
+            of: self.plan.images,
+        };
         let (mut clusterings, mut reports) = (Vec::new(), Vec::new());
         for i in 0..config.clusters.len() {
-            if !phase(Phase::Clustering, i, config.clusters.len()) {
+            let done = (i, config.clusters.len());
+            if !tell_phase(listener, stop, epoch, Phase::Clustering, done) {
                 return Ok(false);
             }
             let previous = self.state.clusterings.get(i);
-            let of = Embeddings {
-                rows: &embeddings,
-                dim,
-                images: &readable,
-                of: images,
-            };
             let clustered = cluster(&config, i, &of, self.plan.seed, previous, stop)?;
             let Some((clustering, report)) = clustered else {
                 return Ok(false);
@@ -85,6 +70,41 @@ impl Trainer {
             listener(&report.event(epoch, self.state.position.step));
         }
         Ok(true)
+    }
+
+    /// The key encoder's embeddings of the images to cluster, of length 1, and which those are; nothing if
+    /// it was stopped.
+    fn embeddings(
+        &mut self,
+        epoch: usize,
+        listener: &mut dyn FnMut(&Event),
+        stop: &AtomicBool,
+    ) -> Result<Option<Embedded>, EmError> {
+        let (images, dim) = (self.plan.images, self.plan.encoder.dim);
+        let extracted = extract(
+            &self.state.pair.key,
+            self.train.clone(),
+            self.plan.image_size,
+            self.plan.workers(),
+            Output::Embedding,
+            &mut |done| tell_phase(listener, stop, epoch, Phase::Embedding, (done, images)),
+        )?;
+        let Some(extracted) = extracted else {
+            return Ok(None);
+        };
+        // Too many end the run before the clusterings, which may take hours.
+        self.quarantine
+            .add(Set::Training, extracted.unreadable.clone(), listener)?;
+        let unreadable = extracted.unreadable.len();
+        let largest = self.plan.clusters.iter().max().copied().unwrap_or(0);
+        let (mut embeddings, readable) = match images - unreadable < largest {
+            // Rather than end a run: those of black images are clusters that no batch meets.
+            true => (extracted.values, (0..images as u32).collect()),
+            false => extracted.readable(dim),
+        };
+        self.all_finite("embedding", &embeddings)?;
+        normalise_rows(&mut embeddings, dim);
+        Ok(Some((embeddings, readable)))
     }
 
     /// The batches left of this epoch. A path comes back if it was stopped and saved there.
@@ -138,48 +158,15 @@ impl Trainer {
         self.quarantine
             .add(Set::Training, batch.skipped, listener)?;
         self.between_steps = false;
-        let side = self.plan.image_size as usize;
-        let shape = (batch.indices.len(), side, side);
         if accumulated.batches() == 0 {
             self.state.pair.follow();
         }
-        let encoder = &self.state.pair.query;
-        let position = &mut self.state.position;
         let of = self.plan.batches_per_epoch();
-        let stream = (
-            self.plan.seed,
-            (position.epoch * of + position.batch) as u64,
-        );
-        let [queries, mut keys] = batch.views;
-        let order = self.plan.settings.encoder.shuffle_bn;
-        let order = order.then(|| shuffled_rows(shape.0, stream));
-        if let Some(order) = &order {
-            keys = taken(&keys, order);
-        }
-        let [queries, keys] =
-            [queries, keys].map(|bytes| encoder.images(&bytes, shape, IMAGENET_MEAN, IMAGENET_STD));
-        let views = Batch {
-            indices: &batch.indices,
-            queries,
-            keys,
-            key_rows: order.as_deref(),
-        };
-        let loss = LossConfig {
-            temperature: self.plan.temperature,
-            negatives: self.plan.negatives,
-        };
-        let losses = m_step(
-            &mut self.state.pair,
-            &mut self.state.queue,
-            &self.state.clusterings,
-            &loss,
-            stream,
-            views,
-            &mut self.gradient,
-        )?;
+        let losses = self.losses(&batch.indices, batch.views, of)?;
         if !losses.total().is_finite() {
             return Err(self.not_finite("loss", self.state.position.step + 1, losses.total()));
         }
+        let position = &mut self.state.position;
         position.batch += 1;
         position.sums.instance += f64::from(losses.instance);
         position.sums.prototype += f64::from(losses.prototype.unwrap_or(0.0));
@@ -190,6 +177,47 @@ impl Trainer {
         }
         self.optimizer_step(accumulated, listener)?;
         Ok(true)
+    }
+
+    /// A batch's losses, and their gradient.
+    fn losses(
+        &mut self,
+        indices: &[u32],
+        [queries, mut keys]: [Vec<u8>; 2],
+        batches: usize,
+    ) -> Result<Losses, EmError> {
+        let side = self.plan.image_size as usize;
+        let shape = (indices.len(), side, side);
+        let position = &self.state.position;
+        let batch = position.epoch * batches + position.batch;
+        let stream = (self.plan.seed, batch as u64);
+        let order = self.plan.settings.encoder.shuffle_bn;
+        let order = order.then(|| shuffled_rows(shape.0, stream));
+        if let Some(order) = &order {
+            keys = taken(&keys, order);
+        }
+        let encoder = &self.state.pair.query;
+        let [queries, keys] =
+            [queries, keys].map(|bytes| encoder.images(&bytes, shape, IMAGENET_MEAN, IMAGENET_STD));
+        let views = Batch {
+            indices,
+            queries,
+            keys,
+            key_rows: order.as_deref(),
+        };
+        let loss = LossConfig {
+            temperature: self.plan.temperature,
+            negatives: self.plan.negatives,
+        };
+        m_step(
+            &mut self.state.pair,
+            &mut self.state.queue,
+            &self.state.clusterings,
+            &loss,
+            stream,
+            views,
+            &mut self.gradient,
+        )
     }
 
     fn descend(&mut self, learning_rate: f32) {
