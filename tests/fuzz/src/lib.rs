@@ -86,6 +86,11 @@ pub const TARGETS: &[Target] = &[
         memory: 16 << 20,
     },
     Target {
+        name: "checkpoint",
+        read: readers::checkpoint,
+        memory: 64 << 20,
+    },
+    Target {
         name: "weights",
         read: readers::weights,
         memory: 64 << 20,

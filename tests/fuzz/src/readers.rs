@@ -3,6 +3,7 @@
 
 use protem_cluster::{Matrix, Npy, NpyError};
 use protem_data::{Encoded, Kind, Source, open, open_memory};
+use protem_em::Checkpoint;
 use protem_encoder::Weights;
 use std::cell::RefCell;
 use std::fs;
@@ -117,6 +118,27 @@ pub fn weights(bytes: &[u8]) {
         let values: Vec<f32> = values.collect();
         assert_eq!(values.len(), trained + running);
         assert!(values.iter().all(|x| x.is_finite()));
+    }
+}
+
+/// A checkpoint. Its sum is checked only where no fuzzer looks for what is behind it.
+pub fn checkpoint(bytes: &[u8]) {
+    let Ok(checkpoint) = Checkpoint::from_bytes("fuzzed".as_ref(), bytes) else {
+        return;
+    };
+    let images = checkpoint.origin().images.images;
+    if let Ok(clusterings) = checkpoint.clusterings() {
+        for clustering in clusterings {
+            assert_eq!(clustering.labels.len(), images);
+            let k = clustering.k() as u32;
+            assert!(clustering.labels.iter().all(|label| *label < k));
+        }
+    }
+    let _ = checkpoint.query_encoder();
+    let _ = checkpoint.key_encoder();
+    if let Ok(state) = checkpoint.into_state(0.999) {
+        assert_eq!(state.velocity.len(), state.pair.query.parameters().len());
+        assert!(state.queue.pointer() < state.queue.tensor().dims()[0]);
     }
 }
 
