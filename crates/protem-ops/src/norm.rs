@@ -284,14 +284,10 @@ impl Unit<'_> {
         (dgamma, dbeta): (&mut [f32], &mut [f32]),
     ) -> [Vec<f32>; 3] {
         let (channels, parts) = (x.shape.channels, self.statistics.parts);
-        let mut sums = vec![(0.0f64, 0.0f64); parts * channels];
-        for (i, both) in partial.chunks_exact(2 * channels).enumerate() {
-            let (g, gx) = both.split_at(channels);
-            for ((t, g), gx) in sums[i % parts * channels..].iter_mut().zip(g).zip(gx) {
-                t.0 += *g as f64;
-                t.1 += *gx as f64;
-            }
-        }
+        let sums = by_part(partial, channels, parts, |sums: &mut (f64, f64), g, gx| {
+            sums.0 += f64::from(g);
+            sums.1 += f64::from(gx);
+        });
         dgamma.fill(0.0);
         dbeta.fill(0.0);
         let count = (x.shape.len() / channels / parts) as f64;
@@ -335,19 +331,50 @@ fn moments<T: Element>(pool: &Pool, x: &Map<T>, parts: usize) -> Vec<Moment> {
             let (mean, squares) = sums.split_at_mut(channels);
             rows::moments(chunk, mean, squares);
         });
-    let mut merged = vec![Moment::default(); parts * channels];
-    for (i, sums) in partial.chunks_exact(2 * channels).enumerate() {
-        let (mean, squares) = sums.split_at(channels);
-        let of_part = merged[i % parts * channels..].iter_mut();
-        for ((m, mean), squares) in of_part.zip(mean).zip(squares) {
+    by_part(
+        &partial,
+        channels,
+        parts,
+        |m: &mut Moment, mean, squares| {
             let total = m.count + rows;
-            let delta = *mean as f64 - m.mean;
-            m.squares += *squares as f64 + delta * delta * m.count * rows / total;
+            let delta = f64::from(mean) - m.mean;
+            m.squares += f64::from(squares) + delta * delta * m.count * rows / total;
             m.mean += delta * rows / total;
             m.count = total;
+        },
+    )
+}
+
+/// Channels that a thread goes through all pixels with: of 32-bit sums a cache line.
+const STRIPE: usize = 16;
+
+/// What two sums by channel of each pixel and part come to by part and channel, taken in by `add` in
+/// the order of pixels.
+fn by_part<A: Clone + Default + Send>(
+    partial: &[f32],
+    channels: usize,
+    parts: usize,
+    add: impl Fn(&mut A, f32, f32) + Sync,
+) -> Vec<A> {
+    let mut all = vec![A::default(); parts * channels];
+    let stripe = |part: usize, first: usize, of: &mut [A]| {
+        let pixels = partial.chunks_exact(2 * channels).skip(part).step_by(parts);
+        for sums in pixels {
+            let (one, other) = sums.split_at(channels);
+            let both = one[first..].iter().zip(&other[first..]);
+            of.iter_mut()
+                .zip(both)
+                .for_each(|(of, (one, other))| add(of, *one, *other));
         }
-    }
-    merged
+    };
+    all.par_chunks_mut(channels)
+        .enumerate()
+        .for_each(|(part, of)| {
+            of.par_chunks_mut(STRIPE)
+                .enumerate()
+                .for_each(|(at, of)| stripe(part, at * STRIPE, of));
+        });
+    all
 }
 
 /// Room for two sums by channel of every `part` values of a map.
