@@ -2,7 +2,10 @@
 
 use crate::error::ClusterError;
 use crate::source::Source;
+use crate::update::normalise;
 use rand::{Rng, RngExt};
+use std::cmp::Ordering;
+use std::collections::HashSet;
 
 /// Gives every empty cluster half of another one, as faiss's `split_clusters`: walking round the
 /// clusters from the first, one is taken with probability `(size − 1)/(n − k)`; its centroid is
@@ -58,11 +61,25 @@ pub(crate) struct Choice<'a, 'p> {
     pub labels: &'a [u32],
     /// Of each point to its centroid.
     pub distances: &'a [f32],
+    /// Whether centroids have length 1, so that points of one direction are one place for them.
+    pub spherical: bool,
+}
+
+impl Choice<'_, '_> {
+    /// Where a centroid of such values comes to lie; equal places have equal bits.
+    fn place(&self, values: &[f32]) -> Vec<f32> {
+        let mut place = values.to_vec();
+        if self.spherical {
+            normalise(&mut place);
+        }
+        place.iter_mut().for_each(|x| *x += 0.0); // of two zeros one
+        place
+    }
 }
 
 /// Puts the centroid of every empty cluster on the point farthest from its own centroid, of those
-/// that are not equal to it; the lowest of equally far ones. Takes no two equal points, none of no
-/// weight and none that is alone in its cluster. `sizes` are the weights of all clusters, the first
+/// that are not equal to it (with `spherical` centroids, of another direction); the lowest of equally
+/// far ones. Takes no two equal points, none of no weight and none that is alone in its cluster. `sizes` are the weights of all clusters, the first
 /// `frozen` keep their centroids. Returns how many were refilled.
 pub(crate) fn refill(
     choice: &Choice<'_, '_>,
@@ -84,38 +101,58 @@ pub(crate) fn refill(
     farthest
         .iter()
         .for_each(|i| counts[choice.labels[*i] as usize] += 1);
-    farthest.sort_by(|a, b| {
+    let farther = |a: &usize, b: &usize| {
         let distance = |i: &usize| choice.distances[*i];
         distance(b).total_cmp(&distance(a)).then(a.cmp(b))
-    });
+    };
     let cols = choice.points.cols();
-    // Points that were taken, and for which cluster.
-    let mut taken: Vec<(usize, usize)> = Vec::new();
-    for together in farthest.chunks(TOGETHER) {
-        let rows = choice.points.take(together)?;
-        for (i, row) in together.iter().copied().zip(rows.chunks_exact(cols)) {
-            let Some(to) = empty.get(taken.len()).copied() else {
-                return Ok(taken.len());
-            };
-            let from = choice.labels[i] as usize;
-            // A distance of zero does not tell: squares of what is tiny are zero in f32.
-            if counts[from] < 2 || centroids[from * cols..][..cols] == *row {
-                continue;
+    let mut taken = HashSet::new();
+    let mut sorted = 0;
+    while sorted < farthest.len() {
+        let begin = sorted;
+        sorted = sort_more(&mut farthest, begin, 2 * empty.len() + TOGETHER, farther);
+        for together in farthest[begin..sorted].chunks(TOGETHER) {
+            let rows = choice.points.take(together)?;
+            for (i, row) in together.iter().copied().zip(rows.chunks_exact(cols)) {
+                let Some(to) = empty.get(taken.len()).copied() else {
+                    return Ok(taken.len());
+                };
+                let from = choice.labels[i] as usize;
+                if counts[from] < 2 {
+                    continue;
+                }
+                // A distance of zero does not tell: squares of what is tiny are zero in f32.
+                let place = choice.place(row);
+                let bits: Vec<u32> = place.iter().map(|x| x.to_bits()).collect();
+                let stays = place == choice.place(&centroids[from * cols..][..cols]);
+                if stays || !taken.insert(bits) {
+                    continue;
+                }
+                centroids[to * cols..][..cols].copy_from_slice(row);
+                counts[from] -= 1;
+                sizes[from] -= weight(i);
+                sizes[to] = weight(i);
             }
-            // Equal points have equal distances, and so lie side by side.
-            let same = |t: &&(usize, usize)| choice.distances[t.0] == choice.distances[i];
-            let mut equals = taken.iter().rev().take_while(same);
-            if equals.any(|(_, of)| centroids[of * cols..][..cols] == *row) {
-                continue;
-            }
-            centroids[to * cols..][..cols].copy_from_slice(row);
-            counts[from] -= 1;
-            sizes[from] -= weight(i);
-            sizes[to] = weight(i);
-            taken.push((i, to));
         }
     }
     Ok(taken.len())
+}
+
+/// Sorts some more of what is sorted up to `begin`, `first` at first and then as many as there are;
+/// where that ends. Few of many are needed, unless many of them cannot be taken.
+fn sort_more(
+    all: &mut [usize],
+    begin: usize,
+    first: usize,
+    order: impl Fn(&usize, &usize) -> Ordering + Copy,
+) -> usize {
+    let rest = &mut all[begin..];
+    let more = begin.max(first).min(rest.len());
+    if more < rest.len() {
+        rest.select_nth_unstable_by(more, order);
+    }
+    rest[..more].sort_unstable_by(order);
+    begin + more
 }
 
 #[cfg(test)]
@@ -219,6 +256,7 @@ mod tests {
             points: &Source::new(Place::Host(points), None, Isa::Portable, &threads),
             labels: &[0, 0, 0, 0, 1],
             distances: &[9.0, 4.0, 4.0, 1.0, 100.0],
+            spherical: false,
         };
         let (mut centroids, mut sizes) = ([3.0, -1.0, 7.0, 7.0, 7.0], [4.0, 1.0, 0.0, 0.0, 0.0]);
         // Not the last point, which is alone; one of the two equal ones.
@@ -226,5 +264,20 @@ mod tests {
         assert_eq!(filled, Ok(3));
         assert_eq!(centroids, [3.0, -1.0, 0.0, 5.0, 4.0]);
         assert_eq!(sizes, [1.0, 1.0, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn pieces_are_sorted_as_the_whole_is() {
+        let values: Vec<u32> = (0..500).map(|i| i * i % 97).collect();
+        let order = |a: &usize, b: &usize| values[*a].cmp(&values[*b]).then(a.cmp(b));
+        let mut whole: Vec<usize> = (0..500).collect();
+        whole.sort_by(order);
+        let mut pieces: Vec<usize> = (0..500).collect();
+        let mut sorted = 0;
+        for expected in [70, 140, 280, 500] {
+            sorted = sort_more(&mut pieces, sorted, 70, order);
+            assert_eq!(sorted, expected);
+            assert_eq!(pieces[..sorted], whole[..sorted]);
+        }
     }
 }

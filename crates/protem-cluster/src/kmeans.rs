@@ -245,6 +245,7 @@ impl KMeans {
             points,
             labels: &fit.labels,
             distances: &fit.distances,
+            spherical: self.spherical,
         };
         let frozen = self.frozen_rows(fit.dim);
         let filled = refill(&choice, frozen, &mut fit.centroids, &mut sizes)?;

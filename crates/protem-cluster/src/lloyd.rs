@@ -154,6 +154,7 @@ impl<'a, 'p> Lloyd<'a, 'p> {
                     points: self.source,
                     labels: &self.labels,
                     distances: &self.distances,
+                    spherical: self.kmeans.spherical,
                 };
                 refill(&choice, frozen, centroids, &mut sizes)?
             }

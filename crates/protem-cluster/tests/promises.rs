@@ -391,6 +391,13 @@ fn centroids_that_leave_their_points_are_not_put_back_for_ever() {
     let twice = fit(settings(), &[0.0, 0.0, 1e-30, 0.0, 1.0, 0.0, 1.0, 0.0], 2);
     let once = fit(settings(), &[0.0, 0.0, 1e-30, 0.0, 1.0, 0.0], 2);
     assert_eq!((twice.labels.len(), once.labels.len()), (4, 3));
+    // A long point in the direction of its centroid is farthest, and no place for another.
+    let given = vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0];
+    let points = [
+        100.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.6, 0.8, 40.0, 0.0, 0.0, -0.0, 7.0, -0.0,
+    ];
+    let fit = fit(settings().init(Init::Given(given)), &points, 2);
+    assert!(fit.sizes.iter().all(|size| *size > 0), "{:?}", fit.sizes);
 }
 
 /// Where what a centroid gains is lost in the objective: beside what is far, of little weight, or too
