@@ -40,7 +40,8 @@ pub struct Assignment {
 /// # Errors
 /// [`ClusterError::Clusters`] for no centroids, [`ClusterError::Columns`] for different numbers of
 /// columns, [`ClusterError::NotFinite`] and [`ClusterError::TooLarge`] with the row (of the points
-/// first), [`ClusterError::TooMany`], [`ClusterError::Threads`], [`ClusterError::Isa`].
+/// first), [`ClusterError::TooMany`], [`ClusterError::Isa`]; [`ClusterError::Setting`] for no threads or
+/// more than 4,096, [`ClusterError::Threads`] where they cannot be started.
 pub fn assign(
     points: Matrix<'_>,
     centroids: Matrix<'_>,

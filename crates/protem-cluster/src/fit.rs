@@ -108,7 +108,7 @@ impl Fit {
     ///
     /// # Errors
     /// As [`assign`](crate::assign()), and [`ClusterError::Places`] for slices that have not one
-    /// place for each point.
+    /// place for each point; [`ClusterError::Length`] as [`Self::centroid_rows`].
     pub fn predict_into(
         &self,
         points: Matrix<'_>,

@@ -128,8 +128,9 @@ impl Pruner {
         self.iteration += 1;
         self.before.clear();
         if self.listed > 0 {
-            self.before
-                .extend((0..rows.rows()).flat_map(|c| rows.row(c)));
+            for c in 0..rows.rows() {
+                self.before.extend_from_slice(rows.row(c));
+            }
         }
     }
 

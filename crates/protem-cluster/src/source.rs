@@ -152,9 +152,14 @@ impl<'a> Source<'a> {
     pub fn take(&self, chosen: &[usize]) -> Result<Vec<f32>, ClusterError> {
         match &self.place {
             Place::Host(rows) => {
-                let mut values = Vec::with_capacity(chosen.len() * rows.cols());
-                for i in chosen {
-                    values.extend_from_slice(rows.row(*i));
+                // In the order they lie in: of a mapped file, a page after the other.
+                let mut places: Vec<usize> = (0..chosen.len()).collect();
+                self.threads
+                    .run(|| places.par_sort_unstable_by_key(|place| chosen[*place]));
+                let mut values = vec![0.0; chosen.len() * rows.cols()];
+                for place in places {
+                    let to = &mut values[place * rows.cols()..][..rows.cols()];
+                    to.copy_from_slice(rows.row(chosen[place]));
                 }
                 Ok(values)
             }

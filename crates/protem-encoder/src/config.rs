@@ -139,7 +139,7 @@ impl EncoderConfig {
     /// least.
     ///
     /// # Panics
-    /// If `side` is zero.
+    /// If `side` or the width is zero.
     pub fn kept_values(&self, side: usize) -> usize {
         let (mut parameters, mut running) = (Layout::default(), Layout::default());
         ResNet::new(self, &mut parameters, &mut running).kept(side)

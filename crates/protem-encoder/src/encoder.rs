@@ -139,7 +139,7 @@ impl Encoder {
     ///
     /// # Panics
     /// If `split_bn` does not divide the batch, a part of it has no more than one value of a channel
-    /// (one image whose last maps are one pixel), or the images do not have three channels.
+    /// (one image whose last maps are one pixel), or the images do not have three channels or no pixel.
     pub fn forward_train(&mut self, images: Activation) -> (Vec<f32>, Tape) {
         let (embedding, tape) = self.train(images, true);
         (embedding, tape.expect("recorded"))
@@ -184,7 +184,7 @@ impl Encoder {
     /// Pooled features before the head (`batch × feature_dim`, row-major) in evaluation mode.
     ///
     /// # Panics
-    /// If the images do not have three channels.
+    /// If the images do not have three channels or no pixel.
     pub fn features(&self, images: Activation) -> Vec<f32> {
         matrix(&self.structure.net.features(&self.weights(), images))
     }
@@ -237,6 +237,9 @@ pub struct MomentumPair {
 
 impl MomentumPair {
     /// Two equal encoders from `seed`.
+    ///
+    /// # Panics
+    /// As [`Encoder::new`].
     pub fn new(config: EncoderConfig, precision: Precision, seed: u64, momentum: f32) -> Self {
         let query = Encoder::new(config, seed).with_precision(precision);
         Self {

@@ -70,7 +70,7 @@ impl Weights {
     /// not finite.
     pub fn from_bytes(bytes: &[u8], prefix: Option<&str>) -> Result<Self, WeightsError> {
         let (tensors, metadata) = match bytes {
-            [b'P', b'K', ..] => (torch::archive(bytes)?, BTreeMap::new()),
+            [b'P', b'K', 3, 4, ..] => (torch::archive(bytes)?, BTreeMap::new()),
             _ if torch::is_plain(bytes) => (torch::plain(bytes)?, BTreeMap::new()),
             _ => safetensors(bytes)?,
         };
@@ -243,9 +243,10 @@ fn safetensors(bytes: &[u8]) -> Result<Found<'_>, WeightsError> {
             reason: error.to_string(),
         })?;
     let of = |name: &str, shape: &[usize], dtype, bytes| {
-        let mut strides = vec![1; shape.len()];
+        let mut strides = vec![1usize; shape.len()];
         for i in (1..shape.len()).rev() {
-            strides[i - 1] = strides[i] * shape[i];
+            // Of a tensor without values the others may be anything.
+            strides[i - 1] = strides[i].saturating_mul(shape[i]);
         }
         let kind = match dtype {
             Dtype::F16 => Some(Kind::F16),

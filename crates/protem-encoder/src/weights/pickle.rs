@@ -60,7 +60,13 @@ impl Objects {
             memo: HashMap::new(),
         };
         while machine.step()? {
-            if machine.nodes.len().max(machine.memo.len()) > MOST {
+            let held = [
+                machine.nodes.len(),
+                machine.memo.len(),
+                machine.stack.len(),
+                machine.marks.len(),
+            ];
+            if held.into_iter().any(|held| held > MOST) {
                 return Err(damaged("has more objects than any checkpoint"));
             }
         }
@@ -249,13 +255,32 @@ impl<R: Read> Machine<'_, R> {
 
     fn call(&mut self, function: Id, arguments: Id) {
         let made = match &self.nodes[function] {
-            Node::Global(name) if name == "collections OrderedDict" => Node::Dict(Vec::new()),
+            Node::Global(name) if name == "collections OrderedDict" => {
+                Node::Dict(self.pairs(arguments))
+            }
             _ => Node::Called {
                 function,
                 arguments,
             },
         };
         self.push(made);
+    }
+
+    /// What a dictionary is made of at once, as Python 2 does: a sequence of pairs in a sequence. Python 3
+    /// sets it later.
+    fn pairs(&self, arguments: Id) -> Vec<(Id, Id)> {
+        let items = |id: Id| match &self.nodes[id] {
+            Node::Sequence(items) => items.as_slice(),
+            _ => &[],
+        };
+        let [pairs] = items(arguments) else {
+            return Vec::new();
+        };
+        let pair = |pair: &Id| match items(*pair) {
+            [key, value] => Some((*key, *value)),
+            _ => None,
+        };
+        items(*pairs).iter().filter_map(pair).collect()
     }
 
     /// A global by the module and name on the stack.
@@ -396,6 +421,25 @@ mod tests {
         }
     }
 
+    /// ```python
+    /// import pickle, collections
+    /// print(repr(pickle.dumps(collections.OrderedDict([("a", 1), ("b", 2)]), 2)))  # Python 2.7
+    /// ```
+    #[test]
+    fn python_2_fills_a_dictionary_as_it_makes_it() {
+        let pickle = b"\x80\x02ccollections\nOrderedDict\nq\x00]q\x01(]q\x02(U\x01aq\x03K\x01e]q\x04(U\x01bq\x05K\x02ee\x85q\x06Rq\x07.";
+        let of = read(pickle).unwrap();
+        let Node::Dict(pairs) = of.get(of.root) else {
+            panic!("no dictionary: {of:?}");
+        };
+        let pairs = pairs
+            .iter()
+            .map(|(key, value)| (of.get(*key), of.get(*value)));
+        let expected =
+            [("a", 1), ("b", 2)].map(|(key, value)| (Node::Text(key.into()), Node::Int(value)));
+        assert!(pairs.eq(expected.iter().map(|(key, value)| (key, value))));
+    }
+
     #[test]
     fn what_is_not_there_is_an_error() {
         let wrong: [&[u8]; 9] = [
@@ -425,6 +469,9 @@ mod tests {
         let deep = |levels| [&[b')'][..], &vec![0x85; levels], b"."].concat();
         assert!(read(&deep(1_000_000)).is_ok());
         let error = read(&deep(5_000_000)).unwrap_err().to_string();
+        assert!(error.contains("more objects"), "{error}");
+        let marks = [&vec![b'('; 5_000_000][..], b"."].concat();
+        let error = read(&marks).unwrap_err().to_string();
         assert!(error.contains("more objects"), "{error}");
     }
 }
