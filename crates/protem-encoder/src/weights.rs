@@ -70,7 +70,7 @@ impl Weights {
     /// not finite.
     pub fn from_bytes(bytes: &[u8], prefix: Option<&str>) -> Result<Self, WeightsError> {
         let (tensors, metadata) = match bytes {
-            [b'P', b'K', 3, 4, ..] => (torch::archive(bytes)?, BTreeMap::new()),
+            [b'P', b'K', 3 | 5, 4 | 6, ..] => (torch::archive(bytes)?, BTreeMap::new()),
             _ if torch::is_plain(bytes) => (torch::plain(bytes)?, BTreeMap::new()),
             _ => safetensors(bytes)?,
         };
