@@ -63,6 +63,27 @@ fn metrics_that_cannot_be_written_stop_the_run_after_saving() {
     assert_same_state(&unbroken, &out);
 }
 
+/// What is full is where it is decompressed; the shard is sound.
+#[test]
+fn a_gzip_shard_that_has_no_room_is_not_called_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, packed) = (folder.path().join("images"), folder.path().join("packed"));
+    class_folders(&images, 2, 40);
+    let mut pack = protem(&["data", "pack"]);
+    run(pack.arg(&images).arg("--out").arg(&packed)).expect(0);
+    let shard = packed.join("shard-000000.tar");
+    let zipped = Command::new("gzip").arg(&shard).status().unwrap();
+    assert!(zipped.success());
+    let mut inspect = protem(&["data", "inspect"]);
+    inspect.arg(packed.join("shard-000000.tar.gz"));
+    let ended = run(limited(&inspect, 8).env("XDG_CACHE_HOME", folder.path())).expect(1);
+    ended.says(&[
+        "shard-000000.tar.gz cannot be decompressed there",
+        "XDG_CACHE_HOME",
+    ]);
+    run(inspect.env("XDG_CACHE_HOME", folder.path())).expect(0);
+}
+
 #[test]
 fn a_disk_too_small_for_the_checkpoints_is_refused_at_the_start() {
     let folder = tempfile::tempdir().unwrap();

@@ -162,8 +162,14 @@ fn written(root: &Path, tree: &Tree, paths: &Paths, begun: SystemTime) -> Option
     for folder in &tree.folders {
         let metadata = fs::metadata(root.join(&folder.path)).ok()?;
         // Written to while it was listed, or hardly before; whoever unpacks sets the time of it back,
-        // which is a change.
-        if metadata.modified().ok()?.max(changed(&metadata)?) + SETTLED > begun {
+        // which is a change. Where folders have no time, as on some mounts, a change would not be seen.
+        let last = metadata.modified().ok()?.max(changed(&metadata)?);
+        let dated = last > SystemTime::UNIX_EPOCH + SETTLED;
+        if !dated
+            || last
+                .checked_add(SETTLED)
+                .is_none_or(|settled| settled > begun)
+        {
             return None;
         }
         block(&mut out, folder.path.as_os_str().as_encoded_bytes());

@@ -80,6 +80,15 @@ impl Storage {
         Ok(storage)
     }
 
+    /// The same, open as long as this is there: for who reads much of it.
+    pub(crate) fn held(&self) -> io::Result<Self> {
+        let mut held = self.clone();
+        if let Place::Closed = self.place {
+            held.place = Place::Open(Arc::new(File::open(&self.path)?));
+        }
+        Ok(held)
+    }
+
     /// Bytes in memory; `path` is what to call them in messages.
     pub fn memory(bytes: Vec<u8>, path: &Path) -> Self {
         Self {
@@ -231,7 +240,7 @@ impl Storage {
     /// Decompresses a gzip stream up to its end or one byte above `limit`; how many bytes that were.
     /// Zeros behind a part of it are padding.
     pub(crate) fn gunzip(&self, limit: u64, out: &mut impl Write) -> io::Result<u64> {
-        let mut stream = BufReader::with_capacity(1 << 16, self.reader(0));
+        let mut stream = BufReader::with_capacity(1 << 16, self.held()?.reader(0));
         let mut written = 0;
         loop {
             let part = GzDecoder::new(&mut stream).take(limit + 1 - written);

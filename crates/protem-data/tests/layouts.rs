@@ -93,6 +93,15 @@ fn class_folders_called_by_numbers_are_what_numbers_tell() {
     fs::write(root.path().join("val.txt"), "x.png 2\ny.png 3\n").unwrap();
     let error = open(at(&root, "?split=val")).err().map(|e| e.to_string());
     assert!(error.is_some_and(|e| e.contains("3 is no class folder")));
+    // One that is forgotten does not make a list without classes of it; all of them do.
+    fs::write(root.path().join("val.txt"), "x.png 2\ny.png\n").unwrap();
+    assert!(matches!(
+        open(at(&root, "?split=val")),
+        Err(DataError::Line { line: 2, .. })
+    ));
+    fs::write(root.path().join("val.txt"), "x.png\ny.png\n").unwrap();
+    let val = open(at(&root, "?split=val")).unwrap();
+    assert_eq!(labels(&*val), [None, None]);
 }
 
 #[test]

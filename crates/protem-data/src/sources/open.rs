@@ -37,11 +37,11 @@ pub fn open(name: impl AsRef<OsStr>) -> Result<Arc<dyn Source>, DataError> {
     }
     // One of images has no options: what has may hold shards further down.
     let options = !location.options.is_empty();
-    if options && let Some(kind) = shards_below(&location.path) {
+    if options && let Some(kind) = shards_below(&location.path)? {
         return open_as(kind, &location);
     }
     match open_as(kind, &location) {
-        Err(DataError::NoImages { folder, .. }) => match shards_below(&folder) {
+        Err(DataError::NoImages { folder, .. }) => match shards_below(&folder)? {
             Some(kind) => open_as(kind, &location),
             None => Err(nothing(&folder)),
         },
@@ -50,20 +50,28 @@ pub fn open(name: impl AsRef<OsStr>) -> Result<Arc<dyn Source>, DataError> {
 }
 
 /// The kind of the shards that lie in folders of a folder, or beside them; of two kinds Parquet.
-fn shards_below(folder: &Path) -> Option<Kind> {
+///
+/// # Errors
+/// A folder that cannot be looked into, or holds too much.
+fn shards_below(folder: &Path) -> Result<Option<Kind>, DataError> {
     let location = Location {
         kind: None,
         path: folder.to_path_buf(),
         options: Vec::new(),
     };
     let kinds = [(Kind::Parquet, PARQUET), (Kind::Tar, TAR)];
-    let there = |endings: &[&str]| match in_folder(&location, endings) {
-        Ok(_) | Err(DataError::WhichSplit { .. } | DataError::Unrecognised { .. }) => true,
-        Err(_) => false,
-    };
-    kinds
-        .into_iter()
-        .find_map(|(kind, endings)| there(endings).then_some(kind))
+    for (kind, endings) in kinds {
+        match in_folder(&location, endings) {
+            Ok(_) | Err(DataError::WhichSplit { .. } | DataError::Unrecognised { .. }) => {
+                return Ok(Some(kind));
+            }
+            Err(error @ (DataError::List { .. } | DataError::TooLarge { .. })) => {
+                return Err(error);
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(None)
 }
 
 /// Opens one file that lies in memory as a kind: tar, Parquet, a list (paths relative to the current

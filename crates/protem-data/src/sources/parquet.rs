@@ -185,10 +185,16 @@ impl Parquet {
         };
         let key = (number, page.number);
         let slot = lock(&self.kept).slot(key);
-        let block = slot.get_or(|| whole(|| shard.images.page(&shard.file, group.number, &page)));
+        let mut new = false;
+        let block = slot.get_or(|| {
+            new = true;
+            whole(|| shard.images.page(&shard.file, group.number, &page))
+        });
         let block = block.map_err(|e| damaged(e.to_string()))?;
-        let size = block.as_ref().as_ref().map_or(1, Block::size);
-        lock(&self.kept).used(key, size);
+        if new {
+            let size = block.as_ref().as_ref().map_or(1, Block::size);
+            lock(&self.kept).used(key, size);
+        }
         let block = block.as_ref().as_ref().map_err(|e| damaged(e.clone()))?;
         match block.get(row - page.rows.start) {
             Some(bytes) if bytes.len() as u64 > IMAGE_BYTES => Err(ReadError::TooManyBytes {

@@ -15,6 +15,7 @@ use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Values that are decoded at a time where the number of rows is only declared.
 const CHUNK: usize = 1 << 13;
@@ -58,7 +59,11 @@ pub(crate) struct Column {
 }
 
 /// Consecutive rows, of which some may hold nothing.
-pub(crate) struct Block(Vec<Option<ByteArray>>);
+pub(crate) struct Block {
+    rows: Vec<Option<ByteArray>>,
+    /// Bytes in memory.
+    size: usize,
+}
 
 /// Bytes of values. What an encoding makes of a page may be more by far: where each value is told by
 /// what it shares with the one before, a byte may stand for a whole image.
@@ -87,13 +92,12 @@ impl Held {
 
 impl Block {
     pub(crate) fn get(&self, row: usize) -> Option<&[u8]> {
-        Some(self.0.get(row)?.as_ref()?.data())
+        Some(self.rows.get(row)?.as_ref()?.data())
     }
 
     /// Bytes in memory, one at least.
     pub(crate) fn size(&self) -> usize {
-        let values = self.0.iter().flatten().map(ByteArray::len);
-        values.sum::<usize>() + 64 * self.0.len() + 1
+        self.size
     }
 }
 
@@ -189,14 +193,20 @@ impl Column {
         page: &PageOfRow,
     ) -> Result<Block, ColumnError> {
         let at = |part: &Range<u64>| self.page_reader(file, group, Some(part.clone()));
+        let read = Arc::new(AtomicUsize::new(0));
         let pages = Apart {
+            read: read.clone(),
             pages: at(&page.bytes)?.0,
             dictionary: match &page.dictionary {
                 Some(part) => Some(at(part)?.0),
                 None => None,
             },
         };
-        self.block(Box::new(pages), page.rows.len())
+        let rows = self.rows(Box::new(pages), page.rows.len())?;
+        // What an encoding has made of a page is not among what was read.
+        let values = rows.iter().flatten().map(ByteArray::len).sum::<usize>();
+        let size = values.max(read.load(Ordering::Relaxed)) + 64 * rows.len() + 1;
+        Ok(Block { rows, size })
     }
 
     /// Tells all rows of a column of bytes, one after the other.
@@ -213,14 +223,18 @@ impl Column {
         })
     }
 
-    fn block(&self, pages: Box<dyn PageReader>, rows: usize) -> Result<Block, ColumnError> {
-        let (mut block, mut held) = (Vec::new(), Held::default());
+    fn rows(
+        &self,
+        pages: Box<dyn PageReader>,
+        rows: usize,
+    ) -> Result<Vec<Option<ByteArray>>, ColumnError> {
+        let (mut values, mut held) = (Vec::new(), Held::default());
         self.each(pages, rows, |value| {
             value.iter().try_for_each(|value| held.add(value.data()))?;
-            block.push(value);
+            values.push(value);
             Ok(())
         })?;
-        Ok(Block(block))
+        Ok(values)
     }
 
     fn each(

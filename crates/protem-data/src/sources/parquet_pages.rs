@@ -4,6 +4,8 @@ use super::parquet_column::ColumnError;
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::Result;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The pages of a column in a row group.
 pub(crate) struct Pages {
@@ -92,6 +94,16 @@ impl Pages {
 pub(super) struct Apart {
     pub(super) pages: Box<dyn PageReader>,
     pub(super) dictionary: Option<Box<dyn PageReader>>,
+    /// Bytes of what was read: each value keeps the whole page or dictionary that it is a part of.
+    pub(super) read: Arc<AtomicUsize>,
+}
+
+impl Apart {
+    fn counted(&self, page: Option<Page>) -> Option<Page> {
+        let bytes = page.as_ref().map_or(0, |page| page.buffer().len());
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+        page
+    }
 }
 
 impl Iterator for Apart {
@@ -104,7 +116,8 @@ impl Iterator for Apart {
 
 impl PageReader for Apart {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
-        self.pages.get_next_page()
+        let page = self.pages.get_next_page()?;
+        Ok(self.counted(page))
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
@@ -121,7 +134,10 @@ impl PageReader for Apart {
 
     fn take_deferred_dictionary(&mut self) -> Result<Option<Page>> {
         match self.dictionary.take() {
-            Some(mut dictionary) => dictionary.get_next_page(),
+            Some(mut dictionary) => {
+                let page = dictionary.get_next_page()?;
+                Ok(self.counted(page))
+            }
             None => Ok(None),
         }
     }

@@ -93,6 +93,7 @@ fn told(root: &Path, split: &str) -> Result<Option<(PathBuf, Told)>, DataError> 
 fn read(list: &Path) -> Result<Option<Told>, DataError> {
     let bytes = Storage::open(list)?.read_all("bytes", LARGEST)?;
     let mut told = Told::new();
+    let mut without = None;
     for (number, line) in bytes.split(|b| *b == b'\n').enumerate() {
         let refused = |reason| DataError::Line {
             path: list.to_path_buf(),
@@ -104,7 +105,8 @@ fn read(list: &Path) -> Result<Option<Told>, DataError> {
             .filter(|w| !w.is_empty());
         let Some(file) = words.next() else { continue };
         let Some(class) = words.next() else {
-            return Ok(None);
+            without.get_or_insert(number + 1);
+            continue;
         };
         let class = word(class).map_err(refused)?;
         let before = told.insert(stem(&crate::paths::path_of(file)), class.to_owned());
@@ -116,7 +118,15 @@ fn read(list: &Path) -> Result<Option<Told>, DataError> {
             return Err(refused(reason));
         }
     }
-    Ok(Some(told))
+    match without {
+        Some(_) if told.is_empty() => Ok(None),
+        Some(line) => Err(DataError::Line {
+            path: list.to_path_buf(),
+            line,
+            reason: "an image without a class, which others have".into(),
+        }),
+        None => Ok(Some(told)),
+    }
 }
 
 fn stem(path: &Path) -> Vec<u8> {

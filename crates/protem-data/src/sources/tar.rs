@@ -21,7 +21,7 @@ use flate2::read::MultiGzDecoder;
 use image::RgbImage;
 use rayon::prelude::*;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -229,10 +229,23 @@ fn expanded(shards: Vec<Storage>) -> Result<Vec<Storage>, DataError> {
             continue;
         }
         let limit = shard.len().saturating_mul(GZIP_EXPANSION).max(SMALL);
-        let copied = shard.gunzip(limit, &mut file);
-        let copied = copied.map_err(|e| {
-            let reason = format!("it cannot be decompressed into {}: {e}", place.display());
-            shard.damaged(0, reason)
+        let mut out = Filled {
+            file: &mut file,
+            refused: false,
+        };
+        let copied = shard.gunzip(limit, &mut out);
+        let copied = copied.map_err(|e| match out.refused {
+            true => DataError::Read {
+                path: place.clone(),
+                source: io::Error::new(
+                    e.kind(),
+                    format!(
+                        "{} cannot be decompressed there: {e}; make room, or name another folder by XDG_CACHE_HOME",
+                        shard.path().display()
+                    ),
+                ),
+            },
+            false => shard.damaged(0, format!("no whole gzip stream: {e}")),
         })?;
         if copied > limit {
             return Err(DataError::TooLarge {
@@ -251,6 +264,24 @@ fn expanded(shards: Vec<Storage>) -> Result<Vec<Storage>, DataError> {
         None => shard,
     };
     Ok(shards.into_iter().zip(parts).map(place).collect())
+}
+
+/// A file that is filled, and whether it took everything.
+struct Filled<'a> {
+    file: &'a mut File,
+    refused: bool,
+}
+
+impl Write for Filled<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes);
+        self.refused |= written.is_err();
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// A file without a name, and the folder it lies in.

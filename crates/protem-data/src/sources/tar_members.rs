@@ -45,15 +45,17 @@ pub(super) fn members(
     shard: &Storage,
     mut tell: impl FnMut(Member) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
+    let unread = |source| DataError::Read {
+        path: shard.path().to_path_buf(),
+        source,
+    };
+    let shard = &shard.held().map_err(unread)?;
     let (mut at, mut long, mut zeros) = (0, Long::default(), 0);
     while at < shard.len() {
         let mut block = [0; BLOCK as usize];
         let present = BLOCK.min(shard.len() - at) as usize;
         let read = shard.read_into(at, &mut block[..present]);
-        read.map_err(|source| DataError::Read {
-            path: shard.path().to_path_buf(),
-            source,
-        })?;
+        read.map_err(unread)?;
         if block.iter().all(|b| *b == 0) {
             (zeros, at) = (zeros + 1, at + BLOCK);
             continue;
