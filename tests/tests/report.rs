@@ -154,6 +154,9 @@ fn what_a_run_has_not_is_said() {
         &["no line of how the run began", "nothing to draw"],
     );
     report(&warm, &[]).expect(0).says(&["no metrics are left"]);
+    // As a copy leaves it that passes over hidden files.
+    fs::remove_file(warm.join(".lock")).unwrap();
+    report(&warm, &[]).expect(0);
 }
 
 #[test]

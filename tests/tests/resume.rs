@@ -214,8 +214,7 @@ fn threads_do_not_change_the_bits() {
     }
 }
 
-/// A checkpoint in the middle, and the run from there, in bf16: the kills above are in f32.
-/// Nor does the library that computes the losses have any of its own, however large they are.
+/// The library that computes the losses has none of its own beside it, however large they are.
 #[cfg(target_os = "linux")]
 #[test]
 fn one_thread_is_one() {
@@ -245,6 +244,7 @@ fn one_thread_is_one() {
     );
 }
 
+/// A checkpoint in the middle, and the run from there, in bf16: the kills above are in f32.
 #[test]
 fn a_bf16_run_goes_on_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();

@@ -154,6 +154,14 @@ fn a_run_is_measured_on_its_own_images() {
     let unreadable = ["train", "test"].map(|set| less["protocol"][set]["unreadable"].as_u64());
     assert_eq!(unreadable.into_iter().flatten().sum::<u64>(), 1, "{less}");
     fs::write(&torn, whole).unwrap();
+    // Of checkpoints alone it is not known what was left out; the images tell.
+    let copy = folder.path().join("copy/checkpoints");
+    fs::create_dir_all(&copy).unwrap();
+    let newest = checkpoints(&out).pop().unwrap();
+    let copied = copy.join(newest.file_name().unwrap());
+    fs::copy(&newest, &copied).unwrap();
+    let mut command = protem(&["eval", "knn", "--json", "--checkpoint"]);
+    run(command.arg(&copied)).expect(0);
     // Other images by the same name are other images.
     fs::remove_file(&files(&files(&images)[0])[0]).unwrap();
     knn(&[])

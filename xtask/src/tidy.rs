@@ -1,4 +1,4 @@
-//! The repository's rules: dependency arrows, headers, sizes and names of files.
+//! The repository's rules: dependency arrows; headers, lengths and names of files, and their sizes.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -43,6 +43,8 @@ const FREE: [&str; 2] = ["protem", "protem-fuzz"];
 /// What must not be compiled into a crate unless a feature asks for it.
 const OPTIONAL: [(&str, &str); 1] = [("protem-cluster", "candle")];
 const LONGEST_FILE: usize = 700;
+/// Bytes of a file of the repository: what is larger is data or a build's, and stays in its history.
+const LARGEST_FILE: u64 = 1 << 20;
 
 /// Prints every breach; success when there is none.
 pub fn run() -> ExitCode {
@@ -57,6 +59,7 @@ pub fn run() -> ExitCode {
     for file in files {
         breaches.extend(check_file(&file));
     }
+    breaches.extend(large_files(&root));
     breaches
         .iter()
         .for_each(|breach| println!("tidy: {breach}"));
@@ -119,6 +122,24 @@ fn of_others(name: &str, dependencies: &[serde_json::Value]) -> Vec<String> {
     });
     against
         .map(|to| format!("{name} must not bring {to} along"))
+        .collect()
+}
+
+/// Files of the repository that are too large. Without git there is none to look at.
+fn large_files(root: &Path) -> Vec<String> {
+    let listed = Command::new("git")
+        .current_dir(root)
+        .args(["ls-files", "-z"])
+        .output();
+    let names = listed.map(|listed| listed.stdout).unwrap_or_default();
+    let names = String::from_utf8_lossy(&names).into_owned();
+    let large = |name: &&str| {
+        let size = root.join(name).metadata().map_or(0, |file| file.len());
+        size > LARGEST_FILE
+    };
+    let large = names.split('\0').filter(large);
+    large
+        .map(|name| format!("{name}: it is larger than {LARGEST_FILE} bytes"))
         .collect()
 }
 

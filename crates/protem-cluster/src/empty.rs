@@ -79,8 +79,9 @@ impl Choice<'_, '_> {
 
 /// Puts the centroid of every empty cluster on the point farthest from its own centroid, of those
 /// that are not equal to it (with `spherical` centroids, of another direction); the lowest of equally
-/// far ones. Takes no two equal points, none of no weight and none that is alone in its cluster. `sizes` are the weights of all clusters, the first
-/// `frozen` keep their centroids. Returns how many were refilled.
+/// far ones. Takes no two equal points, none of no weight and none that is alone in its cluster.
+/// `sizes` are the weights of all clusters, the first `frozen` keep their centroids. Returns how many
+/// were refilled.
 pub(crate) fn refill(
     choice: &Choice<'_, '_>,
     frozen: usize,

@@ -94,6 +94,27 @@ pub fn save(path: &Path, state: &State, origin: &Origin) -> Result<(), EmError> 
     write_atomically(path, &bytes)
 }
 
+/// Whether a header declares no more than the tensors hold, before memory is taken for it; what is
+/// wrong otherwise.
+fn declared(header: &Header, views: &BTreeMap<String, TensorView<'_>>) -> Result<(), String> {
+    let (trained, running) = header.encoder.values();
+    let (found, needed) = (floats_of(views, "query."), trained + running);
+    if found != needed {
+        return Err(format!(
+            "its encoder has {found} values, and one of {} has {needed}",
+            header.encoder.backbone()
+        ));
+    }
+    if header.clusterings > views.len() {
+        return Err(format!(
+            "it has {} tensors, and {} clusterings",
+            views.len(),
+            header.clusterings
+        ));
+    }
+    Ok(())
+}
+
 /// Values of the tensors whose names begin so.
 fn floats_of(views: &BTreeMap<String, TensorView<'_>>, prefix: &str) -> usize {
     let of = views.iter().filter(|(name, _)| name.starts_with(prefix));
@@ -216,23 +237,8 @@ impl Checkpoint {
         }
         let header: Header = parse(header).map_err(refuse)?;
         header.encoder.check()?;
-        let (trained, running) = header.encoder.values();
-        let found = floats_of(&views, "query.");
-        if found != trained + running {
-            return Err(refuse(format!(
-                "its encoder has {found} values, and one of {} has {}",
-                header.encoder.backbone(),
-                trained + running
-            )));
-        }
+        declared(&header, &views).map_err(refuse)?;
         let clock = serde_json::from_str(clock).map_err(|error| refuse(error.to_string()))?;
-        if header.clusterings > views.len() {
-            return Err(refuse(format!(
-                "it has {} tensors, and {} clusterings",
-                views.len(),
-                header.clusterings
-            )));
-        }
         let mut floats = HashMap::new();
         let mut labels = vec![Vec::new(); header.clusterings];
         for (name, view) in views {
@@ -512,4 +518,51 @@ fn checksum<'a>(header: [&str; 2], tensors: impl Iterator<Item = (&'a str, &'a [
         hasher.update(bytes);
     }
     format!("{:08x}", hasher.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// A run's file (`tests/fuzz/seeds/checkpoint.sh`) with another header, and a sum that is right.
+    fn with_header(change: impl Fn(&mut Value)) -> Result<Checkpoint, EmError> {
+        const FILE: &[u8] = include_bytes!("../../../tests/fuzz/seeds/checkpoint/tiny.safetensors");
+        let file = SafeTensors::deserialize(FILE).expect("a safetensors file");
+        let (_, metadata) = SafeTensors::read_metadata(FILE).expect("its metadata");
+        let mut metadata = metadata.metadata().clone().expect("of a checkpoint");
+        let mut header: Value = serde_json::from_str(&metadata["protem"]).expect("JSON");
+        change(&mut header);
+        let views: BTreeMap<String, TensorView> = file.tensors().into_iter().collect();
+        let header = header.to_string();
+        let tensors = views
+            .iter()
+            .map(|(name, view)| (name.as_str(), view.data()));
+        let sum = checksum([&header, &metadata["clock"]], tensors);
+        metadata.insert("protem".into(), header);
+        metadata.insert("crc32".into(), sum);
+        let bytes = safetensors::serialize(views, Some(metadata)).expect("tensors");
+        Checkpoint::from_bytes(Path::new("tiny"), &bytes)
+    }
+
+    #[test]
+    fn what_a_header_declares_is_held_against_the_tensors() {
+        let whole = with_header(|_| {}).expect("as it was saved");
+        assert_eq!(whole.clusterings().expect("clusterings").len(), 1);
+        assert!(whole.into_state(0.999).is_ok());
+        let refused = |change: &dyn Fn(&mut Value), said: &str| {
+            let error = with_header(change).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        };
+        refused(&|h| h["encoder"]["width"] = json!(1024), "width 1024 has");
+        refused(&|h| h["encoder"]["width"] = json!(1 << 40), "width");
+        refused(&|h| h["clusterings"] = json!(1u64 << 60), "clusterings");
+        let other = with_header(|h| h["origin"]["images"]["images"] = json!(9));
+        let error = other
+            .expect("a header")
+            .clusterings()
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("8 labels for 9 images"), "{error}");
+    }
 }

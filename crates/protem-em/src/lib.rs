@@ -65,6 +65,7 @@ pub use events::{Evaluated, Event, Phase, Set};
 pub use features::{Extracted, Output, extract, normalise_rows};
 pub use image_set::ImageSet;
 pub use m_step::{Batch, LossConfig, Losses, m_step, shuffled_rows};
+pub use quarantine::unreadable_limit;
 pub use schedule::LearningRate;
 pub use settings::{
     AugmentSettings, CheckpointSettings, DataSettings, EStepSettings, EncoderSettings,

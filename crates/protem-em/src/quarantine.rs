@@ -5,6 +5,12 @@ use crate::events::{Event, Set};
 use protem_data::{DataError, Unreadable};
 use std::collections::HashSet;
 
+/// How many of some images may be unreadable, where the share `most` of them may: one alone ends no run,
+/// be the set as small as one that is held out.
+pub fn unreadable_limit(images: usize, most: f64) -> usize {
+    ((images as f64 * most) as usize).max(usize::from(most > 0.0))
+}
+
 /// The images a run has passed over.
 #[derive(Debug)]
 pub(crate) struct Quarantine {
@@ -27,8 +33,7 @@ impl Quarantine {
         let part = |images: usize| Part {
             unreadable: Vec::new(),
             images,
-            // One image ends no run, be the set as small as one that is held out.
-            limit: ((images as f64 * most) as usize).max(usize::from(most > 0.0)),
+            limit: unreadable_limit(images, most),
         };
         Self {
             known: HashSet::new(),
@@ -81,6 +86,13 @@ impl Quarantine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_image_ends_no_run_that_may_lose_some() {
+        let limits = [(5, 0.1), (5, 0.0), (100, 0.1), (109, 0.1), (3, 1.0)];
+        let found = limits.map(|(images, most)| unreadable_limit(images, most));
+        assert_eq!(found, [1, 0, 10, 10, 3]);
+    }
 
     #[test]
     fn an_image_is_told_of_once_and_too_many_end_it() {

@@ -164,8 +164,9 @@ pub struct DataSettings {
     /// Share of each class kept out of training for kNN when labels exist and no test folder is
     /// named; 0 keeps all images in.
     pub held_out: f64,
-    /// Share of the images that may be unreadable: more refuse the run at its start, and end it
-    /// where they become unreadable on the way.
+    /// Share of the training images, and of those that kNN is measured on, that may be unreadable: more
+    /// refuse the run at its start, and end it where they become unreadable on the way. One alone does
+    /// neither, unless this is 0.
     pub max_unreadable: f64,
     /// Whether the orientation that a camera noted (EXIF) is applied; PCL and torchvision do not.
     pub orientation: bool,

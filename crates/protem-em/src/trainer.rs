@@ -269,7 +269,8 @@ impl Trainer {
             if !clusters {
                 // There are some where a resumed run's warm-up has been made longer.
                 self.state.clusterings.clear();
-            } else if position.clustered != Some(position.epoch) && !self.e_step(listener, stop)? {
+                self.state.position.clustered = None;
+            } else if !self.is_clustered() && !self.e_step(listener, stop)? {
                 return self.save(listener).map(Some);
             }
         }
@@ -296,6 +297,13 @@ impl Trainer {
             return Ok((stopping && !last).then_some(path));
         }
         Ok(None)
+    }
+
+    /// Whether a run that went on has this epoch's clusterings, as the plan has them.
+    fn is_clustered(&self) -> bool {
+        let position = &self.state.position;
+        let there = self.state.clusterings.iter().map(Clustering::k);
+        position.clustered == Some(position.epoch) && there.eq(self.plan.clusters.iter().copied())
     }
 
     /// Whether the step just made is one to save after.

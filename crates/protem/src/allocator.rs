@@ -1,4 +1,4 @@
-//! What the system's allocator does with large blocks and with freed ones.
+//! What the system's allocator does with large blocks.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 

@@ -5,6 +5,7 @@ mod augment;
 pub use augment::augment;
 
 use crate::args::{BenchArgs, StepKind};
+use crate::config;
 use crate::console::{say, word};
 use crate::failure::{Failure, explain};
 use crate::system::{
@@ -100,10 +101,7 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
     settings.encoder.width = args.width;
     settings.optim.batch = args.batch;
     settings.method.warmup_epochs = 0;
-    Plan::check(&settings, IMAGES).map_err(|violations| {
-        let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
-        Failure::usage(lines.join("\n"))
-    })
+    config::plan(&settings, IMAGES)
 }
 
 fn in_range(what: &str, value: usize, range: RangeInclusive<usize>) -> Result<(), Failure> {

@@ -8,8 +8,8 @@ use crate::failure::{Failure, explain};
 use crate::images::Images;
 use crate::room::{check_disk, parts};
 use crate::system::{free_bytes, memory_bytes, size, time};
+use crate::train::is_free;
 use protem_em::{Checkpoint, Estimate, Plan, estimate};
-use protem_report::RunFolder;
 
 /// Prints the resolved settings, as a config file, and the estimates below them as comments; or
 /// all of it as a JSON object.
@@ -22,9 +22,9 @@ pub fn print(
     let test = images.test.as_ref().map_or(0, |t| t.len());
     let found = estimate(plan, images.train.clone(), test);
     let found = found.map_err(|e| Failure::running(explain(&e)))?;
-    let occupied = match args.resume || args.overwrite {
+    let occupied = match args.resume {
         true => None,
-        false => RunFolder::free(&args.out).err().map(report),
+        false => is_free(args).err().map(report),
     };
     let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
     if args.log_format == LogFormat::Json {

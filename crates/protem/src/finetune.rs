@@ -89,7 +89,11 @@ impl<'a> Job<'a> {
             metadata.insert("classifier".into(), protocol.to_string());
             export::write(out, &found.encoder, true, metadata).map(|()| out)
         });
-        let figure = self.measure(&found, &test)?;
+        let figure = self.measure(&found, &test).inspect_err(|_| {
+            if let Some(Err(lost)) = &written {
+                warn(lost);
+            }
+        })?;
         match self.args.json {
             true => say(figure.to_json(&protocol, found.loss)),
             false => say(format!(

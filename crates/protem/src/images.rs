@@ -7,7 +7,7 @@ use protem_data::{
     ClassNames, DataError, Decoded, Generated, GeneratedSpec, Kind, Labelling, Location, Source,
     Split, Subset, Unreadable, scan, split_held_out,
 };
-use protem_em::{DataSettings, Event, Set, Settings};
+use protem_em::{DataSettings, Event, Set, Settings, unreadable_limit};
 use protem_report::Listed;
 use std::path::Path;
 use std::sync::Arc;
@@ -131,7 +131,8 @@ impl Sets {
 }
 
 impl Images {
-    /// Says why no kNN is measured where the settings ask for it, or images are kept out for it.
+    /// Says where no kNN is measured though the settings ask for it and images have no classes, or none
+    /// to spare; or where images are kept out for none.
     pub fn warn_without_knn(&self, settings: &Settings) {
         let data = &settings.data;
         if settings.eval.knn_every == 0 {
@@ -179,10 +180,10 @@ fn check_classes(train: &dyn Source, test: &dyn Source) -> Result<(), Failure> {
             "takes one class an image: these have several; name others".into()
         }
         (Labelling::None, Some(_)) => {
-            "needs classes: the training images have none (of a folder, there must be at least two folders of images in it)".into()
+            "needs classes: the training images have none (of a folder, there must be at least two folders of images in it, and none beside them); name others".into()
         }
         (_, Some(_)) if test.labelling() == Labelling::None => {
-            "needs classes: the test images have none (of a folder, there must be at least two folders of images in it); name others".into()
+            "needs classes: the test images have none (of a folder, there must be at least two folders of images in it, and none beside them); name others".into()
         }
         (_, Some(at)) => format!(
             "needs the same classes in both sets: number {at} is {} in training and {} in the test; \
@@ -306,7 +307,7 @@ fn readable(
     if bad == 0 {
         return Ok((source, Vec::new()));
     }
-    if found.readable.is_empty() || bad as f64 > limit * all as f64 {
+    if found.readable.is_empty() || bad > unreadable_limit(all, limit) {
         return Err(Failure::running(format!(
             "{bad} of {all} images cannot be read, more than data.max_unreadable = {limit} allows:\n{}\nRemove them, or raise data.max_unreadable.",
             list(&found.unreadable)

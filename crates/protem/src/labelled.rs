@@ -41,11 +41,13 @@ impl Label for Vec<u32> {
     }
 }
 
-/// The folder of the run that a checkpoint lies in.
+/// The folder of the run that a checkpoint lies in, where it is whole: a copy of checkpoints alone tells
+/// nothing of what was left out.
 fn run_of(checkpoint: &Path) -> Option<&Path> {
     let folder = checkpoint.parent()?;
     let run = folder.parent()?;
-    (RunFolder::checkpoints(run) == folder).then_some(run)
+    let whole = RunFolder::checkpoints(run) == folder && RunFolder::config(run).is_ok();
+    whole.then_some(run)
 }
 
 /// A labelled set, ready for a measure.

@@ -27,7 +27,7 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
         ));
     }
     let root = &args.run;
-    if !RunFolder::holds_run(root) {
+    if RunFolder::config(root).is_err() && !RunFolder::has_checkpoints(root) {
         return Err(Failure::usage(format!(
             "{} holds no run; name the folder that train has by --out",
             root.display()

@@ -12,7 +12,7 @@ use crate::system::{start_threads, stop_flag};
 use crate::{config, dry_run};
 use protem_data::Location;
 use protem_em::{Checkpoint, EmError, Event, Note, Outcome, Plan, Settings, Trainer};
-use protem_report::{History, RunFolder, percent};
+use protem_report::{History, ReportError, RunFolder, percent};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -235,12 +235,18 @@ fn utf8(path: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Whether a new run can take the folder.
+pub fn is_free(args: &TrainArgs) -> Result<(), ReportError> {
+    match args.overwrite {
+        true => RunFolder::replaceable(&args.out),
+        false => RunFolder::free(&args.out),
+    }
+}
+
 /// What can be known of the run's folder before the images are looked at.
 fn check_out(args: &TrainArgs) -> Result<(), Failure> {
-    if args.overwrite {
-        RunFolder::replaceable(&args.out).map_err(report)?;
-    } else if !args.resume && !args.dry_run {
-        RunFolder::free(&args.out).map_err(report)?;
+    if !args.resume && !args.dry_run {
+        is_free(args).map_err(report)?;
     }
     RunFolder::probe(&args.out).map_err(report)?;
     RunFolder::probe(&RunFolder::checkpoints(&args.out)).map_err(report)

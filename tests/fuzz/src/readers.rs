@@ -28,7 +28,7 @@ pub fn npy(bytes: &[u8]) {
             assert_eq!(needed, (bytes.len() + 4 * values) as u64);
             becomes(points, bytes);
         }
-        // What is beyond all floats, or has no columns, is found by reading alone.
+        // What is beyond all floats is found by reading alone.
         (Err(_), Err(_)) => {}
         (mapped, read) => panic!("mapped {mapped:?}, read {read:?}"),
     }

@@ -98,10 +98,10 @@ impl Kind {
             Number::I1 => array.convert(|bytes| exact(i8::from_le_bytes(bytes).into()), out),
             Number::U2 => array.convert(|bytes| exact(u16::from_le_bytes(bytes).into()), out),
             Number::I2 => array.convert(|bytes| exact(i16::from_le_bytes(bytes).into()), out),
-            Number::U4 => array.convert(|bytes| whole(u32::from_le_bytes(bytes).into()), out),
-            Number::I4 => array.convert(|bytes| whole(i32::from_le_bytes(bytes).into()), out),
-            Number::U8 => array.convert(|bytes| whole(u64::from_le_bytes(bytes).into()), out),
-            Number::I8 => array.convert(|bytes| whole(i64::from_le_bytes(bytes).into()), out),
+            Number::U4 => array.convert(|bytes| rounded(u32::from_le_bytes(bytes).into()), out),
+            Number::I4 => array.convert(|bytes| rounded(i32::from_le_bytes(bytes).into()), out),
+            Number::U8 => array.convert(|bytes| unsigned(u64::from_le_bytes(bytes)), out),
+            Number::I8 => array.convert(|bytes| signed(i64::from_le_bytes(bytes)), out),
             Number::F2 => array.convert(|bytes| exact(f16::from_le_bytes(bytes).into()), out),
             Number::F4 => array.convert(|bytes| exact(f32::from_le_bytes(bytes)), out),
             Number::F8 => array.convert(|bytes| rounded(f64::from_le_bytes(bytes)), out),
@@ -116,9 +116,21 @@ fn exact(value: f32) -> Single {
     (value, false)
 }
 
-fn whole(value: i128) -> Single {
+fn unsigned(value: u64) -> Single {
     let single = value as f32;
-    (single, single as i128 != value)
+    // Back to whole numbers 2⁶⁴ would be the largest there is.
+    (
+        single,
+        single == (1u128 << 64) as f32 || single as u64 != value,
+    )
+}
+
+fn signed(value: i64) -> Single {
+    let single = value as f32;
+    (
+        single,
+        single == (1u64 << 63) as f32 || single as i64 != value,
+    )
 }
 
 fn rounded(value: f64) -> Single {
@@ -229,6 +241,8 @@ mod tests {
             "u4" u32, [16_777_217], [16777216.0], true;
             "i4" i32, [-16_777_217], [-16777216.0], true;
             "u8" u64, [u64::MAX], [18446744073709551616.0], true;
+            "u8" u64, [1 << 63, 1 << 40], [9223372036854775808.0, 1099511627776.0], false;
+            "i8" i64, [i64::MAX], [9223372036854775808.0], true;
             "i8" i64, [i64::MIN, 0x0102], [-9223372036854775808.0, 258.0], false;
             "i8" i64, [(1 << 53) + 1], [9007199254740992.0], true;
             "f2" f16, [f16::MAX, f16::from_bits(1), f16::NEG_INFINITY],

@@ -275,7 +275,9 @@ struct Filled<'a> {
 impl Write for Filled<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes);
-        self.refused |= written.is_err();
+        // One that was interrupted is tried again.
+        let refused = |e: &io::Error| e.kind() != io::ErrorKind::Interrupted;
+        self.refused |= written.as_ref().is_err_and(refused);
         written
     }
 

@@ -58,6 +58,7 @@ impl Objects {
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
+            copied: 0,
         };
         while machine.step()? {
             let held = [
@@ -65,6 +66,7 @@ impl Objects {
                 machine.memo.len(),
                 machine.stack.len(),
                 machine.marks.len(),
+                machine.copied,
             ];
             if held.into_iter().any(|held| held > MOST) {
                 return Err(damaged("has more objects than any checkpoint"));
@@ -90,6 +92,8 @@ struct Machine<'a, R> {
     /// Heights of the stack.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
+    /// Pairs of sequences that dictionaries were made of: a sequence can be named again and again.
+    copied: usize,
 }
 
 fn damaged(what: impl Into<String>) -> WeightsError {
@@ -254,11 +258,14 @@ impl<R: Read> Machine<'_, R> {
     }
 
     fn call(&mut self, function: Id, arguments: Id) {
-        let made = match &self.nodes[function] {
-            Node::Global(name) if name == "collections OrderedDict" => {
-                Node::Dict(self.pairs(arguments))
+        let of_pairs = matches!(&self.nodes[function], Node::Global(name) if name == "collections OrderedDict");
+        let made = match of_pairs {
+            true => {
+                let pairs = self.pairs(arguments);
+                self.copied += pairs.len();
+                Node::Dict(pairs)
             }
-            _ => Node::Called {
+            false => Node::Called {
                 function,
                 arguments,
             },
@@ -472,6 +479,17 @@ mod tests {
         assert!(error.contains("more objects"), "{error}");
         let marks = [&vec![b'('; 5_000_000][..], b"."].concat();
         let error = read(&marks).unwrap_err().to_string();
+        assert!(error.contains("more objects"), "{error}");
+        // A sequence of many pairs, of which one dictionary after the other is made.
+        let pairs = [
+            &b"ccollections\nOrderedDict\nq\x00]((NNtq\x01"[..],
+            &b"h\x01".repeat(1000),
+            b"e\x85q\x02",
+        ];
+        let made = b"h\x00h\x02R0".repeat(5000);
+        let error = read(&[&pairs.concat()[..], &made, b"."].concat())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("more objects"), "{error}");
     }
 }

@@ -104,7 +104,8 @@ impl fmt::Display for Beginning {
 pub enum WhenEmpty {
     /// It takes half of another, as in faiss; the last iteration may leave some empty.
     Split,
-    /// It takes the point farthest from its centroid: none stays empty while there are k distinct points.
+    /// It takes the point farthest from its centroid: none stays empty while there are k distinct points,
+    /// with --spherical k directions.
     Farthest,
 }
 
