@@ -345,8 +345,11 @@ fn moments<T: Element>(pool: &Pool, x: &Map<T>, parts: usize) -> Vec<Moment> {
     )
 }
 
-/// Channels that a thread goes through all pixels with: of 32-bit sums a cache line.
+/// Channels that a thread goes through all pixels with are multiples of this: of 32-bit sums a cache
+/// line.
 const STRIPE: usize = 16;
+/// Sums of which threads would take longer to share them than one takes for all.
+const FEW: usize = 1 << 18;
 
 /// What two sums by channel of each pixel and part come to by part and channel, taken in by `add` in
 /// the order of pixels.
@@ -362,18 +365,22 @@ fn by_part<A: Clone + Default + Send>(
         for sums in pixels {
             let (one, other) = sums.split_at(channels);
             let both = one[first..].iter().zip(&other[first..]);
-            of.iter_mut()
-                .zip(both)
-                .for_each(|(of, (one, other))| add(of, *one, *other));
+            let all = of.iter_mut().zip(both);
+            all.for_each(|(of, (one, other))| add(of, *one, *other));
         }
     };
-    all.par_chunks_mut(channels)
-        .enumerate()
-        .for_each(|(part, of)| {
-            of.par_chunks_mut(STRIPE)
-                .enumerate()
-                .for_each(|(at, of)| stripe(part, at * STRIPE, of));
-        });
+    if partial.len() < FEW {
+        let of_parts = all.chunks_mut(channels).enumerate();
+        of_parts.for_each(|(part, of)| stripe(part, 0, of));
+        return all;
+    }
+    let stripes = rayon::current_num_threads().div_ceil(parts);
+    let width = channels.div_ceil(stripes).next_multiple_of(STRIPE);
+    let of_parts = all.par_chunks_mut(channels).enumerate();
+    of_parts.for_each(|(part, of)| {
+        let stripes = of.par_chunks_mut(width).enumerate();
+        stripes.for_each(|(at, of)| stripe(part, at * width, of));
+    });
     all
 }
 
@@ -410,4 +417,37 @@ fn applied<T: Element>(
             rows::scale_shift(y, x, scale, shift, added, then == Then::Relu);
         });
     T::wrap(y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_merged_in_the_order_of_pixels() {
+        let (channels, parts) = (40, 3);
+        for pixels in [1, 7, FEW / (2 * channels * parts) + 1] {
+            let sums = 0..pixels * parts * 2 * channels;
+            let partial: Vec<f32> = sums.map(|i| (i * i % 1009) as f32 / 7.0).collect();
+            // An order of additions shows in what they come to.
+            let add = |sum: &mut f32, one: f32, other: f32| *sum = *sum * 0.9 + one - other;
+            let mut expected = vec![0.0; parts * channels];
+            for (i, sums) in partial.chunks_exact(2 * channels).enumerate() {
+                for c in 0..channels {
+                    add(
+                        &mut expected[i % parts * channels + c],
+                        sums[c],
+                        sums[channels + c],
+                    );
+                }
+            }
+            for threads in [1, 2, 16] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                let found = pool
+                    .expect("threads")
+                    .install(|| by_part(&partial, channels, parts, add));
+                assert_eq!(found, expected, "{pixels} pixels, {threads} threads");
+            }
+        }
+    }
 }
