@@ -151,3 +151,20 @@ fn zeros_behind_a_gzip_stream_are_padding() {
         assert!(matches!(refused, Err(DataError::Damaged { .. })));
     }
 }
+
+/// As of an archive that was added to by `tar -r`.
+#[test]
+fn of_members_of_one_path_the_last_is_there() {
+    let [old, other, new] = [0, 1, 2].map(photo);
+    let archive = tar(&[
+        ("a/0.png", &old),
+        ("a/1.png", &other),
+        ("a/0.png", b"torn"),
+        ("a/2.png", &old),
+        ("a/0.png", &new),
+    ]);
+    let set = tar_of(archive).unwrap();
+    assert_eq!(names(&set), ["a/1.png", "a/2.png", "a/0.png"]);
+    let pixels = protem_data::decode(&new).unwrap();
+    assert_eq!(set.read(2).unwrap(), pixels);
+}

@@ -555,7 +555,7 @@ mod tests {
             assert!(error.contains(said), "{error}");
         };
         refused(&|h| h["encoder"]["width"] = json!(1024), "width 1024 has");
-        refused(&|h| h["encoder"]["width"] = json!(1 << 40), "width");
+        refused(&|h| h["encoder"]["width"] = json!(1u64 << 40), "width");
         refused(&|h| h["clusterings"] = json!(1u64 << 60), "clusterings");
         let other = with_header(|h| h["origin"]["images"]["images"] = json!(9));
         let error = other

@@ -26,7 +26,8 @@ pub(crate) struct Found {
     pub(crate) said: Option<String>,
 }
 
-/// Images of a shard, in its order; with what is said of them, if that is wanted.
+/// Images of a shard, in its order; with what is said of them, if that is wanted. Of several with one path
+/// the last is there, as if the archive had been unpacked.
 pub(crate) fn index(shard: &Storage, labelled: bool) -> Result<Vec<Found>, DataError> {
     let mut index = Index::of(shard, labelled, Links::Met(HashSet::new()));
     members(shard, |member| index.take(member))?;
@@ -250,6 +251,7 @@ impl<'a> Index<'a> {
     }
 
     fn finish(mut self) -> Result<Vec<Found>, DataError> {
+        self.found = last_of_each(self.found);
         if self.said.is_empty() {
             return Ok(self.found);
         }
@@ -276,6 +278,18 @@ impl<'a> Index<'a> {
         }
         Ok(self.found)
     }
+}
+
+/// Without those that one of the same path comes behind: an archive that is added to keeps both.
+fn last_of_each(found: Vec<Found>) -> Vec<Found> {
+    let mut paths = HashSet::new();
+    let from_the_end = found.iter().rev();
+    let last: Vec<bool> = from_the_end
+        .map(|image| paths.insert(image.path.as_slice()))
+        .collect();
+    let stays = last.into_iter().rev();
+    let found = found.into_iter().zip(stays).filter(|(_, stays)| *stays);
+    found.map(|(image, _)| image).collect()
 }
 
 /// WebDataset's key: the path up to the first dot of its last part; and what follows the dot.
