@@ -164,7 +164,10 @@ fn of_members_of_one_path_the_last_is_there() {
         ("a/0.png", &new),
     ]);
     let set = tar_of(archive).unwrap();
-    assert_eq!(names(&set), ["a/1.png", "a/2.png", "a/0.png"]);
+    assert_eq!(
+        names(&set),
+        ["x.tar/a/1.png", "x.tar/a/2.png", "x.tar/a/0.png"]
+    );
     let pixels = protem_data::decode(&new).unwrap();
     assert_eq!(set.read(2).unwrap(), pixels);
 }
