@@ -78,7 +78,7 @@ fn a_gzip_shard_that_has_no_room_is_not_called_damaged() {
     inspect.arg(packed.join("shard-000000.tar.gz"));
     let ended = run(limited(&inspect, 8).env("XDG_CACHE_HOME", folder.path())).expect(1);
     ended.says(&[
-        "shard-000000.tar.gz cannot be decompressed there",
+        "shard-000000.tar.gz cannot be decompressed into",
         "XDG_CACHE_HOME",
     ]);
     run(inspect.env("XDG_CACHE_HOME", folder.path())).expect(0);

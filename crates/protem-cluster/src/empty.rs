@@ -66,14 +66,13 @@ pub(crate) struct Choice<'a, 'p> {
 }
 
 impl Choice<'_, '_> {
-    /// Where a centroid of such values comes to lie; equal places have equal bits.
-    fn place(&self, values: &[f32]) -> Vec<f32> {
+    /// Where a centroid of such values comes to lie: the bits, of two zeros those of the one above.
+    fn place(&self, values: &[f32]) -> Vec<u32> {
         let mut place = values.to_vec();
         if self.spherical {
             normalise(&mut place);
         }
-        place.iter_mut().for_each(|x| *x += 0.0); // of two zeros one
-        place
+        place.into_iter().map(|x| (x + 0.0).to_bits()).collect()
     }
 }
 
@@ -124,9 +123,8 @@ pub(crate) fn refill(
                 }
                 // A distance of zero does not tell: squares of what is tiny are zero in f32.
                 let place = choice.place(row);
-                let bits: Vec<u32> = place.iter().map(|x| x.to_bits()).collect();
                 let stays = place == choice.place(&centroids[from * cols..][..cols]);
-                if stays || !taken.insert(bits) {
+                if stays || !taken.insert(place) {
                     continue;
                 }
                 centroids[to * cols..][..cols].copy_from_slice(row);

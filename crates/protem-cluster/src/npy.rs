@@ -115,11 +115,8 @@ impl Npy {
             file.begin += header.begin;
             return Self::new(Values::Held(file), &header, false);
         }
-        let (rows, cols) = (header.rows, header.cols);
-        let mut held = Lines::zeros(rows * cols).map_err(failed)?;
-        let out = bytemuck::cast_slice_mut(held.get_mut());
-        let kind = header.kind;
-        let rounded = kind.convert(values, header.columns_first, rows, cols, out)?;
+        let mut held = Lines::zeros(header.rows * header.cols).map_err(failed)?;
+        let rounded = header.convert(values, bytemuck::cast_slice_mut(held.get_mut()))?;
         Self::new(Values::Held(held), &header, rounded)
     }
 

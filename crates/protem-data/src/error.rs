@@ -146,6 +146,20 @@ pub enum DataError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A file that is decompressed once, into a folder that does not take it.
+    #[error(
+        "{} cannot be decompressed into {}; make room there, or name another folder by XDG_CACHE_HOME: {source}",
+        path.display(),
+        folder.display()
+    )]
+    Decompress {
+        /// The file.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A line of a list that cannot be understood.
     #[error("line {line} of {}: {reason}", path.display())]
     Line {

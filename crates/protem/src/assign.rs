@@ -7,7 +7,7 @@ use crate::failure::{Failure, explain};
 use crate::outputs;
 use protem_cluster::{Assignment, ClusterError, Isa, Matrix, assign};
 use protem_em::write_together;
-use protem_report::{RunFolder, npy_labels, npy_vector};
+use protem_report::{npy_labels, npy_vector};
 use std::time::Instant;
 
 /// Finds labels and distances, and writes them.
@@ -28,8 +28,7 @@ pub fn run(args: &AssignArgs) -> Result<(), Failure> {
     let [labels, distances] = ["labels.npy", "distances.npy"].map(|name| args.out.join(name));
     outputs::inputs_stay(&[&labels, &distances], &[&args.input, &args.centroids])?;
     outputs::check_room_in(&args.out, 8 * points.rows() as u64)?;
-    RunFolder::probe(&args.out)
-        .map_err(|e| Failure::usage(format!("{}; name another folder with --out", explain(&e))))?;
+    outputs::check_writable(&args.out)?;
     let begun = Instant::now();
     let found = assign(points, centroids, args.threads).map_err(|e| match e {
         ClusterError::Setting { .. } => Failure::usage(e.to_string()),

@@ -7,7 +7,7 @@ use crate::failure::{Failure, explain};
 use crate::outputs;
 use protem_cluster::{Empty, Fit, Init, KMeans, Matrix};
 use protem_em::write_together;
-use protem_report::{RunFolder, npy, npy_labels, npy_vector};
+use protem_report::{npy, npy_labels, npy_vector};
 use std::path::{Path, PathBuf};
 
 /// Clusters at every K, printing and writing each as it is done.
@@ -42,8 +42,7 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
     };
     check_out(&args, points)?;
     // Before the work, so that it is not lost.
-    RunFolder::probe(&args.out)
-        .map_err(|e| Failure::usage(format!("{}; name another folder with --out", explain(&e))))?;
+    outputs::check_writable(&args.out)?;
     let all: Result<Vec<KMeans>, _> = args.k.iter().map(|k| kmeans(*k, &args, &init)).collect();
     for (kmeans, &k) in all?.iter().zip(&args.k) {
         let begun = std::time::Instant::now();

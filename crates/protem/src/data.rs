@@ -13,7 +13,7 @@ use protem_data::{
     contact_sheet, fitted, pack, png,
 };
 use protem_em::Plan;
-use protem_report::{RunFolder, counted};
+use protem_report::counted;
 use std::sync::atomic::Ordering;
 
 fn bar(what: &str, images: usize) -> ProgressBar {
@@ -120,8 +120,7 @@ pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
         bytes: args.shard_size,
         leave_out: args.leave_out,
     };
-    RunFolder::probe(&args.out)
-        .map_err(|e| Failure::usage(format!("{}; name another folder with --out", explain(&e))))?;
+    outputs::check_writable(&args.out)?;
     let source = open_images(&args.data)?;
     let bar = bar("packing", source.len());
     let stop = stop_flag("stopping, and writing nothing")?;

@@ -172,31 +172,23 @@ impl Trained {
 
     /// How its images are decoded.
     pub fn decode_options(&self) -> DecodeOptions {
-        match &self.from {
-            From::Run(checkpoint) => {
-                let of_run = &checkpoint.origin().settings.data;
-                let at_size = DataSettings {
-                    image_size: self.image_size,
-                    ..of_run.clone()
-                };
-                at_size.decode_options()
-            }
-            From::File { weights, .. } => {
-                let told = |key| {
-                    weights
-                        .metadata()
-                        .get(key)
-                        .is_some_and(|value| value == "true")
-                };
-                let whole = DataSettings {
-                    image_size: self.image_size,
-                    orientation: told(ORIENTATION),
-                    reduced_jpegs: told(REDUCED),
-                    ..DataSettings::default()
-                };
-                whole.decode_options()
-            }
-        }
+        let told = |weights: &Weights, key| {
+            let told = weights.metadata().get(key);
+            told.is_some_and(|value| value == "true")
+        };
+        let of = match &self.from {
+            From::Run(checkpoint) => checkpoint.origin().settings.data.clone(),
+            From::File { weights, .. } => DataSettings {
+                orientation: told(weights, ORIENTATION),
+                reduced_jpegs: told(weights, REDUCED),
+                ..DataSettings::default()
+            },
+        };
+        let at_size = DataSettings {
+            image_size: self.image_size,
+            ..of
+        };
+        at_size.decode_options()
     }
 
     /// What is encoded of an image, in words.

@@ -47,7 +47,7 @@ impl Sets {
         let test = data.test_folder.as_ref().map(|test| open(test, 0));
         let test = test.transpose()?;
         if let (Some(test), Some(name)) = (&test, &data.test_folder) {
-            check_classes(&*train, &**test)?;
+            check_classes((folder, &*train), (name, &**test))?;
             check_apart(folder, name)?;
         }
         Ok(Self {
@@ -148,9 +148,8 @@ impl Images {
         }
         let why = match (self.train.labelling(), &data.folder) {
             (Labelling::None, Some(folder)) => {
-                let beside = beside_folders(folder, &*self.train);
-                let beside = beside.map_or(String::new(), |why| format!(": {why}"));
-                format!("no classes, and so no kNN{beside}")
+                let why = why_no_classes(folder, &*self.train);
+                format!("no classes, and so no kNN: {why}")
             }
             (Labelling::One, _) if data.held_out > 0.0 => {
                 "no kNN: no class has two images, of which one could be kept out of training; name others with --test".into()
@@ -171,32 +170,41 @@ impl Images {
     }
 }
 
-/// What is measured on must have the classes of what is trained on, one an image.
-fn check_classes(train: &dyn Source, test: &dyn Source) -> Result<(), Failure> {
+/// What is measured on must have the classes of what is trained on, one an image. Each set with its name.
+fn check_classes(
+    (train_name, train): (&Path, &dyn Source),
+    (test_name, test): (&Path, &dyn Source),
+) -> Result<(), Failure> {
+    let sets = [("training", train_name, train), ("test", test_name, test)];
+    let without = sets
+        .into_iter()
+        .find(|(_, _, set)| set.labelling() == Labelling::None);
     let (of_train, of_test) = (train.classes(), test.classes());
-    let differ_at = of_train.differ_at(of_test);
-    let wrong = match (train.labelling(), differ_at) {
-        (Labelling::Several, _) => {
+    let wrong = match (without, of_train.differ_at(of_test)) {
+        _ if train.labelling() == Labelling::Several => {
             "takes one class an image: these have several; name others".into()
         }
-        (Labelling::None, Some(_)) => {
-            "needs classes: the training images have none (of a folder, there must be at least two folders of images in it, and none beside them); name others".into()
-        }
-        (_, Some(_)) if test.labelling() == Labelling::None => {
-            "needs classes: the test images have none (of a folder, there must be at least two folders of images in it, and none beside them); name others".into()
-        }
-        (_, Some(at)) => format!(
+        (Some((set, name, source)), _) => format!(
+            "needs classes: the {set} images have none ({}); name others",
+            why_no_classes(name, source)
+        ),
+        (None, Some(at)) => format!(
             "needs the same classes in both sets: number {at} is {} in training and {} in the test; \
              name another test set",
             class_name(of_train, at),
             class_name(of_test, at)
         ),
-        (Labelling::None, None) => "needs classes: these images have none; name others".into(),
-        (Labelling::One, None) => return Ok(()),
+        (None, None) => return Ok(()),
     };
     Err(Failure::usage(format!(
         "--test measures kNN, which {wrong}, or leave --test out"
     )))
+}
+
+/// Why images that were opened by this name have no classes.
+pub fn why_no_classes(name: &Path, source: &dyn Source) -> String {
+    beside_folders(name, source)
+        .unwrap_or_else(|| "of a folder, there must be at least two folders of images in it".into())
 }
 
 /// Images to measure on must be others than those trained on.
@@ -253,14 +261,14 @@ pub fn open_images(name: &Path) -> Result<Arc<dyn Source>, Failure> {
             DataError::Damaged { .. } => {
                 Failure::running(format!("{text}; fetch or write the file again"))
             }
-            DataError::Read { .. } => Failure::running(text),
+            DataError::Read { .. } | DataError::Decompress { .. } => Failure::running(text),
             _ => Failure::usage(text),
         }
     })
 }
 
 /// Why images of a folder have no classes, if it is one that lies beside the folders in it.
-pub fn beside_folders(path: &Path, source: &dyn Source) -> Option<String> {
+fn beside_folders(path: &Path, source: &dyn Source) -> Option<String> {
     if !path.is_dir() {
         return None; // paths in a list are no classes
     }

@@ -6,7 +6,7 @@ use crate::console::warn;
 use crate::encoder::Trained;
 use crate::failure::{Failure, explain_em};
 use crate::features::{FolderFeatures, features_of};
-use crate::images::{Sets, beside_folders, check_apart, class_name, open_images};
+use crate::images::{Sets, check_apart, class_name, open_images, why_no_classes};
 use protem_data::{Labelling, Source};
 use protem_em::Output;
 use protem_report::RunFolder;
@@ -66,9 +66,7 @@ impl Labelled {
         match folder.labelling() {
             Labelling::One => {}
             Labelling::None => {
-                let why = beside_folders(path, &*folder).unwrap_or_else(|| {
-                    "of a folder, there must be at least two folders of images in it".into()
-                });
+                let why = why_no_classes(path, &*folder);
                 return Err(Failure::usage(format!(
                     "{} has no classes: {why}",
                     path.display()

@@ -32,13 +32,19 @@ pub fn folder_of(out: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
-/// Makes a folder that is yet to be.
+/// Makes a folder, if it is yet to be.
 pub fn make(folder: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(folder)
         .map_err(|e| Failure::running(format!("cannot create {}: {e}", folder.display())))
 }
 
-/// Whether files can be written there.
+/// Whether files can be written in this folder of `--out`, which need not be there.
+pub fn check_writable(folder: &Path) -> Result<(), Failure> {
+    RunFolder::probe(folder)
+        .map_err(|e| Failure::usage(format!("{}; name another folder with --out", explain(&e))))
+}
+
+/// Whether files can be written beside this one.
 pub fn check_folder(out: &Path) -> Result<(), Failure> {
     RunFolder::probe(folder_of(out))
         .map_err(|e| Failure::usage(format!("{}; name another file with --out", explain(&e))))

@@ -1,5 +1,6 @@
 //! Values of other kinds than `f32`, and arrays with columns first, as rows of `f32`.
 
+use super::header::Header;
 use super::{NpyError, wrong};
 use half::f16;
 
@@ -70,43 +71,6 @@ impl Kind {
     pub fn is_single(self) -> bool {
         self.number == Number::F4 && self.big == cfg!(target_endian = "big")
     }
-
-    /// The nearest `f32` of every value of `rows × cols`, row by row, and whether one is not equal
-    /// to it.
-    ///
-    /// # Errors
-    /// [`NpyError::Format`] for a finite value beyond all `f32`.
-    pub fn convert(
-        self,
-        bytes: &[u8],
-        columns_first: bool,
-        rows: usize,
-        cols: usize,
-        out: &mut [f32],
-    ) -> Result<bool, NpyError> {
-        let array = Array {
-            bytes,
-            columns_first,
-            rows,
-            cols,
-            big: self.big,
-        };
-        match self.number {
-            // numpy reads any byte but 0 as true.
-            Number::B1 => array.convert(|[byte]: [u8; 1]| exact(f32::from(byte != 0)), out),
-            Number::U1 => array.convert(|bytes| exact(u8::from_le_bytes(bytes).into()), out),
-            Number::I1 => array.convert(|bytes| exact(i8::from_le_bytes(bytes).into()), out),
-            Number::U2 => array.convert(|bytes| exact(u16::from_le_bytes(bytes).into()), out),
-            Number::I2 => array.convert(|bytes| exact(i16::from_le_bytes(bytes).into()), out),
-            Number::U4 => array.convert(|bytes| rounded(u32::from_le_bytes(bytes).into()), out),
-            Number::I4 => array.convert(|bytes| rounded(i32::from_le_bytes(bytes).into()), out),
-            Number::U8 => array.convert(|bytes| unsigned(u64::from_le_bytes(bytes)), out),
-            Number::I8 => array.convert(|bytes| signed(i64::from_le_bytes(bytes)), out),
-            Number::F2 => array.convert(|bytes| exact(f16::from_le_bytes(bytes).into()), out),
-            Number::F4 => array.convert(|bytes| exact(f32::from_le_bytes(bytes)), out),
-            Number::F8 => array.convert(|bytes| rounded(f64::from_le_bytes(bytes)), out),
-        }
-    }
 }
 
 /// A value, and whether it had to be rounded.
@@ -116,21 +80,18 @@ fn exact(value: f32) -> Single {
     (value, false)
 }
 
+// Back from a float, the largest whole numbers stand for what is above them too.
+
 fn unsigned(value: u64) -> Single {
     let single = value as f32;
-    // Back to whole numbers 2⁶⁴ would be the largest there is.
-    (
-        single,
-        single == (1u128 << 64) as f32 || single as u64 != value,
-    )
+    let above = single == 2f32.powi(64);
+    (single, above || single as u64 != value)
 }
 
 fn signed(value: i64) -> Single {
     let single = value as f32;
-    (
-        single,
-        single == (1u64 << 63) as f32 || single as i64 != value,
-    )
+    let above = single == 2f32.powi(63);
+    (single, above || single as i64 != value)
 }
 
 fn rounded(value: f64) -> Single {
@@ -138,31 +99,43 @@ fn rounded(value: f64) -> Single {
     (single, f64::from(single) != value && !value.is_nan())
 }
 
-/// Values as they lie in a file.
-struct Array<'a> {
-    bytes: &'a [u8],
-    columns_first: bool,
-    rows: usize,
-    cols: usize,
-    big: bool,
-}
-
 /// Rows that are gathered from all columns at a time.
 const GATHERED: usize = 64;
 
-impl Array<'_> {
+impl Header {
+    /// The nearest `f32` of every one of the `values` of its file, row by row, and whether one is not
+    /// equal to it.
+    ///
+    /// # Errors
+    /// [`NpyError::Format`] for a finite value beyond all `f32`.
+    pub fn convert(&self, values: &[u8], out: &mut [f32]) -> Result<bool, NpyError> {
+        match self.kind.number {
+            // numpy reads any byte but 0 as true.
+            Number::B1 => self.each(values, |[x]: [u8; 1]| exact(f32::from(x != 0)), out),
+            Number::U1 => self.each(values, |x| exact(u8::from_le_bytes(x).into()), out),
+            Number::I1 => self.each(values, |x| exact(i8::from_le_bytes(x).into()), out),
+            Number::U2 => self.each(values, |x| exact(u16::from_le_bytes(x).into()), out),
+            Number::I2 => self.each(values, |x| exact(i16::from_le_bytes(x).into()), out),
+            Number::U4 => self.each(values, |x| rounded(u32::from_le_bytes(x).into()), out),
+            Number::I4 => self.each(values, |x| rounded(i32::from_le_bytes(x).into()), out),
+            Number::U8 => self.each(values, |x| unsigned(u64::from_le_bytes(x)), out),
+            Number::I8 => self.each(values, |x| signed(i64::from_le_bytes(x)), out),
+            Number::F2 => self.each(values, |x| exact(f16::from_le_bytes(x).into()), out),
+            Number::F4 => self.each(values, |x| exact(f32::from_le_bytes(x)), out),
+            Number::F8 => self.each(values, |x| rounded(f64::from_le_bytes(x)), out),
+        }
+    }
+
     /// Every value by `single`, which takes bytes of which the first is the lowest.
-    fn convert<const SIZE: usize>(
+    fn each<const SIZE: usize>(
         &self,
+        values: &[u8],
         single: impl Fn([u8; SIZE]) -> Single,
         out: &mut [f32],
     ) -> Result<bool, NpyError> {
-        if out.is_empty() {
-            return Ok(false);
-        }
-        let (values, _) = self.bytes.as_chunks::<SIZE>();
+        let (values, _) = values.as_chunks::<SIZE>();
         let value = |mut bytes: [u8; SIZE]| {
-            if self.big {
+            if self.kind.big {
                 bytes.reverse();
             }
             single(bytes)
@@ -174,14 +147,13 @@ impl Array<'_> {
             any |= rounded;
         };
         if self.columns_first {
+            // There is a column: without any, nothing is converted.
             for (block, out) in out.chunks_mut(GATHERED * self.cols).enumerate() {
                 let begin = block * GATHERED;
                 for column in 0..self.cols {
-                    let values = &values[column * self.rows + begin..];
+                    let values = values[column * self.rows + begin..].iter();
                     let places = out[column..].iter_mut().step_by(self.cols);
-                    places
-                        .zip(values)
-                        .for_each(|(place, bytes)| put(place, bytes));
+                    places.zip(values).for_each(|(to, bytes)| put(to, bytes));
                 }
             }
         } else {
@@ -212,11 +184,22 @@ impl Array<'_> {
 mod tests {
     use super::*;
 
+    fn array(kind: Kind, columns_first: bool, (rows, cols): (usize, usize)) -> Header {
+        Header {
+            kind,
+            columns_first,
+            rows,
+            cols,
+            begin: 0,
+        }
+    }
+
     /// Values of a file of one row.
     fn row(descr: &str, bytes: &[u8]) -> Result<(Vec<f32>, bool), String> {
         let kind = Kind::named(descr).ok_or("no kind")?;
-        let mut out = vec![0.0; bytes.len() / kind.size()];
-        let rounded = kind.convert(bytes, false, 1, out.len(), &mut out);
+        let cols = bytes.len() / kind.size();
+        let mut out = vec![0.0; cols];
+        let rounded = array(kind, false, (1, cols)).convert(bytes, &mut out);
         rounded.map(|r| (out, r)).map_err(|e| e.to_string())
     }
 
@@ -279,15 +262,14 @@ mod tests {
             (65, 5),
             (200, 129),
             (0, 3),
-            (3, 0),
-            (0, 0),
         ] {
             let value = |row: usize, col: usize| (row * 1000 + col) as f64;
             let by_columns = (0..cols).flat_map(|col| (0..rows).map(move |row| value(row, col)));
             let bytes: Vec<u8> = by_columns.flat_map(f64::to_le_bytes).collect();
             let mut out = vec![0.0; rows * cols];
             let kind = Kind::named("<f8").unwrap();
-            assert!(!kind.convert(&bytes, true, rows, cols, &mut out).unwrap());
+            let header = array(kind, true, (rows, cols));
+            assert!(!header.convert(&bytes, &mut out).unwrap());
             let expected =
                 (0..rows).flat_map(|row| (0..cols).map(move |col| value(row, col) as f32));
             assert!(out.iter().copied().eq(expected), "{rows} × {cols}");
@@ -295,7 +277,8 @@ mod tests {
         let values = [1.0, 2.0, 3.0, 4.0, 1e300, 6.0f64];
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let kind = Kind::named("<f8").unwrap();
-        let error = kind.convert(&bytes, true, 3, 2, &mut [0.0; 6]).unwrap_err();
+        let header = array(kind, true, (3, 2));
+        let error = header.convert(&bytes, &mut [0.0; 6]).unwrap_err();
         assert!(error.to_string().contains("row 1"), "{error}");
     }
 }

@@ -235,15 +235,10 @@ fn expanded(shards: Vec<Storage>) -> Result<Vec<Storage>, DataError> {
         };
         let copied = shard.gunzip(limit, &mut out);
         let copied = copied.map_err(|e| match out.refused {
-            true => DataError::Read {
-                path: place.clone(),
-                source: io::Error::new(
-                    e.kind(),
-                    format!(
-                        "{} cannot be decompressed there: {e}; make room, or name another folder by XDG_CACHE_HOME",
-                        shard.path().display()
-                    ),
-                ),
+            true => DataError::Decompress {
+                path: shard.path().to_path_buf(),
+                folder: place.clone(),
+                source: e,
             },
             false => shard.damaged(0, format!("no whole gzip stream: {e}")),
         })?;
