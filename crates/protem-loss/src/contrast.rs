@@ -1,6 +1,6 @@
-//! What both losses share: argument checks, the stable cross-entropy of rows, and a scalar whose gradient is known.
+//! What both losses share: argument checks, and a scalar whose gradient is known.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{DType, Tensor};
 
 use crate::{LossError, Result};
 
@@ -39,25 +39,6 @@ pub(crate) fn same_size(what: &'static str, expected: usize, got: usize) -> Resu
             got,
         })
     }
-}
-
-/// Softmax of rows by way of their maximum, so that no exponential overflows and the largest is 1.
-pub(crate) struct RowSoftmax {
-    /// `B × n` probabilities.
-    pub probabilities: Tensor,
-    /// `B × 1`: ln Σ exp of each row. A loss taken as `log_sum_exp − logit` stays exact where a probability underflows to 0.
-    pub log_sum_exp: Tensor,
-}
-
-/// The softmax of `logits` (`B × n`).
-pub(crate) fn row_softmax(logits: &Tensor) -> Result<RowSoftmax> {
-    let maximum = logits.max_keepdim(D::Minus1)?;
-    let exponentials = logits.broadcast_sub(&maximum)?.exp()?;
-    let sum = exponentials.sum_keepdim(D::Minus1)?;
-    Ok(RowSoftmax {
-        probabilities: exponentials.broadcast_div(&sum)?,
-        log_sum_exp: (maximum + sum.log()?)?,
-    })
 }
 
 /// A scalar with the value `value` and, towards `queries`, the gradient `gradient` (of the queries' shape).

@@ -2,7 +2,8 @@
 
 use candle_core::{D, Tensor};
 
-use crate::contrast::{matrix, row_softmax, same_size, with_gradient};
+use crate::contrast::{matrix, same_size, with_gradient};
+use crate::softmax::{Temperature, row_softmax};
 use crate::{LossError, Result};
 
 /// InfoNCE of a batch, in nats: cross-entropy of the logits `[q·k⁺, q·queueᵀ] / τ` (`1 + r` columns) with the positive as the target, mean
@@ -35,21 +36,19 @@ pub fn info_nce(
     let q = queries.detach().contiguous()?;
     let (keys, queue) = (keys.detach(), queue.detach().contiguous()?);
     let positive = (&q * &keys)?.sum_keepdim(D::Minus1)?;
-    let negative = q.matmul(&queue.t()?)?;
-    let logits = (Tensor::cat(&[&positive, &negative], 1)? / temperature)?;
-    let softmax = row_softmax(&logits)?;
-    let value = (&softmax.log_sum_exp - logits.narrow(1, 0, 1)?)?.mean_all()?;
-    if !queries.track_op() {
+    let softmax = row_softmax(
+        q.matmul(&queue.t()?)?,
+        Some(&positive),
+        &Temperature::Shared(temperature),
+    )?;
+    let value = (&softmax.log_sum_exp - (positive / temperature)?)?.mean_all()?;
+    let Some(own) = softmax.own.filter(|_| queries.track_op()) else {
         return Ok(value);
-    }
+    };
 
     // (P − onehot)·[k⁺; queue]: the positive's column differs by row, so it stays apart from the product with the queue.
-    let pull = keys.broadcast_mul(&(softmax.probabilities.narrow(1, 0, 1)? - 1.0)?)?;
-    let push = softmax
-        .probabilities
-        .narrow(1, 1, queue.dim(0)?)?
-        .contiguous()?
-        .matmul(&queue)?;
+    let pull = keys.broadcast_mul(&(own - 1.0)?)?;
+    let push = softmax.columns.matmul(&queue)?;
     let gradient = ((pull + push)? / (temperature * batch as f64))?;
     with_gradient(queries, value, &gradient)
 }

@@ -27,7 +27,7 @@
 //!
 //! # Same bits on any number of threads
 //! candle multiplies matrices with `gemm`, whose blocking over the inner dimension depends on the shapes and caches alone; threads divide
-//! the output tiles and never a sum. `tests/threads.rs` holds the value and the gradient to that, bit by bit.
+//! the output tiles and never a sum. The softmax, which on the CPU is a pass of our own, is divided by rows. `tests/threads.rs` holds the value and the gradient to that, bit by bit.
 
 mod contrast;
 mod error;
@@ -35,6 +35,7 @@ mod info_nce;
 mod negatives;
 mod prototypes;
 mod queue;
+mod softmax;
 
 pub use error::{LossError, Result};
 pub use info_nce::{chance_level, info_nce};

@@ -2,7 +2,8 @@
 
 use candle_core::{D, Device, Tensor};
 
-use crate::contrast::{matrix, row_softmax, same_size, with_gradient};
+use crate::contrast::{matrix, same_size, with_gradient};
+use crate::softmax::{Temperature, row_softmax};
 use crate::{LossError, Result};
 
 /// How far a prototype's norm may lie from 1. Normalising in f32 leaves about 1e-7·√d; this only has to catch centroids that were never
@@ -120,21 +121,24 @@ pub fn proto_nce_term(
 
     let ids = [positives, negatives].concat();
     let (vectors, concentration) = prototypes.gather(&ids, queries.device())?;
-    let logits = queries
-        .detach()
-        .contiguous()?
-        .matmul(&vectors.t()?)?
-        .broadcast_div(&concentration)?;
-    let softmax = row_softmax(&logits)?;
+    let products = queries.detach().contiguous()?.matmul(&vectors.t()?)?;
     let targets = Tensor::arange(0u32, batch as u32, queries.device())?.unsqueeze(1)?;
-    let value = (&softmax.log_sum_exp - logits.gather(&targets, 1)?)?.mean_all()?;
+    let target = products
+        .gather(&targets, 1)?
+        .div(&concentration.narrow(1, 0, batch)?.t()?)?;
+    let softmax = row_softmax(
+        products,
+        None,
+        &Temperature::OfColumns(concentration.clone()),
+    )?;
+    let value = (&softmax.log_sum_exp - target)?.mean_all()?;
     if !queries.track_op() {
         return Ok(value);
     }
 
     // P·W − W[target] with W = C/φ: the one-hot matrix would be B × (B + n) to pick B rows.
     let weights = vectors.broadcast_div(&concentration.t()?)?;
-    let push = softmax.probabilities.matmul(&weights)?;
+    let push = softmax.columns.matmul(&weights)?;
     let gradient = ((push - weights.narrow(0, 0, batch)?)? / batch as f64)?;
     with_gradient(queries, value, &gradient)
 }
