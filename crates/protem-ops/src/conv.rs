@@ -9,6 +9,7 @@
 //! operands.
 
 mod direct;
+mod shares;
 #[cfg(target_arch = "x86_64")]
 mod tiled;
 mod weights;

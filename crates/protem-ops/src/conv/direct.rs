@@ -1,5 +1,6 @@
 //! Convolution in f32, on the register tile of vector instructions.
 
+use super::shares::Shares;
 use super::weights::{PANEL, Packed, unpack_gradient};
 use super::{Conv, Tap, runs_of};
 use crate::activation::{Map, each_row};
@@ -20,48 +21,45 @@ pub(super) fn convolve(
 ) -> Map<f32> {
     let isa = Isa::current();
     let (source, target) = (from.shape, to.shape);
-    let row_len = target.width * target.pixel();
-    to.data
-        .par_chunks_mut(row_len.max(1))
-        .enumerate()
-        .for_each(|(row, out)| {
-            let first = row * target.width;
-            let runs = runs_of(first..first + target.width, target.width, &taps_of);
-            let mut pairs = Vec::new();
-            for (panel, packed) in weights
-                .data
-                .chunks_exact((weights.taps * weights.depth * PANEL).max(1))
-                .enumerate()
-            {
-                let column = panel * PANEL;
-                for run in &runs {
-                    pairs.clear();
-                    pairs.extend(run.taps.iter().map(|tap| Pair {
-                        a: tap.pixel * source.pixel(),
-                        b: tap.tap * weights.depth * PANEL,
-                    }));
-                    Product {
-                        m: run.pixels * target.batch,
-                        n: PANEL.min(weights.columns - column),
-                        k: weights.depth,
-                        a_row: source.channels,
-                        a_k: 1,
-                        b_k: PANEL,
-                        c_row: target.channels,
-                        accumulate: finish.onto,
-                    }
-                    .run(
-                        isa,
-                        &pairs,
-                        &from.data,
-                        packed,
-                        &mut out[(run.first - first) * target.pixel() + column..],
-                    );
+    let shares = Shares::of(target, target.width, 4);
+    shares.each(&mut to.data, |share, out| {
+        let runs = runs_of(share.range(), target.width, &taps_of);
+        let mut pairs = Vec::new();
+        for (panel, packed) in weights
+            .data
+            .chunks_exact((weights.taps * weights.depth * PANEL).max(1))
+            .enumerate()
+        {
+            let column = panel * PANEL;
+            for run in &runs {
+                let (at, rows) = share.rows_of(run);
+                pairs.clear();
+                pairs.extend(run.taps.iter().map(|tap| Pair {
+                    a: tap.pixel * source.pixel() + share.image * source.channels,
+                    b: tap.tap * weights.depth * PANEL,
+                }));
+                Product {
+                    m: rows,
+                    n: PANEL.min(weights.columns - column),
+                    k: weights.depth,
+                    a_row: source.channels,
+                    a_k: 1,
+                    b_k: PANEL,
+                    c_row: target.channels,
+                    accumulate: finish.onto,
                 }
+                .run(
+                    isa,
+                    &pairs,
+                    &from.data,
+                    packed,
+                    &mut out[at * target.channels + column..],
+                );
             }
-            let added = finish.added.map(|map| &map[row * row_len..][..out.len()]);
-            finish_rows(out, target.channels, finish.bias, added, finish.relu);
-        });
+        }
+        let added = finish.added.map(|map| &map[share.at..][..out.len()]);
+        finish_rows(out, target.channels, finish.bias, added, finish.relu);
+    });
     to
 }
 

@@ -1,5 +1,6 @@
 //! Convolution in bf16, by blocks of 32×32 results.
 
+use super::shares::{Share, Shares};
 use super::weights::{Packed, unpack_gradient};
 use super::{Conv, Run, Tap, runs_of};
 use crate::activation::{Map, Shape};
@@ -30,92 +31,80 @@ pub(super) fn convolve(
 ) -> Map<bf16> {
     let target = to.shape;
     let small = size_of_val(&weights.data[..]) <= SMALL_WEIGHTS;
-    let pixels = target.height * target.width;
     let many = if small { 16 * 1024 } else { 2048 } / target.batch.max(1);
-    let share = pixels.div_ceil(2 * rayon::current_num_threads());
-    let group = many.min(share).max(1);
-    to.data
-        .par_chunks_mut((group * target.pixel()).max(1))
-        .enumerate()
-        .for_each(|(i, out)| {
-            let first = i * group;
-            let last = first + out.len() / target.pixel();
-            let runs = runs_of(first..last, target.width, &taps_of);
-            let mut job = Job {
-                by: multiplier(),
-                weights,
-                from,
-                channels: target.channels,
-                finish: Finish {
-                    added: finish
-                        .added
-                        .map(|map| &map[first * target.pixel()..][..out.len()]),
-                    ..*finish
-                },
-                gathered: Gathered::new(pool, weights),
-                result: Accumulator([0.0; BLOCK_LEN]),
-                out,
-            };
-            let runs: Vec<PlacedRun> = runs
-                .iter()
-                .map(|run| PlacedRun::new(run, first, from.shape, target, weights))
-                .collect();
-            let panels = weights.columns.div_ceil(BLOCK);
-            // Blocks that read the same images come one after the other, at neighbouring pixels:
-            // their inputs are still in the first-level cache.
-            let parts = if target.batch.is_multiple_of(BLOCK) {
-                target.batch / BLOCK
+    Shares::of(target, many, 2).each(&mut to.data, |share, out| {
+        let runs = runs_of(share.range(), target.width, &taps_of);
+        let mut job = Job {
+            by: multiplier(),
+            weights,
+            from,
+            channels: target.channels,
+            finish: Finish {
+                added: finish.added.map(|map| &map[share.at..][..out.len()]),
+                ..*finish
+            },
+            gathered: Gathered::new(pool, weights),
+            result: Accumulator([0.0; BLOCK_LEN]),
+            out,
+        };
+        let runs: Vec<PlacedRun> = runs
+            .iter()
+            .map(|run| PlacedRun::new(run, share, from.shape, weights))
+            .collect();
+        let panels = weights.columns.div_ceil(BLOCK);
+        // Blocks that read the same images come one after the other, at neighbouring pixels:
+        // their inputs are still in the first-level cache.
+        let parts = if share.images.is_multiple_of(BLOCK) {
+            share.images / BLOCK
+        } else {
+            1
+        };
+        let panel_groups = if small { 1 } else { panels };
+        for panel_group in 0..panel_groups {
+            let panels = if small {
+                0..panels
             } else {
-                1
+                panel_group..panel_group + 1
             };
-            let panel_groups = if small { 1 } else { panels };
-            for panel_group in 0..panel_groups {
-                let panels = if small {
-                    0..panels
-                } else {
-                    panel_group..panel_group + 1
-                };
-                for part in 0..parts {
-                    for run in &runs {
-                        for row in (part * BLOCK..run.rows).step_by(parts * BLOCK) {
-                            job.blocks(run, row, panels.clone());
-                        }
+            for part in 0..parts {
+                for run in &runs {
+                    for row in (part * BLOCK..run.rows).step_by(parts * BLOCK) {
+                        job.blocks(run, row, panels.clone());
                     }
                 }
             }
-        });
+        }
+    });
     to
 }
 
 /// A run of pixels as rows of a matrix.
 struct PlacedRun<'a> {
     run: &'a Run,
+    /// The first of the share's images.
+    image: usize,
     /// Pixels times images.
     rows: usize,
-    /// Place of the first row in the output of the job.
+    /// Place of the first row in the output of the job, in rows.
     at: usize,
     pairs: Vec<Pair>,
 }
 
 impl<'a> PlacedRun<'a> {
-    fn new(
-        run: &'a Run,
-        first: usize,
-        source: Shape,
-        target: Shape,
-        weights: &Packed<bf16>,
-    ) -> Self {
+    fn new(run: &'a Run, share: &Share, source: Shape, weights: &Packed<bf16>) -> Self {
         let pairs = run.taps.iter().map(|tap| {
             let along = tap.tap * weights.depth;
             Pair {
-                a: tap.pixel * source.pixel(),
+                a: tap.pixel * source.pixel() + share.image * source.channels,
                 b: along / BLOCK * BLOCK_LEN + along % BLOCK / 2 * BLOCK,
             }
         });
+        let (at, rows) = share.rows_of(run);
         Self {
             run,
-            rows: run.pixels * target.batch,
-            at: (run.first - first) * target.pixel(),
+            image: share.image,
+            rows,
+            at,
             pairs: pairs.collect(),
         }
     }
@@ -153,7 +142,8 @@ impl Job<'_> {
             // Rows that no tap reaches may be more than the map has: nothing is read for them.
             (self.from.data.get(row * depth..).unwrap_or(&[]), sum)
         } else {
-            self.gathered.fill(self.from, run.run, row, rows, depth);
+            self.gathered
+                .fill(self.from, run.run, run.image + row, rows);
             let sum = Sum {
                 pairs: &whole,
                 depth: self.gathered.row,
@@ -169,7 +159,7 @@ impl Job<'_> {
             let column = panel * BLOCK;
             sum.size.1 = BLOCK.min(self.weights.columns - column);
             self.by.product(&sum, a, b, &mut self.result);
-            let at = run.at + row * self.channels + column;
+            let at = (run.at + row) * self.channels + column;
             let finish = Finish {
                 bias: self.finish.bias.map(|bias| &bias[column..]),
                 added: self.finish.added.map(|added| &added[at..]),
@@ -203,7 +193,8 @@ impl Gathered {
         }
     }
 
-    fn fill(&mut self, from: &Map<bf16>, run: &Run, row: usize, rows: usize, depth: usize) {
+    fn fill(&mut self, from: &Map<bf16>, run: &Run, row: usize, rows: usize) {
+        let depth = from.shape.channels;
         for (r, line) in self.data.chunks_exact_mut(self.row).enumerate() {
             line.fill(bf16::ZERO);
             if r >= rows {
@@ -231,6 +222,7 @@ pub(super) fn weight_gradient(
 ) {
     let (ins, outs) = (conv.inputs.div_ceil(BLOCK), conv.outputs.div_ceil(BLOCK));
     let taps = conv.taps();
+    let at_once = taps_at_once(taps, ins * outs);
     // By block of inputs, block of outputs, tap.
     let mut sums: Buffer<f32> = pool.take(ins * outs * taps * BLOCK_LEN);
     sums.fill(0.0);
@@ -241,34 +233,47 @@ pub(super) fn weight_gradient(
             .map(|tap| group.pairs(conv, x.shape, dy.shape, tap))
             .collect();
         let (left_len, right_len) = (left.len() / ins, right.len() / outs);
-        sums.par_chunks_mut(taps * BLOCK_LEN)
-            .enumerate()
-            .for_each(|(i, sums)| {
-                let by = multiplier();
-                let (row, column) = (i / outs, i % outs);
-                let a = &left[row * left_len..][..left_len];
-                let b = &right[column * right_len..][..right_len];
-                let size = (
-                    BLOCK.min(conv.inputs - row * BLOCK),
-                    BLOCK.min(conv.outputs - column * BLOCK),
-                );
-                for (pairs, sums) in pairs.iter().zip(sums.chunks_exact_mut(BLOCK_LEN)) {
-                    let sum = Sum {
-                        pairs,
-                        depth: BLOCK,
-                        a_row: BLOCK,
-                        accumulate: true,
-                        size,
-                    };
-                    by.product(&sum, a, b, Accumulator::over(sums));
-                }
-            });
+        let blocks = sums.par_chunks_mut(taps * BLOCK_LEN).enumerate();
+        blocks.for_each(|(i, sums)| {
+            let (row, column) = (i / outs, i % outs);
+            let a = &left[row * left_len..][..left_len];
+            let b = &right[column * right_len..][..right_len];
+            let size = (
+                BLOCK.min(conv.inputs - row * BLOCK),
+                BLOCK.min(conv.outputs - column * BLOCK),
+            );
+            let some = sums.par_chunks_mut(at_once * BLOCK_LEN);
+            some.zip(pairs.par_chunks(at_once))
+                .for_each(|(sums, pairs)| {
+                    let by = multiplier();
+                    for (pairs, sums) in pairs.iter().zip(sums.chunks_exact_mut(BLOCK_LEN)) {
+                        let sum = Sum {
+                            pairs,
+                            depth: BLOCK,
+                            a_row: BLOCK,
+                            accumulate: true,
+                            size,
+                        };
+                        by.product(&sum, a, b, Accumulator::over(sums));
+                    }
+                });
+        });
     }
     unpack_gradient(conv, gradient, |i, tap, out, values| {
         let block = (i / BLOCK * outs + out / BLOCK) * taps + tap;
         let at = block * BLOCK_LEN + i % BLOCK * BLOCK;
         values.copy_from_slice(&sums[at..at + values.len()]);
     });
+}
+
+/// Taps of a block of channels that a thread sweeps: all, or, where there are fewer blocks than
+/// threads need, so few that no thread waits long for another.
+fn taps_at_once(taps: usize, blocks: usize) -> usize {
+    let threads_a_block = (2 * rayon::current_num_threads()).div_ceil(blocks);
+    match threads_a_block {
+        1 => taps,
+        threads => (taps / (2 * threads)).max(1),
+    }
 }
 
 /// Some rows of output pixels for some images, and the rows of input pixels they read.

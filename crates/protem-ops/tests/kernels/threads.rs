@@ -1,7 +1,7 @@
 //! The same bits on any number of threads.
 
 use crate::{bits, numbers, shape};
-use protem_ops::conv::Conv;
+use protem_ops::conv::{Conv, Folded};
 use protem_ops::linear::Linear;
 use protem_ops::norm::{self, Affine, Then};
 use protem_ops::optim::{Lars, Place, Sgd, momentum_update};
@@ -30,6 +30,14 @@ fn convolutions(out: &mut Vec<u32>, precision: Precision) {
         let w = numbers(conv.weights(), 2);
         let x = Activation::from_nchw(&pool, precision, &numbers(input.len(), 1), input);
         let y = conv.forward(&pool, &w, &x);
+        let folded = Folded {
+            scale: &numbers(outputs, 3),
+            shift: &numbers(outputs, 4),
+            added: Some(&y),
+            relu: true,
+        };
+        let z = conv.forward_folded(&pool, &w, &folded, &x);
+        out.extend(bits(&z.to_nchw()));
         let mut dw = vec![0.0; w.len()];
         conv.weight_gradient(&pool, &x, &y, &mut dw);
         out.extend(bits(&y.to_nchw()));
@@ -88,7 +96,7 @@ fn heads_and_steps(out: &mut Vec<u32>) {
             outputs: 33,
         },
     );
-    let x = Activation::from_matrix(&pool, &numbers(7 * 65, 1), 7, 65);
+    let x = Activation::from_matrix(&pool, &numbers(71 * 65, 1), 71, 65);
     let (w, b) = (numbers(65 * 33, 2), numbers(33, 3));
     let y = linear.forward(&pool, &w, &b, &x);
     let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; 33]);
@@ -130,7 +138,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         })
     };
     let one = run(1);
-    for threads in [2, 3, 7] {
+    for threads in [2, 3, 7, 40] {
         assert_eq!(one, run(threads), "with {threads} threads");
     }
 }
