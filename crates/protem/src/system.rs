@@ -113,27 +113,24 @@ pub fn fail_at_limits() {
 }
 
 /// Starts the threads that a setting or an option, `what`, asks for, before anything runs on some; when
-/// none does there are as many as the machine lets this process have, or the environment says.
+/// none does there are as many as the machine lets this process have, or the environment says. The one
+/// that calls is one of them: what it has others do, it need not wait for them to wake for.
 pub fn start_threads(what: &str, threads: Option<usize>) -> Result<(), Failure> {
-    let Some(threads) = threads else {
-        if let (None, Ok(all)) = (
-            std::env::var_os("RAYON_NUM_THREADS"),
-            std::thread::available_parallelism(),
-        ) {
-            process::bound_candle(all.get());
-        }
-        return Ok(());
-    };
-    if !THREADS.contains(&threads) {
+    if let Some(threads) = threads.filter(|threads| !THREADS.contains(threads)) {
         let (least, most) = (THREADS.start(), THREADS.end());
         return Err(Failure::usage(format!(
             "{what} {threads} must lie between {least} and {most}"
         )));
     }
-    process::bound_candle(threads);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-    pool.build_global()
-        .map_err(|e| Failure::running(format!("cannot start {threads} threads: {e}")))
+    let machine = || std::thread::available_parallelism().ok().map(usize::from);
+    let told = || std::env::var_os("RAYON_NUM_THREADS").is_some();
+    if let Some(threads) = threads.or_else(|| machine().filter(|_| !told())) {
+        process::bound_candle(threads);
+    }
+    let pool = rayon::ThreadPoolBuilder::new().use_current_thread();
+    pool.num_threads(threads.unwrap_or(0))
+        .build_global()
+        .map_err(|e| Failure::running(format!("cannot start threads: {e}")))
 }
 
 /// Requests to stop that come within this are one: `timeout` tells a program and then its group.
