@@ -1,6 +1,7 @@
 //! Where centroids begin.
 
 use crate::error::ClusterError;
+use crate::plus_plus::Drawn;
 use crate::settings::{Init, KMeans};
 use crate::source::Source;
 use crate::update::normalise;
@@ -58,23 +59,19 @@ impl KMeans {
     fn plus_plus(&self, points: &Source<'_>, restart: usize) -> Result<Vec<f32>, ClusterError> {
         let n = points.rows();
         let mut rng = self.rng(2 * restart as u64);
-        let mut centroids = Vec::with_capacity(self.k * points.cols());
-        let weight = |i: usize| points.weights.map_or(1.0, |w| f64::from(w[i]));
-        // Before the first draw every point is as far as any other.
-        let mut distances = vec![1.0f32; n];
-        for drawn in 0..self.k {
-            let at = draw(&distances, weight, rng.random()).unwrap_or_else(|| {
+        let mut drawn = Drawn::none(n, points.weights, self.k, points.cols());
+        while !drawn.are(self.k) {
+            points.compare(&mut drawn, self.k)?;
+            if let Some(at) = drawn.propose(&mut rng) {
+                let row = points.take(&[at])?;
+                drawn.consider(points.isa, at, &row, &mut rng);
+            } else {
                 // Every point lies on a centroid: any will do.
-                (rng.random::<f64>() * n as f64) as usize % n
-            });
-            let row = points.take(&[at])?;
-            if drawn == 0 {
-                distances.fill(f32::INFINITY);
+                let any = (rng.random::<f64>() * n as f64) as usize % n;
+                drawn.take(&points.take(&[any])?);
             }
-            points.lower(&row, &mut distances)?;
-            centroids.extend(row);
         }
-        Ok(centroids)
+        Ok(drawn.into_centroids())
     }
 
     /// `0..n` in an order drawn from a stream of the seed; points of no weight come last.
@@ -92,38 +89,5 @@ impl KMeans {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(stream);
         rng
-    }
-}
-
-/// The point at share `at` of all weighted distances; none where they are all zero.
-fn draw(distances: &[f32], weight: impl Fn(usize) -> f64, at: f64) -> Option<usize> {
-    let of = |i: usize| f64::from(distances[i]) * weight(i);
-    let target = at * (0..distances.len()).map(of).sum::<f64>();
-    let mut sum = 0.0;
-    let mut last = None;
-    for i in (0..distances.len()).filter(|i| of(*i) > 0.0) {
-        sum += of(i);
-        last = Some(i);
-        if sum > target {
-            break;
-        }
-    }
-    last
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn points_are_drawn_by_weighted_distance() {
-        let distances = [0.0, 1.0, 0.0, 3.0];
-        let at = |share| draw(&distances, |_| 1.0, share);
-        assert_eq!(
-            [at(0.0), at(0.24), at(0.26), at(0.999)],
-            [1, 1, 3, 3].map(Some)
-        );
-        assert_eq!(draw(&distances, |i| [1.0, 1.0, 1.0, 0.0][i], 0.9), Some(1));
-        assert_eq!(draw(&[0.0; 3], |_| 1.0, 0.5), None);
     }
 }

@@ -45,6 +45,7 @@ mod matrix;
 mod npy;
 mod order;
 mod part;
+mod plus_plus;
 mod points;
 mod prune;
 mod scratch;

@@ -7,9 +7,10 @@ use crate::centroids::Centroids;
 use crate::cuda::{self, Loaded, Values};
 use crate::error::ClusterError;
 use crate::fit::Warning;
+use crate::forms::once;
 use crate::isa::Isa;
-use crate::kernel;
 use crate::matrix::Matrix;
+use crate::plus_plus::Drawn;
 use crate::points::Points;
 use crate::settings::{Device, KMeans};
 use crate::span::{Nearest, nearest};
@@ -17,7 +18,7 @@ use crate::threads::Threads;
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex};
 
-/// Points measured by one task.
+/// Points compared by one task.
 const BLOCK: usize = 1024;
 
 /// Where points lie.
@@ -154,8 +155,10 @@ impl<'a> Source<'a> {
             Place::Host(rows) => {
                 // In the order they lie in: of a mapped file, a page after the other.
                 let mut places: Vec<usize> = (0..chosen.len()).collect();
-                self.threads
-                    .run(|| places.par_sort_unstable_by_key(|place| chosen[*place]));
+                if chosen.len() > BLOCK {
+                    self.threads
+                        .run(|| places.par_sort_unstable_by_key(|place| chosen[*place]));
+                }
                 let mut values = vec![0.0; chosen.len() * rows.cols()];
                 for place in places {
                     let to = &mut values[place * rows.cols()..][..rows.cols()];
@@ -168,25 +171,36 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Lowers each point's distance to that to `row` where it is below.
-    pub fn lower(&self, row: &[f32], distances: &mut [f32]) -> Result<(), ClusterError> {
+    /// Compares all points with the centroids that are due, of `k` that are to be drawn.
+    pub fn compare(&self, drawn: &mut Drawn<'_>, k: usize) -> Result<(), ClusterError> {
+        let Some(due) = drawn.due() else {
+            return Ok(());
+        };
+        let centroids = Matrix::new(due, due.len() / self.cols(), self.cols())?;
+        let mut found = vec![0.0; self.rows()];
         match &self.place {
             Place::Host(rows) => self.threads.run(|| {
-                let blocks = distances.par_chunks_mut(BLOCK).enumerate();
-                blocks.for_each(|(block, distances)| {
-                    for (i, nearest) in distances.iter_mut().enumerate() {
-                        let x = rows.row(block * BLOCK + i);
-                        let distance = kernel::distance(self.isa, x, row);
-                        if distance < *nearest {
-                            *nearest = distance;
-                        }
-                    }
-                });
-                Ok(())
+                let mut labels = vec![0; found.len()];
+                let Some(points) = &self.packed else {
+                    return nearest_in_blocks(*rows, centroids, self.isa, &mut labels, &mut found);
+                };
+                let points = &mut *lock(points);
+                if !points.packed {
+                    points.repack(once(points, k));
+                }
+                if points.turn().is_some() {
+                    points.square_all();
+                }
+                let mut groups = Centroids::default();
+                groups.pack(centroids, points);
+                let near = Nearest::new(&mut labels, &mut found);
+                nearest(points, centroids, &groups, near);
             }),
             #[cfg(feature = "cuda")]
-            Place::Card(values) => values.lower(row, distances),
+            Place::Card(values) => values.nearest(centroids, &mut found)?,
         }
+        self.threads.run(|| drawn.compared(&found));
+        Ok(())
     }
 
     /// Chosen points by themselves, to iterate on `k` clusters. They stay on a device if they lie

@@ -13,8 +13,7 @@ use crate::matrix::Matrix;
 use crate::part::Part;
 use crate::points::Points;
 use crate::scratch::{Scratch, Tally};
-pub(crate) use decide::Lead;
-use decide::distance64;
+pub(crate) use decide::{Lead, distance64};
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -93,7 +93,7 @@ impl KMeans {
     /// and all of them where there are as many clusters. What exceeds `max_points_per_centroid` is
     /// left out by a sample in memory of its own on the device, or on the host if there is no room.
     /// [`Init::PlusPlus`] measures there and draws on the processor: a launch and `4·n` bytes to the
-    /// host for each centroid.
+    /// host for each centroid, and points that lie equally far from two, as far as `f32` can tell.
     ///
     /// # Errors
     /// As [`Self::fit`], and [`ClusterError::DeviceMissing`], [`ClusterError::DeviceCompile`],

@@ -2,8 +2,11 @@
 
 use super::driver::{Card, room};
 use crate::error::ClusterError;
+use crate::isa::Isa;
+use crate::kernel;
 use crate::matrix::{LONGEST, Matrix, unusable};
 use crate::points::sampled_every;
+use crate::span::distance64;
 use cudarc::driver::{CudaSlice, CudaView, CudaViewMut};
 use std::mem::ManuallyDrop;
 
@@ -145,20 +148,60 @@ impl Values {
         Ok(Some(sample))
     }
 
-    /// Lowers each row's distance to that to `row` where it is below.
-    pub fn lower(&self, row: &[f32], distances: &mut [f32]) -> Result<(), ClusterError> {
+    /// The distance of each row to the nearest of some centroids, as an assignment has it.
+    pub fn nearest(
+        &self,
+        centroids: Matrix<'_>,
+        distances: &mut [f32],
+    ) -> Result<(), ClusterError> {
+        let columns = self.columns as f32;
+        // More than roundings of two distances come to, and than squares lose that are too small.
+        let (share, least) = (
+            8.0 * (columns + 64.0) * f32::EPSILON,
+            columns * f32::MIN_POSITIVE,
+        );
+        // Rows with two centroids that f32 does not tell apart.
+        let mut close = vec![false; self.rows];
+        distances.fill(f32::MAX);
+        for at in 0..centroids.rows() {
+            self.each_distance(centroids.row(at), |i, found| {
+                let (known, close) = (&mut distances[i], &mut close[i]);
+                let apart = (found - *known).abs() > share * found.max(*known) + least;
+                *close = match found < *known {
+                    true => !apart,
+                    false => *close || !apart && found != *known,
+                };
+                *known = known.min(found);
+            })?;
+        }
+        let close: Vec<usize> = (0..self.rows).filter(|i| close[*i]).collect();
+        let rows = self.take(&close)?;
+        for (i, x) in close.into_iter().zip(rows.chunks_exact(self.columns)) {
+            let all = (0..centroids.rows()).map(|at| centroids.row(at));
+            let nearest = all.min_by(|a, b| distance64(x, a).total_cmp(&distance64(x, b)));
+            let nearest = nearest.expect("centroids that are close");
+            distances[i] = kernel::distance(Isa::Portable, x, nearest);
+        }
+        Ok(())
+    }
+
+    /// Calls `found` with each row's distance to `row`.
+    fn each_distance(
+        &self,
+        row: &[f32],
+        mut found: impl FnMut(usize, f32),
+    ) -> Result<(), ClusterError> {
         let (stream, kernels) = (&self.card.stream, &self.card.kernels);
         let row = self.card.put(row)?;
-        let mut found = stream.alloc_zeros(STAGED.min(self.rows))?;
-        let mut copied = vec![0.0; found.len()];
-        for (at, distances) in distances.chunks_mut(STAGED).enumerate() {
-            let begin = at * STAGED;
-            let some = self.between(begin, begin + distances.len());
-            kernels.distances_to_row(stream, &some, &row, &mut found)?;
-            let copied = &mut copied[..distances.len()];
-            self.card.read(&found.slice(..copied.len()), copied)?;
-            for (nearest, distance) in distances.iter_mut().zip(copied) {
-                *nearest = nearest.min(*distance);
+        let mut there = stream.alloc_zeros(STAGED.min(self.rows))?;
+        let mut here = vec![0.0; there.len()];
+        for begin in (0..self.rows).step_by(STAGED) {
+            let end = self.rows.min(begin + STAGED);
+            kernels.distances_to_row(stream, &self.between(begin, end), &row, &mut there)?;
+            let here = &mut here[..end - begin];
+            self.card.read(&there.slice(..here.len()), here)?;
+            for (i, distance) in (begin..end).zip(here) {
+                found(i, *distance);
             }
         }
         Ok(())

@@ -204,7 +204,7 @@ impl Lead {
 }
 
 /// What decides: `Σ(x − c)²` over the columns in order.
-pub(super) fn distance64(x: &[f32], c: &[f32]) -> f64 {
+pub(crate) fn distance64(x: &[f32], c: &[f32]) -> f64 {
     let squares = x
         .iter()
         .zip(c)

@@ -190,12 +190,13 @@ fn a_full_device_is_an_error_that_says_what_to_do() {
     let address = memory.device_ptr(&card.stream).0;
     // SAFETY: `memory` outlives it.
     let lent = Arc::new(unsafe { Values::lent(card.clone(), address, n, d) });
+    let first = Matrix::new(&values[..d], 1, d).expect("the right length");
     let Some(_ballast) = leave(0) else { return };
     for failed in [
         lent.check().unwrap_err(),
         lent.mean().unwrap_err(),
         lent.take(&[1, 2]).unwrap_err(),
-        lent.lower(&values[..d], &mut [0.0; 300]).unwrap_err(),
+        lent.nearest(first, &mut [0.0; 300]).unwrap_err(),
     ] {
         assert_eq!(failed, ClusterError::DeviceFull);
         let said = failed.to_string();

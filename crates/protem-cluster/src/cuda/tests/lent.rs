@@ -1,7 +1,7 @@
 //! Points that lie on the device before the clustering.
 
 use super::*;
-use crate::kernel;
+use crate::assign_on;
 use cudarc::driver::DevicePtr;
 
 /// These values in memory of the device that is not the clustering's, after one other value, so that
@@ -41,15 +41,13 @@ fn rows_are_read_as_by_the_processor() {
             let sample = lent.sample(&chosen).expect("rows").expect("room");
             let all: Vec<usize> = (0..chosen.len()).collect();
             assert_eq!(sample.take(&all).expect("rows"), expected, "{what}");
-            let mut distances = vec![f32::INFINITY; n];
-            let mut expected = distances.clone();
-            for to in [0, n / 2] {
-                lent.lower(rows.row(to), &mut distances).expect("distances");
-                for (i, nearest) in expected.iter_mut().enumerate() {
-                    let distance = kernel::distance(Isa::Portable, rows.row(i), rows.row(to));
-                    *nearest = nearest.min(distance);
-                }
-            }
+            let some = [rows.row(0), rows.row(n / 2), rows.row(n - 1)].concat();
+            let centroids = Matrix::new(&some, 3, d).expect("the right length");
+            let mut distances = vec![0.0; n];
+            let done = lent.nearest(centroids, &mut distances);
+            done.expect("distances");
+            let expected = assign_on(Isa::Portable, rows, centroids, None);
+            let expected = expected.expect("labels").distances;
             assert_eq!(bits(&distances), bits(&expected), "{what}");
         }
     }
