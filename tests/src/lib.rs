@@ -3,6 +3,12 @@
 //!
 //! Everything here panics on failure: it serves tests alone.
 
+mod event_files;
+
+pub use event_files::{
+    Scalars, assert_scalars_are_metrics, event_files, scalars, timeless_scalars,
+};
+
 use image::{ExtendedColorType, Rgb, RgbImage};
 use safetensors::SafeTensors;
 use serde_json::Value;

@@ -133,6 +133,8 @@ fn twenty_kills_change_nothing() {
     run(&mut next(&killed, &set)).expect(0);
     assert_same_state(&unbroken, &killed);
     assert_eq!(timeless_metrics(&unbroken), timeless_metrics(&killed));
+    assert_scalars_are_metrics(&killed);
+    assert_eq!(timeless_scalars(&unbroken), timeless_scalars(&killed));
     assert!(while_saving > 0, "no kill hit a checkpoint being written");
     let left = files(&killed.join("checkpoints"));
     assert_eq!(left.len(), 2, "{left:?}");
@@ -175,6 +177,7 @@ fn signals_save_in_the_middle_of_an_epoch_and_say_how_to_go_on() {
         run(&mut resume(&out)).expect(0);
         assert_same_state(&unbroken, &out);
         assert_eq!(timeless_metrics(&unbroken), timeless_metrics(&out));
+        assert_scalars_are_metrics(&out);
     }
 }
 
@@ -200,6 +203,7 @@ fn an_e_step_that_is_stopped_is_done_again() {
     ended.says(&["step-0000000000.safetensors"]);
     run(&mut resume(&out)).expect(0);
     assert_same_state(&unbroken, &out);
+    assert_scalars_are_metrics(&out);
 }
 
 #[test]

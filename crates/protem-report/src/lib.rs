@@ -1,5 +1,5 @@
-//! What a run leaves behind: its folder, with the resolved config, the metrics and the list of
-//! unreadable images; the report of it as HTML; and features as `.npy`.
+//! What a run leaves behind: its folder, with the resolved config, the metrics (as JSON lines, and for
+//! TensorBoard) and the list of unreadable images; the report of it as HTML; and features as `.npy`.
 //!
 //! The crate reads the trainer's events and knows nothing of its insides. A report is a function of
 //! data: [`History`] collects events, whoever makes the report brings clusters and pictures, and
@@ -10,6 +10,7 @@ mod npy;
 mod quarantine;
 mod report;
 mod run_folder;
+mod tensorboard;
 
 pub use history::History;
 pub use npy::{npy, npy_labels, npy_vector};

@@ -2,6 +2,7 @@
 
 use crate::quarantine::{Listed, QuarantineList};
 use crate::report::is_report;
+use crate::tensorboard::{EventFile, event_files};
 use protem_em::{
     EmError, Event, Position, clean_checkpoints, list_checkpoints, remove_partial, write_atomically,
 };
@@ -59,12 +60,13 @@ pub enum ReportError {
     Write(#[from] EmError),
 }
 
-/// `config.toml`, `metrics.jsonl`, `quarantine.tsv` and `checkpoints/` of one run. One process at
-/// a time has it.
+/// `config.toml`, `metrics.jsonl`, `quarantine.tsv`, TensorBoard's event files and `checkpoints/` of one
+/// run. One process at a time has it.
 #[derive(Debug)]
 pub struct RunFolder {
     root: PathBuf,
     metrics: File,
+    events: EventFile,
     quarantine: QuarantineList,
     /// Released when the process ends, however it ends.
     _lock: File,
@@ -83,7 +85,9 @@ impl RunFolder {
     /// A file of something else where a run would write its own.
     pub fn replaceable(root: &Path) -> Result<(), ReportError> {
         let files = [CONFIG, METRICS, QUARANTINE].map(|name| root.join(name));
-        let foreign = files.into_iter().find(|path| path.exists());
+        let events = event_files(root).unwrap_or_default();
+        let mut files = files.into_iter().chain(events);
+        let foreign = files.find(|path| path.exists());
         match foreign.filter(|_| !Self::holds_run(root)) {
             Some(path) => Err(ReportError::Foreign(path)),
             None => Ok(()),
@@ -153,7 +157,7 @@ impl RunFolder {
         write_atomically(&root.join(CONFIG), config.as_bytes())?;
         let checkpoints = Self::checkpoints(root);
         fs::create_dir_all(&checkpoints).map_err(io("create", &checkpoints))?;
-        Self::open(root, lock)
+        Self::open(root, lock, 0)
     }
 
     /// The folder of a run that begins again, because it was stopped before its first checkpoint. What
@@ -199,19 +203,21 @@ impl RunFolder {
             }
             write_atomically(&path, kept.as_bytes())?;
         }
-        Self::open(root, lock)
+        Self::open(root, lock, position.step)
     }
 
-    fn open(root: &Path, lock: File) -> Result<Self, ReportError> {
+    fn open(root: &Path, lock: File, step: u64) -> Result<Self, ReportError> {
         let path = root.join(METRICS);
         let metrics = OpenOptions::new()
             .create(true)
             .append(true)
             .open(&path)
             .map_err(io("open", &path))?;
+        let kept = |tell: &mut dyn FnMut(Event)| Self::read_metrics(root, tell).map(drop);
         Ok(Self {
             root: root.to_path_buf(),
             metrics,
+            events: EventFile::begin(root, step, kept)?,
             quarantine: QuarantineList::open(root.join(QUARANTINE))?,
             _lock: lock,
         })
@@ -312,9 +318,9 @@ impl RunFolder {
             .collect())
     }
 
-    /// Appends a metric to `metrics.jsonl` as one whole line, and an unreadable image to
-    /// `quarantine.tsv`, once; those found before the run begins are on the disk when it does. Notes
-    /// and phases are not kept.
+    /// Appends a metric to `metrics.jsonl` as one whole line and its figures to the event file, and an
+    /// unreadable image to `quarantine.tsv`, once; those found before the run begins are on the disk
+    /// when it does. Notes and phases are not kept.
     ///
     /// # Errors
     /// What the file system refuses.
@@ -323,6 +329,7 @@ impl RunFolder {
             // A checkpoint that outlives a power failure must not outlive what came before it.
             let path = self.root.join(METRICS);
             self.metrics.sync_data().map_err(io("write", &path))?;
+            self.events.sync()?;
             self.quarantine.sync()?;
         }
         if event.is_metric() {
@@ -330,9 +337,12 @@ impl RunFolder {
             line.push('\n');
             let path = self.root.join(METRICS);
             let before = self.metrics.metadata().map_err(io("look at", &path))?.len();
-            if let Err(error) = self.metrics.write_all(line.as_bytes()) {
-                let _ = self.metrics.set_len(before); // half a line is none, and would spoil the next
-                return Err(io("append to", &path)(error));
+            let written = self.metrics.write_all(line.as_bytes());
+            let written = written.map_err(io("append to", &path));
+            if let Err(error) = written.and_then(|()| self.events.record(event)) {
+                // Half a line is none, and would spoil the next; and what is told again is told to both.
+                let _ = self.metrics.set_len(before);
+                return Err(error);
             }
         }
         self.quarantine.record(event)
@@ -371,6 +381,7 @@ fn remove_run(root: &Path) -> Result<(), ReportError> {
     }
     // What it tells would be of another run than the folder's.
     files.extend(Some(RunFolder::report(root)).filter(|path| is_report(path)));
+    files.extend(event_files(root)?);
     // The config last: a folder with it alone is still one of a run.
     files.extend([METRICS, QUARANTINE, CONFIG].map(|name| root.join(name)));
     for path in files {
@@ -431,7 +442,8 @@ mod tests {
 
     #[test]
     fn files_of_other_things_are_not_taken_for_a_run() {
-        let beside = ["config.toml", "metrics.jsonl", "quarantine.tsv"];
+        let events = "events.out.tfevents.1760000000.protem";
+        let beside = ["config.toml", "metrics.jsonl", "quarantine.tsv", events];
         for name in [&beside[..], &["checkpoints/best.pth"]].concat() {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join(name);
@@ -450,6 +462,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         drop(RunFolder::create(root, "", false).unwrap());
+        let (old, others) = (event_files(root).unwrap(), "events.out.tfevents.1.host");
+        fs::write(root.join(others), others).unwrap();
         let (mine, step) = ("best.pth", "step-0000000007.safetensors");
         for name in [mine, step] {
             fs::write(RunFolder::checkpoints(root).join(name), name).unwrap();
@@ -458,14 +472,12 @@ mod tests {
         drop(RunFolder::create(root, "", true).unwrap());
         assert!(!RunFolder::has_checkpoints(root));
         assert!(RunFolder::checkpoints(root).join(mine).exists());
+        assert!(root.join(others).exists());
+        assert_eq!((old.len(), event_files(root).unwrap().len()), (1, 1));
     }
 
-    #[test]
-    fn torn_and_later_metrics_are_dropped() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        let mut run = RunFolder::create(root, "", false).unwrap();
-        let step = |step| Event::Step {
+    fn step(step: u64) -> Event {
+        Event::Step {
             epoch: 1,
             step,
             loss: 0.1,
@@ -473,7 +485,28 @@ mod tests {
             loss_prototype: None,
             lr: 0.1,
             images_per_second: 1.0,
-        };
+        }
+    }
+
+    #[test]
+    fn what_one_file_refuses_is_in_neither() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = RunFolder::create(folder.path(), "", false).unwrap();
+        run.record(&step(1)).unwrap();
+        let refusing = run.events.refusing();
+        let events = std::mem::replace(&mut run.events, refusing);
+        assert!(matches!(run.record(&step(2)), Err(ReportError::Io { .. })));
+        assert_eq!(run.metrics().unwrap(), [step(1)]);
+        run.events = events;
+        run.record(&step(2)).unwrap();
+        assert_eq!(run.metrics().unwrap(), [step(1), step(2)]);
+    }
+
+    #[test]
+    fn torn_and_later_metrics_are_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let mut run = RunFolder::create(root, "", false).unwrap();
         run.record(&step(1)).unwrap();
         run.record(&Event::Note { text: "x".into() }).unwrap();
         run.record(&step(2)).unwrap();
