@@ -163,7 +163,7 @@ pub struct TrainArgs {
     /// the folder of a run for its newest checkpoint. The same as --set encoder.weights=FILE.
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub weights: Option<PathBuf>,
-    /// Folder of the run. TensorBoard shows those in runs by tensorboard --logdir runs.
+    /// Folder of the run. TensorBoard shows all runs of a folder: tensorboard --logdir runs.
     #[arg(long, default_value = "runs/latest")]
     pub out: PathBuf,
     /// A setting, such as optim.lr=0.06; may be repeated. The environment sets one too, before these:
