@@ -209,7 +209,12 @@ impl Encoder {
         matrix(&self.structure.net.project(&self.weights(), rows))
     }
 
-    fn weights(&self) -> Weights<'_> {
+    /// Its layers.
+    pub(crate) fn net(&self) -> &ResNet {
+        &self.structure.net
+    }
+
+    pub(crate) fn weights(&self) -> Weights<'_> {
         Weights {
             pool: &self.pool,
             parameters: &self.parameters,

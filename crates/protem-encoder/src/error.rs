@@ -1,4 +1,4 @@
-//! What can go wrong with weights from outside.
+//! What can go wrong with weights from outside, and with models for others.
 
 use crate::config::EncoderConfig;
 
@@ -115,6 +115,20 @@ pub enum WeightsError {
     /// Its structure or a tensor does not fit.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+}
+
+/// Why there is no ONNX model of an encoder.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OnnxError {
+    /// It would be larger than protobuf's messages can be.
+    #[error("an ONNX model of it would have {bytes} bytes, the format ends at {most}")]
+    TooLarge {
+        /// Bytes that it would have, at least.
+        bytes: u64,
+        /// The most it may have.
+        most: u64,
+    },
 }
 
 /// The first tensor of each encoder, by its whole name.

@@ -27,6 +27,8 @@ pub(crate) struct TrainWeights<'a> {
 /// A convolution, its batch norm, and what follows: the unit residual networks are built from.
 #[derive(Debug, Clone)]
 pub(crate) struct ConvNorm {
+    /// Of the convolution.
+    pub name: String,
     pub conv: Conv,
     weight: Range<usize>,
     gamma: Range<usize>,
@@ -58,6 +60,7 @@ impl ConvNorm {
         let std = (2.0 / (conv.outputs * conv.kernel * conv.kernel) as f32).sqrt();
         let shape = [conv.outputs, conv.inputs, conv.kernel, conv.kernel];
         Self {
+            name: conv_name.to_owned(),
             conv,
             weight: parameters.push(format!("{conv_name}.weight"), &shape, Start::Normal(std)),
             gamma: parameters.push(
@@ -118,9 +121,7 @@ impl ConvNorm {
         added: Option<&Activation>,
         then: Then,
     ) -> Activation {
-        let mean = &w.running[self.mean.clone()];
-        let variance = &w.running[self.variance.clone()];
-        let (scale, shift) = norm::folded(self.affine(w.parameters), mean, variance);
+        let (scale, shift) = self.scale_and_shift(w);
         let folded = Folded {
             scale: &scale,
             shift: &shift,
@@ -129,6 +130,25 @@ impl ConvNorm {
         };
         let weights = &w.parameters[self.weight.clone()];
         self.conv.forward_folded(w.pool, weights, &folded, x)
+    }
+
+    /// What the norm does to each channel in evaluation mode.
+    fn scale_and_shift(&self, w: &Weights) -> (Vec<f32>, Vec<f32>) {
+        let mean = &w.running[self.mean.clone()];
+        let variance = &w.running[self.variance.clone()];
+        norm::folded(self.affine(w.parameters), mean, variance)
+    }
+
+    /// Weights (out, in, row, column) and biases of a convolution that does what both do in evaluation
+    /// mode.
+    pub fn folded(&self, w: &Weights) -> (Vec<f32>, Vec<f32>) {
+        let (scale, shift) = self.scale_and_shift(w);
+        let mut weight = w.parameters[self.weight.clone()].to_vec();
+        let of_channel = weight.len() / scale.len();
+        for (values, scale) in weight.chunks_exact_mut(of_channel).zip(&scale) {
+            values.iter_mut().for_each(|value| *value *= scale);
+        }
+        (weight, shift)
     }
 
     fn affine<'a>(&self, parameters: &'a [f32]) -> Affine<'a> {
@@ -204,7 +224,8 @@ pub(crate) struct ConvGradient {
 /// A fully connected layer.
 #[derive(Debug, Clone)]
 pub(crate) struct Dense {
-    linear: Linear,
+    pub name: String,
+    pub linear: Linear,
     weight: Range<usize>,
     bias: Range<usize>,
 }
@@ -214,17 +235,21 @@ impl Dense {
         // PyTorch's default for a linear layer.
         let start = Start::Uniform(1.0 / (inputs as f32).sqrt());
         Self {
+            name: name.to_owned(),
             linear: Linear { inputs, outputs },
             weight: parameters.push(format!("{name}.weight"), &[outputs, inputs], start),
             bias: parameters.push(format!("{name}.bias"), &[outputs], start),
         }
     }
 
+    /// Weights (out, in) and biases.
+    pub fn values<'a>(&self, parameters: &'a [f32]) -> (&'a [f32], &'a [f32]) {
+        let [weight, bias] = [&self.weight, &self.bias].map(|at| &parameters[at.clone()]);
+        (weight, bias)
+    }
+
     pub fn forward(&self, pool: &Pool, parameters: &[f32], x: &Activation) -> Activation {
-        let (weight, bias) = (
-            &parameters[self.weight.clone()],
-            &parameters[self.bias.clone()],
-        );
+        let (weight, bias) = self.values(parameters);
         self.linear.forward(pool, weight, bias, x)
     }
 

@@ -5,6 +5,7 @@
 //! the gradient of the embedding from wherever its loss was computed. [`MomentumPair`] is the
 //! query and key encoder of momentum contrast. Weights have torchvision's names and shapes:
 //! [`Weights`] are those of a file of PyTorch or of safetensors, which [`Encoder::to_safetensors`] makes.
+//! [`Encoder::to_onnx`] makes a model that other programs run as it is.
 //!
 //! The crate knows nothing of data, losses or clustering, and never indexes a pixel.
 //!
@@ -39,6 +40,7 @@ mod config;
 mod encoder;
 mod error;
 mod layers;
+mod onnx;
 mod parameters;
 mod resnet;
 mod weights;
@@ -48,7 +50,8 @@ pub use protem_ops::{Activation, Pool, Precision, Shape, optim};
 
 pub use config::{Arch, EncoderConfig, Head, Stem};
 pub use encoder::{Encoder, MomentumPair};
-pub use error::{EncoderError, WeightsError};
+pub use error::{EncoderError, OnnxError, WeightsError};
+pub use onnx::{OnnxHead, is_own_onnx};
 pub use parameters::NamedTensor;
 pub use resnet::Tape;
 pub use weights::Weights;

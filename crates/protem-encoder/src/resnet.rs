@@ -9,11 +9,12 @@ use protem_ops::{Activation, Precision, Shape, linear, pooling};
 use std::sync::Arc;
 
 #[derive(Debug, Clone)]
-struct Block {
+pub(crate) struct Block {
+    pub name: String,
     /// Two convolutions, or a bottleneck's three.
-    main: Vec<ConvNorm>,
+    pub main: Vec<ConvNorm>,
     /// A 1×1 convolution where the block changes the shape.
-    shortcut: Option<ConvNorm>,
+    pub shortcut: Option<ConvNorm>,
 }
 
 /// What a block keeps for its backward pass. Results within the block are made again there: they
@@ -92,10 +93,10 @@ impl Block {
 /// The network's structure, with the places of its weights.
 #[derive(Debug, Clone)]
 pub(crate) struct ResNet {
-    stem: ConvNorm,
-    max_pool: bool,
-    blocks: Vec<Block>,
-    head: Vec<Dense>,
+    pub stem: ConvNorm,
+    pub max_pool: bool,
+    pub blocks: Vec<Block>,
+    pub head: Vec<Dense>,
 }
 
 /// What a training forward pass keeps for the backward pass.
@@ -324,5 +325,9 @@ fn block(
         ];
         ConvNorm::new(conv, [&names[0], &names[1]], parameters, running)
     });
-    Block { main, shortcut }
+    Block {
+        name: name.to_owned(),
+        main,
+        shortcut,
+    }
 }

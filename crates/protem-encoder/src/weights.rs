@@ -229,7 +229,7 @@ fn in_order(file: &[u8]) -> Vec<u8> {
 }
 
 /// Whether a tensor is behind the pooled features.
-fn is_of_head(name: &str) -> bool {
+pub(crate) fn is_of_head(name: &str) -> bool {
     name.starts_with("fc.")
 }
 
