@@ -19,6 +19,30 @@ fn eval(what: &str, checkpoint: &Path, args: &[&str]) -> Ended {
     run(command.arg(checkpoint).args(args))
 }
 
+#[test]
+fn a_classifier_is_written_as_an_onnx_model() {
+    let root = tempfile::tempdir().unwrap();
+    let run_folder = trained(root.path());
+    let [model, weights, again] =
+        ["c.onnx", "c.safetensors", "again.onnx"].map(|name| root.path().join(name));
+    for out in [&model, &weights] {
+        let file = out.to_str().unwrap();
+        let sets = [
+            "--train", TRAIN, "--test", TEST, "--batch", "20", "--out", file,
+        ];
+        let ended = eval("probe", &run_folder, &sets).expect(0);
+        assert!(ended.stdout.contains("encoder and classifier in"));
+    }
+    // The file of weights tells that its head is a classifier.
+    let mut command = protem(&["export", "--head", "--checkpoint"]);
+    run(command.arg(&weights).arg("--out").arg(&again)).expect(0);
+    for model in [&model, &again] {
+        let bytes = fs::read(model).unwrap();
+        let has = |text: &str| bytes.windows(text.len()).any(|at| at == text.as_bytes());
+        assert!(has("logits") && has("fc.weight") && has("classes") && !has("ReduceL2"));
+    }
+}
+
 fn figures(ended: Ended) -> Value {
     serde_json::from_str(&ended.expect(0).stdout).unwrap()
 }

@@ -94,13 +94,79 @@ fn an_export_is_the_same_encoder() {
     for (out, says) in [
         (&newest, "is a checkpoint of a run"),
         (&taken, "holds no weights"),
-        (&other, ".safetensors"),
+        (
+            &other,
+            "as a .safetensors file of its weights, or as an .onnx file",
+        ),
         (&root.path().to_path_buf(), "is a folder"),
     ] {
         export(&pcl(), out, &[]).expect(2).says(&[says]);
     }
     assert_eq!(fs::read(&newest).unwrap(), kept);
     assert_eq!(fs::read(&taken).unwrap(), b"mine");
+}
+
+/// Whether a file has this text anywhere.
+fn has(file: &Path, text: &str) -> bool {
+    let bytes = fs::read(file).unwrap();
+    let mut places = bytes.windows(text.len());
+    places.any(|place| place == text.as_bytes())
+}
+
+#[test]
+fn an_encoder_is_exported_as_an_onnx_model() {
+    let root = tempfile::tempdir().unwrap();
+    let run_folder = root.path().join("run");
+    run(&mut tiny(&run_folder, &[], &["optim.epochs=1"])).expect(0);
+    let (bare, whole) = (root.path().join("b.onnx"), root.path().join("new/w.onnx"));
+    export(&run_folder, &bare, &[]).expect(0);
+    export(&run_folder, &whole, &["--head"]).expect(0);
+    for model in [&bare, &whole] {
+        for text in [
+            "features",
+            "layer4.1.conv2.weight",
+            "[0.485, 0.456, 0.406]",
+            "image_size",
+            "reduced_jpegs",
+        ] {
+            assert!(has(model, text), "{text}");
+        }
+        assert!(!has(model, "logits"));
+    }
+    assert!(!has(&bare, "embedding") && !has(&bare, "fc."));
+    assert!(has(&whole, "embedding") && has(&whole, "fc.2.weight"));
+    // A model of one's own is written over, with the same bytes where it is of the same encoder.
+    let first = fs::read(&whole).unwrap();
+    export(&run_folder, &whole, &[]).expect(0);
+    assert_eq!(fs::read(&whole).unwrap(), fs::read(&bare).unwrap());
+    export(&run_folder, &whole, &["--head"]).expect(0);
+    assert!(fs::read(&whole).unwrap() == first);
+    // It is none that protem reads.
+    export(&whole, &root.path().join("w.safetensors"), &[])
+        .expect(1)
+        .says(&["neither a safetensors file"]);
+    let out = root.path().join("other.onnx");
+    // Field 2, of 7 bytes: the producer.
+    let others = b"\x08\x07\x12\x07pytorch";
+    let weights = root.path().join("b.safetensors");
+    export(&pcl(), &weights, &[]).expect(0);
+    for there in [&b"mine"[..], others, b"", &fs::read(&weights).unwrap()] {
+        fs::write(&out, there).unwrap();
+        export(&run_folder, &out, &[])
+            .expect(2)
+            .says(&["holds no ONNX model that protem wrote", "--out"]);
+        assert_eq!(fs::read(&out).unwrap(), there);
+    }
+    // Nor do weights take the place of a model.
+    let named = root.path().join("model.safetensors");
+    fs::copy(&whole, &named).unwrap();
+    export(&run_folder, &named, &[])
+        .expect(2)
+        .says(&["holds no weights"]);
+    export(&weights, &root.path().join("h.onnx"), &["--head"])
+        .expect(2)
+        .says(&["no projection head", "leave --head out"]);
+    assert!(!root.path().join("h.onnx").exists());
 }
 
 /// How images are decoded goes with the weights, for what they are measured on.

@@ -85,9 +85,10 @@ pub enum Command {
         after_help = "Example:\n  protem embed --checkpoint runs/photos --data ~/photos --out photos.npy"
     )]
     Embed(EmbedArgs),
-    /// Write an encoder's weights for other programs: safetensors with torchvision's names.
+    /// Write an encoder for other programs: its weights as safetensors with torchvision's names, or an ONNX
+    /// model.
     #[command(
-        after_help = "Examples:\n  protem export --checkpoint runs/photos --out photos.safetensors\n  protem export --checkpoint resnet50.pth --out resnet50.safetensors"
+        after_help = "Examples:\n  protem export --checkpoint runs/photos --out photos.safetensors\n  protem export --checkpoint runs/photos --out photos.onnx\n  protem export --checkpoint resnet50.pth --out resnet50.safetensors"
     )]
     Export(ExportArgs),
     /// Cluster the rows of a .npy file by k-means.
@@ -276,11 +277,14 @@ pub struct ExportArgs {
     /// The encoder.
     #[command(flatten)]
     pub encoder: EncoderArgs,
-    /// File to write, a .safetensors. Earlier weights of that name are replaced.
+    /// File to write: a .safetensors of the weights, or an .onnx, which makes `features` of `images`
+    /// (normalised, batch × 3 × height × width). An earlier one of that name is replaced if it holds weights
+    /// of an encoder, or an ONNX model that protem wrote.
     #[arg(long)]
     pub out: PathBuf,
     /// The projection head too, as `fc`, or as `fc.0` and `fc.2` like PCL and MoCo; without it a network
-    /// whose `fc` is an identity loads the file strictly.
+    /// whose `fc` is an identity loads the file strictly. An ONNX model has the output `embedding`, of length
+    /// 1, for it; of a file that `eval finetune` wrote it has `logits`.
     #[arg(long)]
     pub head: bool,
 }

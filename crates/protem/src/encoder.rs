@@ -108,23 +108,26 @@ impl Trained {
 
     /// Refuses an embedding where there is none, with what to do, and says what it is made by.
     pub fn check_embedding(&self, advice: &str) -> Result<(), Failure> {
-        let From::File { weights, path } = &self.from else {
-            return Ok(());
-        };
-        if !weights.has_head() {
-            return Err(Failure::usage(format!(
-                "the weights of {} have no projection head, and so no embedding: {advice}",
-                path.display()
-            )));
-        }
-        let config = weights.config();
-        if config.head == Head::V1 {
+        self.check_head(advice)?;
+        let config = self.config();
+        if self.checkpoint().is_none() && config.head == Head::V1 {
             warn(format!(
                 "its fc, of {} values, is taken for the projection head",
                 config.dim
             ));
         }
         Ok(())
+    }
+
+    /// Refuses a head, of whatever kind, where there is none.
+    pub fn check_head(&self, advice: &str) -> Result<(), Failure> {
+        match self.has_head() {
+            true => Ok(()),
+            false => Err(Failure::usage(format!(
+                "the weights of {} have no projection head, and so no embedding: {advice}",
+                self.path().display()
+            ))),
+        }
     }
 
     /// The same of an output.

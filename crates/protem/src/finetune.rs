@@ -11,7 +11,7 @@ use crate::outputs;
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{Decoded, Source, Subset, draw_share};
 use protem_em::Output;
-use protem_encoder::{EncoderConfig, Head};
+use protem_encoder::{EncoderConfig, Head, OnnxHead};
 use protem_eval::{FinetuneConfig, FinetuneError, Finetuned, Trains, top_k};
 use protem_report::counted;
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ impl<'a> Job<'a> {
             metadata.insert("image_size".into(), config.image_size.to_string());
             metadata.insert("classes".into(), names(&test).to_string());
             metadata.insert("classifier".into(), protocol.to_string());
-            export::write(out, &found.encoder, true, metadata).map(|()| out)
+            export::write(out, &found.encoder, Some(OnnxHead::Logits), metadata).map(|()| out)
         });
         let figure = self.measure(&found, &test).inspect_err(|_| {
             if let Some(Err(lost)) = &written {
@@ -127,13 +127,14 @@ impl<'a> Job<'a> {
         )))
     }
 
-    /// Whether the disk holds what is to be written.
+    /// Whether format and disk hold what is to be written.
     fn check_room(&self, out: &Path, classes: usize) -> Result<(), Failure> {
         let config = EncoderConfig {
             head: Head::V1,
             dim: classes,
             ..*self.trained.config()
         };
+        export::check_size(out, &config, true)?;
         let (trained, running) = config.values();
         outputs::check_room(out, 4 * (trained + running) as u64)
     }

@@ -95,6 +95,11 @@ pub const TARGETS: &[Target] = &[
         read: readers::weights,
         memory: 64 << 20,
     },
+    Target {
+        name: "onnx",
+        read: readers::onnx,
+        memory: 1 << 20,
+    },
 ];
 
 impl Target {

@@ -4,7 +4,7 @@
 use protem_cluster::{Matrix, Npy, NpyError};
 use protem_data::{Encoded, Kind, Source, open, open_memory};
 use protem_em::Checkpoint;
-use protem_encoder::Weights;
+use protem_encoder::{Weights, is_own_onnx};
 use std::cell::RefCell;
 use std::fs;
 use std::io::{Seek, Write};
@@ -118,6 +118,13 @@ pub fn weights(bytes: &[u8]) {
         let values: Vec<f32> = values.collect();
         assert_eq!(values.len(), trained + running);
         assert!(values.iter().all(|x| x.is_finite()));
+    }
+}
+
+/// Who wrote an ONNX model, which is in its bytes.
+pub fn onnx(bytes: &[u8]) {
+    if is_own_onnx(bytes) {
+        assert!(bytes.windows(6).any(|word| word == b"protem"));
     }
 }
 

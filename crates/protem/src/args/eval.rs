@@ -125,7 +125,8 @@ pub struct SgdArgs {
     /// Seed of order and crops, and of the share.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// File to write encoder and classifier to, a .safetensors with the classifier as `fc`.
+    /// File to write encoder and classifier to: a .safetensors with the classifier as `fc`, or an .onnx
+    /// with its `logits`.
     #[arg(long)]
     pub out: Option<PathBuf>,
 }
