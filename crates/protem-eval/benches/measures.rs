@@ -1,8 +1,9 @@
-//! kNN, linear classifiers, effective rank and AMI at usual sizes: `cargo bench -p protem-eval`.
+//! kNN, near duplicates, linear classifiers, effective rank and AMI at usual sizes: `cargo bench -p protem-eval`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use protem_eval::{
-    Classified, Features, KnnConfig, LinearConfig, SvmConfig, ami, effective_rank, knn, linear, svm,
+    Classified, Features, KnnConfig, LinearConfig, SvmConfig, ami, duplicates, effective_rank, knn,
+    linear, svm,
 };
 
 fn measures(c: &mut Criterion) {
@@ -25,6 +26,9 @@ fn measures(c: &mut Criterion) {
                 &mut |_| true,
             )
         });
+    });
+    c.bench_function("duplicates, 5000 of 256", |b| {
+        b.iter(|| duplicates(train.clone(), 0.995, &mut |_| true));
     });
     let config = LinearConfig {
         decay: Some(1e-2),

@@ -37,6 +37,12 @@ pub enum EvalError {
         /// What it is.
         value: f64,
     },
+    /// A similarity that nothing can reach, or all can.
+    #[error("the least similarity is {value}, it must be above 0 and below 1")]
+    Threshold {
+        /// What it is.
+        value: f32,
+    },
     /// A penalty that no classifier can have.
     #[error("the penalty is {value}, it must be above 0 and at most 1000000")]
     Decay {

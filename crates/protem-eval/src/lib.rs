@@ -1,5 +1,6 @@
 //! What learned features are worth: accuracy of kNN and of a linear classifier, average precision of
-//! linear SVMs (from many images or few), effective rank, agreement of labellings.
+//! linear SVMs (from many images or few), effective rank, agreement of labellings; and which images are
+//! nearest to others by them, or near duplicates.
 //!
 //! Pure functions of features and labels; the crate knows nothing of how they were made. But for
 //! [`finetune`], which trains a classifier on images, on a frozen encoder or with it.
@@ -21,11 +22,13 @@ mod average_precision;
 mod classified;
 mod clusters;
 mod cross_entropy;
+mod duplicates;
 mod error;
 mod finetune;
 mod knn;
 mod lbfgs;
 mod linear;
+mod neighbours;
 mod products;
 mod rank;
 mod svm;
@@ -34,10 +37,12 @@ pub use agreement::{Agreement, ami};
 pub use average_precision::average_precision;
 pub use classified::Classified;
 pub use clusters::{ClusterConfig, cluster_agreement};
+pub use duplicates::duplicates;
 pub use error::EvalError;
 pub use finetune::{FinetuneConfig, FinetuneError, Finetuned, Trains, finetune, top_k};
 pub use knn::{KnnConfig, KnnResult, knn};
 pub use linear::{DECAYS, HELD_OUT, LinearConfig, LinearResult, linear};
+pub use neighbours::{Similar, nearest};
 pub use rank::effective_rank;
 pub use svm::{POSITIVE_WEIGHT, SvmConfig, SvmResult, svm};
 
