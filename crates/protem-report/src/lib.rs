@@ -14,7 +14,7 @@ mod tensorboard;
 
 pub use history::History;
 pub use npy::{npy, npy_labels, npy_vector};
-pub use quarantine::{Listed, escape};
+pub use quarantine::{Listed, escape, unescape};
 pub use report::{
     Card, ClassShare, Clusters, Distribution, Picture, Report, Section, Shown, counted, is_report,
     percent,

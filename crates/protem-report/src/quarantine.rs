@@ -142,9 +142,38 @@ pub fn escape(text: &str) -> String {
         .replace('\r', "\\r")
 }
 
+/// The name that [`escape`] made this of. A backslash that stands for nothing is itself.
+pub fn unescape(text: &str) -> String {
+    let mut name = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        name.push_str(&rest[..at]);
+        let (meant, length) = match rest.as_bytes().get(at + 1) {
+            Some(b'\\') => ('\\', 2),
+            Some(b't') => ('\t', 2),
+            Some(b'n') => ('\n', 2),
+            Some(b'r') => ('\r', 2),
+            _ => ('\\', 1),
+        };
+        name.push(meant);
+        rest = &rest[at + length..];
+    }
+    name + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_come_back_as_they_were() {
+        for name in ["a/b.jpg", "", "\\", "\\\\n", "a\tb\n\r\\t", "ä\\ö", "\\x\\"] {
+            let line = escape(name);
+            assert!(!line.contains(['\t', '\n', '\r']), "{line}");
+            assert_eq!(unescape(&line), name);
+        }
+        assert_eq!(unescape("a\\b\\"), "a\\b\\");
+    }
 
     #[test]
     fn an_image_is_listed_once_and_found_again() {
