@@ -5,7 +5,7 @@ use serde_json::Value;
 
 #[test]
 fn every_command_shows_an_example() {
-    let commands: [&[&str]; 27] = [
+    let commands: [&[&str]; 29] = [
         &[],
         &["train"],
         &["eval"],
@@ -16,6 +16,8 @@ fn every_command_shows_an_example() {
         &["eval", "finetune"],
         &["eval", "ami"],
         &["embed"],
+        &["search"],
+        &["duplicates"],
         &["export"],
         &["cluster"],
         &["assign"],

@@ -3,12 +3,14 @@
 mod bench;
 mod cluster;
 mod eval;
+mod search;
 
 pub use bench::{AugmentArgs, Bench, BenchArgs, StepKind, ViewKind};
 pub use cluster::{AssignArgs, Beginning, ClusterArgs, WhenEmpty};
 pub use eval::{
     AmiArgs, Eval, FinetuneArgs, KnnArgs, LinearArgs, PairArgs, ProbeArgs, SgdArgs, SvmArgs,
 };
+pub use search::{DuplicatesArgs, SearchArgs};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -25,6 +27,8 @@ use std::path::PathBuf;
   eval knn     protem eval knn --checkpoint runs/photos --train train --test test
   report       protem report runs/photos
   embed        protem embed --checkpoint runs/photos --data ~/photos --out photos.npy
+  search       protem search --checkpoint runs/photos --features photos.npy picture.jpg
+  duplicates   protem duplicates --features photos.npy
   export       protem export --checkpoint runs/photos --out photos.safetensors
   cluster      protem cluster --input photos.npy --k 100 --out clusters
   data         protem data inspect ~/photos
@@ -85,6 +89,16 @@ pub enum Command {
         after_help = "Example:\n  protem embed --checkpoint runs/photos --data ~/photos --out photos.npy"
     )]
     Embed(EmbedArgs),
+    /// Find the images of a set that are most like given ones, by the features of an encoder.
+    #[command(
+        after_help = "Examples:\n  protem search --checkpoint runs/photos --features photos.npy picture.jpg\n  protem search --checkpoint runs/photos --features photos.npy ~/others --top 3 --json"
+    )]
+    Search(SearchArgs),
+    /// Find near duplicates among the images of a set, such as resized copies, by their features.
+    #[command(
+        after_help = "Examples:\n  protem duplicates --features photos.npy\n  protem duplicates --features photos.npy --threshold 0.98 --top 50"
+    )]
+    Duplicates(DuplicatesArgs),
     /// Write an encoder for other programs: its weights as safetensors with torchvision's names, or an ONNX
     /// model.
     #[command(

@@ -12,6 +12,7 @@ mod console;
 mod data;
 mod doctor;
 mod dry_run;
+mod duplicates;
 mod encoder;
 mod eval;
 mod export;
@@ -21,11 +22,13 @@ mod finetune;
 mod gallery;
 mod images;
 mod labelled;
+mod named;
 mod outputs;
 mod process;
 mod progress;
 mod report;
 mod room;
+mod search;
 mod shell_help;
 mod svm;
 mod system;
@@ -99,6 +102,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Eval(Eval::Finetune(args)) => finetune::finetune(args),
         Command::Eval(Eval::Ami(args)) => eval::cluster_agreement(args),
         Command::Embed(args) => features::embed(args),
+        Command::Search(args) => search::run(&args),
+        Command::Duplicates(args) => duplicates::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Cluster(args) => cluster::run(args),

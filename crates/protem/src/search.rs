@@ -1,0 +1,105 @@
+//! `protem search`: the images of a set that are most like given ones.
+
+use crate::args::SearchArgs;
+use crate::console::{say, warn};
+use crate::encoder::Trained;
+use crate::eval::whole;
+use crate::failure::Failure;
+use crate::features::{features_of, image_bar, start};
+use crate::images::open_images;
+use crate::named::{Named, Names};
+use protem_data::{Joined, Source, image_file};
+use protem_em::Output;
+use protem_eval::{Similar, nearest};
+use protem_report::escape;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Finds and prints them.
+pub fn run(args: &SearchArgs) -> Result<(), Failure> {
+    start(args.threads)?;
+    if args.top == 0 {
+        return Err(Failure::usage("--top must be at least 1"));
+    }
+    let trained = Trained::open(&args.encoder)?;
+    let output = args.what.output();
+    trained.check(output)?;
+    let check = |dim| check_dim(args, &trained, output, dim);
+    let Named { features, names } = Named::open(&args.features, check)?;
+    let queries: Arc<dyn Source> = Arc::new(open_queries(&args.queries)?);
+    let asked = features_of(&trained, Path::new("QUERY"), queries.clone(), output)?;
+    if args.top > features.rows() {
+        warn(format!("there are {} images to find", features.rows()));
+    }
+    let bar = image_bar(asked.indices.len(), "searching".into());
+    let mut progress = |done| {
+        bar.set_position(done as u64);
+        true
+    };
+    let found = nearest(features, asked.features, args.top, &mut progress);
+    let found = whole(&bar, found)?;
+    for (index, near) in asked.indices.iter().zip(found) {
+        tell(args, &queries.name(*index as usize), &near, &names);
+    }
+    Ok(())
+}
+
+/// Features must have as many values as the encoder gives them.
+fn check_dim(
+    args: &SearchArgs,
+    trained: &Trained,
+    output: Output,
+    dim: usize,
+) -> Result<(), Failure> {
+    let gives = trained.dim(output);
+    if dim == gives {
+        return Ok(());
+    }
+    let (what, other, option) = match output {
+        Output::Features => ("features", Output::Embedding, "embedding"),
+        Output::Embedding => ("embeddings", Output::Features, "features"),
+    };
+    let there = other == Output::Features || trained.has_head();
+    let advice = match there && dim == trained.dim(other) {
+        true => format!("if it was written so, take --what {option}"),
+        false => format!(
+            "write the file with this encoder: protem embed --checkpoint {} --data FOLDER --out {}",
+            args.encoder.checkpoint.display(),
+            args.features.display()
+        ),
+    };
+    Err(Failure::usage(format!(
+        "{} has rows of {dim} values, and the {what} of {} have {gives}: {advice}",
+        args.features.display(),
+        trained.path().display()
+    )))
+}
+
+/// The images that are named: files by their paths, those of other sources by their names there, behind
+/// the name of the source.
+fn open_queries(queries: &[PathBuf]) -> Result<Joined, Failure> {
+    let mut parts = Vec::new();
+    for query in queries {
+        parts.push(match image_file(query) {
+            Some(image) => (String::new(), image),
+            None => {
+                let source = query.display().to_string();
+                let before = format!("{}/", source.trim_end_matches('/'));
+                (before, open_images(query)?)
+            }
+        });
+    }
+    Ok(Joined::new(parts))
+}
+
+fn tell(args: &SearchArgs, query: &str, near: &[Similar], names: &Names) {
+    if args.json {
+        say(json!({"query": query, "images": names.json(near)}));
+        return;
+    }
+    say(escape(query));
+    for image in near {
+        say(format!("  {}", names.say(image)));
+    }
+}
