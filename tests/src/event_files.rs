@@ -46,7 +46,7 @@ pub fn event_files(out: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What TensorBoard shows of a run.
+/// What TensorBoard shows of a run, as its reader in Python does.
 pub fn scalars(out: &Path) -> Scalars {
     const START: i32 = 1;
     let mut scalars = Scalars::new();

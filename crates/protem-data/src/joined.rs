@@ -6,7 +6,7 @@ use crate::files::{Classes, Files, is_image};
 use crate::labels::Labels;
 use crate::paths::Paths;
 use crate::source::{Encoded, Source};
-use image::RgbImage;
+use image::{ImageFormat, RgbImage};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -28,11 +28,13 @@ pub fn image_file(path: &Path) -> Option<Arc<dyn Source>> {
     }))
 }
 
-/// Whether a file begins as images do; not if it cannot be read.
+/// Whether a file begins as images do; not if it cannot be read. BMP and PNM begin with two letters, as
+/// a list of paths may, or a tar archive: they are told by their extensions alone.
 fn begins_image(path: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut head));
-    read.is_ok() && image::guess_format(&head).is_ok()
+    let format = read.ok().and_then(|_| image::guess_format(&head).ok());
+    format.is_some_and(|format| !matches!(format, ImageFormat::Bmp | ImageFormat::Pnm))
 }
 
 /// The images of several sources, without their classes.
@@ -141,7 +143,7 @@ mod tests {
         let image = made(1, 0).read(0).unwrap();
         std::fs::write(path("bytes"), png(&image)).unwrap();
         std::fs::write(path("named.JPG"), "nothing").unwrap();
-        std::fs::write(path("list.txt"), "named.JPG\n").unwrap();
+        std::fs::write(path("list.txt"), "BMW/named.JPG\nP5/named.JPG\n").unwrap();
         let found = image_file(&path("bytes")).unwrap();
         assert_eq!((found.len(), found.read(0).unwrap()), (1, image));
         assert_eq!(found.name(0), path("bytes").display().to_string());

@@ -130,9 +130,13 @@ impl Encoder {
     }
 }
 
-/// Whether bytes are an ONNX model that [`Encoder::to_onnx`] wrote, by the name of its producer.
+/// Whether bytes are an ONNX model that [`Encoder::to_onnx`] wrote, or the beginning of one (4 KiB will
+/// do), by the name of its producer.
 pub fn is_own_onnx(bytes: &[u8]) -> bool {
-    proto::Producer::decode(bytes).is_ok_and(|model| model.producer_name == PRODUCER)
+    let mut model = proto::Producer::default();
+    // The name comes before what may be cut off.
+    let _ = model.merge(bytes);
+    model.producer_name == PRODUCER
 }
 
 /// A graph that grows. A node's output has the node's name.

@@ -1,9 +1,10 @@
 //! The figures of a run as TensorBoard reads them: event files in the run's folder, one for each time
 //! that it began or went on.
 //!
-//! TensorBoard reads the files of a folder in the order of their names, and what has been read of a
-//! step and those behind it is dropped where another file begins at that step. So a run that goes on
-//! begins its file at the step it goes on from, and tells again what it keeps of that step.
+//! TensorBoard reads the files of a folder in the order of their names. Where another file begins at a
+//! step, its reader in Python drops what it has of that step and those behind it; the one it takes by
+//! default does so for each tag when that is told of again. So a run that goes on begins its file at the
+//! step it goes on from, and tells again what it keeps of that step.
 
 mod figures;
 mod proto;

@@ -22,6 +22,7 @@ pub fn open(path: &Path) -> Result<Npy, Failure> {
     };
     let array = opened.map_err(|e| match e {
         // They name the file.
+        NpyError::Io { .. } if path.is_dir() => Failure::usage(format!("{e}\n{ADVICE}")),
         NpyError::Io { .. } => Failure::usage(e.to_string()),
         NpyError::NotPlain { bytes, .. } => Failure::usage(format!(
             "{}: values that are not 32-bit floats, row by row, are read into memory; these take {} of it, and there are {}\nSave them as numpy.ascontiguousarray(x, \"f4\"), which is not held in memory.",

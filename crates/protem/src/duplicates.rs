@@ -16,9 +16,10 @@ pub fn run(args: &DuplicatesArgs) -> Result<(), Failure> {
     if args.top == Some(0) {
         return Err(Failure::usage("--top must be at least 1"));
     }
-    if !(args.threshold > 0.0 && args.threshold < 1.0) {
+    let threshold = args.threshold as f32;
+    if !(threshold > 0.0 && threshold < 1.0) {
         return Err(Failure::usage(format!(
-            "--threshold {} must lie above 0 and below 1 (equal features have 1 to rounding: 0.99999 finds them)",
+            "--threshold {} must lie above 0 and below 1, in 32 bits (equal features have 1 to rounding: 0.99999 finds them)",
             args.threshold
         )));
     }
@@ -29,7 +30,7 @@ pub fn run(args: &DuplicatesArgs) -> Result<(), Failure> {
         bar.set_position(done as u64);
         true
     };
-    let groups = whole(&bar, duplicates(features, args.threshold, &mut progress))?;
+    let groups = whole(&bar, duplicates(features, threshold, &mut progress))?;
     let shown = args.top.unwrap_or(groups.len()).min(groups.len());
     for group in &groups[..shown] {
         tell(args, group, &names);

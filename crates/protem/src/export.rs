@@ -51,6 +51,11 @@ const NO_HEAD: &str = "leave --head out";
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     check_target(&args.out, &args.encoder.checkpoint)?;
+    if args.encoder.precision.is_some() {
+        return Err(Failure::usage(
+            "an encoder is written in f32, whatever it was trained in: leave --precision out",
+        ));
+    }
     let trained = Trained::open(&args.encoder)?;
     // Of a classifier it is told.
     let head = args.head.then(|| match trained.told("classes") {
@@ -63,7 +68,12 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
         Some(OnnxHead::Embedding) => trained.check_embedding(NO_HEAD)?,
     }
     let mut metadata = metadata(&trained);
-    if let Some(size) = trained.known_image_size(&args.encoder) {
+    // A model is run as it is: it tells the size that `embed` takes where weights tell none.
+    let size = match Format::of(&args.out) {
+        Some(Format::Onnx) => Some(trained.image_size()),
+        _ => trained.known_image_size(&args.encoder),
+    };
+    if let Some(size) = size {
         metadata.insert("image_size".into(), size.to_string());
     }
     for key in ["classes", "classifier"].into_iter().filter(|_| args.head) {
@@ -75,7 +85,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
         "{}, {}, in {}",
         trained.config().backbone(),
         match head {
-            None => "without projection head",
+            None => "without its head",
             Some(OnnxHead::Embedding) => "with its projection head",
             Some(OnnxHead::Logits) => "with its classifier",
         },
@@ -105,10 +115,10 @@ pub fn check_target(out: &Path, checkpoint: &Path) -> Result<(), Failure> {
     outputs::check_folder(out)
 }
 
-/// Whether a file holds an ONNX model of this program, of which none is larger than 2 GiB.
+/// Whether a file holds an ONNX model of this program, as its beginning tells.
 fn holds_own_model(path: &Path) -> bool {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(1 << 31).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| file.take(4096).read_to_end(&mut bytes));
     read.is_ok() && is_own_onnx(&bytes)
 }
 

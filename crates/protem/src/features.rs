@@ -154,11 +154,14 @@ impl<'a> Targets<'a> {
     }
 }
 
-/// Whether memory holds so many bytes of features and the file made of them.
-fn check_memory(bytes: u64) -> Result<(), Failure> {
+/// What to do where features take too much memory.
+pub const FEWER_FEATURES: &str = "embed parts of the images, or --what embedding";
+
+/// Whether memory holds so many bytes of features and what is made of them.
+pub fn check_memory(bytes: u64, advice: &str) -> Result<(), Failure> {
     match memory_bytes() {
-        Some(memory) if 2 * bytes > memory => Err(Failure::usage(format!(
-            "the features of all images take {} of memory twice, and there are {}: embed parts of the images, or --what embedding",
+        Some(memory) if bytes > memory => Err(Failure::usage(format!(
+            "the features of all images take {} of memory, and there are {}: {advice}",
             size(bytes),
             size(memory)
         ))),
@@ -230,7 +233,8 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
     }
     let bytes = 4 * (folder.len() * trained.dim(output)) as u64;
     outputs::check_room(&args.out, bytes)?;
-    check_memory(bytes)?;
+    // And the file made of them.
+    check_memory(2 * bytes, FEWER_FEATURES)?;
     let mut found = features_of(&trained, &args.data, folder.clone(), output)?;
     if output == Output::Embedding {
         found.features = found.features.normalised();

@@ -3,7 +3,7 @@
 use crate::arrays;
 use crate::console::warn;
 use crate::failure::{Failure, explain};
-use crate::system::{memory_bytes, size};
+use crate::features::{FEWER_FEATURES, check_memory};
 use protem_eval::{Features, Similar};
 use protem_report::{counted, unescape};
 use serde_json::json;
@@ -17,6 +17,9 @@ pub struct Named {
 
 /// The lines of a file of names; without one, images are called by their rows.
 pub struct Names(Option<Vec<String>>);
+
+/// What to do where names do not belong to features.
+const AGAIN: &str = "write both by `protem embed` again";
 
 impl Names {
     /// The name of an image as its source has it.
@@ -54,12 +57,12 @@ impl Names {
             return Ok(Self(None));
         }
         let text = std::fs::read_to_string(&path)
-            .map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
+            .map_err(|e| Failure::usage(format!("{}: {e}; {AGAIN}", path.display())))?;
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         match lines.len() == rows {
             true => Ok(Self(Some(lines))),
             false => Err(Failure::usage(format!(
-                "{} has {}, and {} {}: they are not of the same images; write both by `protem embed` again",
+                "{} has {}, and {} {}: they are not of the same images; {AGAIN}",
                 path.display(),
                 counted(lines.len(), "name"),
                 features.display(),
@@ -80,23 +83,10 @@ impl Named {
         let (images, dim) = (rows.rows(), rows.cols());
         check(dim)?;
         let names = Names::beside(path, images)?;
-        check_memory(path, 4 * (images * dim) as u64)?;
+        check_memory(4 * (images * dim) as u64, FEWER_FEATURES)?;
         let values = (0..images).flat_map(|i| rows.row(i)).copied().collect();
         let features = Features::new(values, dim)
             .map_err(|e| Failure::usage(format!("{}: {}", path.display(), explain(&e))))?;
         Ok(Self { features, names })
-    }
-}
-
-/// Whether memory holds so many bytes of features.
-fn check_memory(path: &Path, bytes: u64) -> Result<(), Failure> {
-    match memory_bytes() {
-        Some(memory) if bytes > memory => Err(Failure::usage(format!(
-            "{}: the features take {} of memory, and there are {}: embed parts of the images, or --what embedding",
-            path.display(),
-            size(bytes),
-            size(memory)
-        ))),
-        _ => Ok(()),
     }
 }

@@ -5,13 +5,13 @@ use crate::console::{say, warn};
 use crate::encoder::Trained;
 use crate::eval::whole;
 use crate::failure::Failure;
-use crate::features::{features_of, image_bar, start};
+use crate::features::{check_memory, features_of, image_bar, start};
 use crate::images::open_images;
 use crate::named::{Named, Names};
 use protem_data::{Joined, Source, image_file};
 use protem_em::Output;
 use protem_eval::{Similar, nearest};
-use protem_report::escape;
+use protem_report::{counted, escape};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,9 +28,17 @@ pub fn run(args: &SearchArgs) -> Result<(), Failure> {
     let check = |dim| check_dim(args, &trained, output, dim);
     let Named { features, names } = Named::open(&args.features, check)?;
     let queries: Arc<dyn Source> = Arc::new(open_queries(&args.queries)?);
-    let asked = features_of(&trained, Path::new("QUERY"), queries.clone(), output)?;
-    if args.top > features.rows() {
-        warn(format!("there are {} images to find", features.rows()));
+    let images = features.rows();
+    let of_each = 4 * trained.dim(output) + 8 * args.top.min(images);
+    check_memory(
+        (queries.len() * of_each) as u64,
+        "search for fewer at a time",
+    )?;
+    let what = Path::new("the images to search for");
+    let asked = features_of(&trained, what, queries.clone(), output)?;
+    if args.top > images {
+        let images = counted(images, "image");
+        warn(format!("--top {}: there are {images} to find", args.top));
     }
     let bar = image_bar(asked.indices.len(), "searching".into());
     let mut progress = |done| {

@@ -163,11 +163,12 @@ fn encoder(arch: Arch, stem: Stem, head: Head) -> Encoder {
     };
     let mut encoder = Encoder::new(config, 3);
     // Norms that do something, which those of a new encoder do not.
+    let of_norm = |name: &str| name.contains("bn") || name.contains("downsample.1");
     let trained = |name: &str, value: f32, i: usize| match name {
         _ if name.ends_with("running_var") => 0.5 + 0.25 * (i % 3) as f32,
         _ if name.ends_with("running_mean") => 0.125 * (i % 5) as f32 - 0.25,
-        _ if name.contains("bn") && name.ends_with("bias") => 0.25 - 0.125 * (i % 4) as f32,
-        _ if name.contains("bn") => 0.75 + 0.125 * (i % 3) as f32,
+        _ if of_norm(name) && name.ends_with("bias") => 0.25 - 0.125 * (i % 4) as f32,
+        _ if of_norm(name) => 0.75 + 0.125 * (i % 3) as f32,
         _ => value,
     };
     let values: HashMap<String, Vec<f32>> = encoder

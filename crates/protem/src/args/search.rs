@@ -42,7 +42,7 @@ pub struct DuplicatesArgs {
     /// copies that were made smaller or saved again, and few others. Most cropped copies are below it,
     /// among different images; small images change more when they are saved again.
     #[arg(long, default_value_t = 0.995)]
-    pub threshold: f32,
+    pub threshold: f64,
     /// Groups to print, those of the most similar pairs; all when not given.
     #[arg(long)]
     pub top: Option<usize>,
