@@ -15,9 +15,11 @@ use rayon::prelude::*;
 
 /// Points of one task, and of one sum of distances.
 const BLOCK: usize = 1024;
-/// Centroids that points are yet to be compared with, at most: beside this share of the others, so that
-/// few points are drawn in vain, and beside this number, as each drawn point is compared with them.
+/// Centroids that points are compared with at once: this share of those before, so that few points are
+/// drawn in vain, but not so few that a pass does not pay, nor more than drawn points should be compared
+/// with one by one.
 const SHARE: usize = 4;
+const LEAST: usize = 8;
 const MOST: usize = 256;
 /// Points drawn in vain in a row before all are compared.
 const IN_VAIN: usize = 4;
@@ -33,8 +35,18 @@ pub(crate) struct Drawn<'a> {
     weights: Option<&'a [f32]>,
     /// Of each point to the nearest of the others, squared.
     distances: Vec<f32>,
+    /// Where those that are due are compared.
+    labels: Vec<u32>,
+    found: Vec<f32>,
     /// Of the weighted distances of each block.
     sums: Vec<f64>,
+}
+
+/// Centroids, side by side, and room for the nearest of them to each point and the distance to it.
+pub(crate) struct Due<'a> {
+    pub centroids: &'a [f32],
+    pub labels: &'a mut [u32],
+    pub distances: &'a mut [f32],
 }
 
 impl<'a> Drawn<'a> {
@@ -47,6 +59,8 @@ impl<'a> Drawn<'a> {
             in_vain: 0,
             weights,
             distances: vec![1.0; points],
+            labels: vec![0; points],
+            found: vec![0.0; points],
             sums: vec![0.0; points.div_ceil(BLOCK)],
         };
         drawn.sum_up();
@@ -58,25 +72,32 @@ impl<'a> Drawn<'a> {
         self.centroids
     }
 
-    /// Those that all points should be compared with before another is drawn; none while distances are
+    /// Those that all points are to be compared with before another is drawn; none while distances are
     /// good enough.
-    pub fn due(&self) -> Option<&[f32]> {
-        let compared = self.centroids.len() / self.cols - self.pending;
-        let few = (compared / SHARE).clamp(1, MOST);
-        let due = self.pending >= few || self.pending > 0 && self.in_vain >= IN_VAIN;
-        due.then(|| self.pending())
+    pub fn due(&mut self) -> Option<Due<'_>> {
+        let enough = match self.centroids.len() / self.cols - self.pending {
+            0 => 1,
+            compared => (compared / SHARE).clamp(LEAST, MOST),
+        };
+        let due = self.pending >= enough || self.pending > 0 && self.in_vain >= IN_VAIN;
+        due.then_some(Due {
+            centroids: &self.centroids[self.compared()..],
+            labels: &mut self.labels,
+            distances: &mut self.found,
+        })
     }
 
-    fn pending(&self) -> &[f32] {
-        &self.centroids[self.centroids.len() - self.pending * self.cols..]
+    /// Where those begin that points are yet to be compared with.
+    fn compared(&self) -> usize {
+        self.centroids.len() - self.pending * self.cols
     }
 
-    /// Takes in the distances of all points to the nearest of those that were due.
-    pub fn compared(&mut self, found: &[f32]) {
-        if self.pending * self.cols == self.centroids.len() {
+    /// Takes in the distances to those that were due.
+    pub fn lower(&mut self) {
+        if self.compared() == 0 {
             self.distances.fill(f32::INFINITY);
         }
-        let both = self.distances.par_iter_mut().zip(found);
+        let both = self.distances.par_iter_mut().zip(&self.found);
         let both = both.with_min_len(BLOCK);
         both.for_each(|(distance, found)| *distance = distance.min(*found));
         (self.pending, self.in_vain) = (0, 0);
@@ -124,7 +145,7 @@ impl<'a> Drawn<'a> {
     /// Takes a point that was proposed, or leaves it.
     pub fn consider(&mut self, isa: Isa, point: usize, row: &[f32], rng: &mut ChaCha8Rng) {
         let known = self.distances[point];
-        let nearer = self.pending().chunks_exact(self.cols);
+        let nearer = self.centroids[self.compared()..].chunks_exact(self.cols);
         let true_one = nearer
             .map(|centroid| kernel::distance(isa, row, centroid))
             .fold(known, f32::min);
@@ -238,16 +259,18 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let mut drawn = of(&[4.0, 4.0, 0.0, 0.0], None);
         drawn.centroids = vec![0.0; 40];
-        assert_eq!(drawn.due(), None);
+        assert!(drawn.due().is_none());
         // All that is far has a centroid now, which distances do not tell.
         drawn.take(&[2.0]);
-        assert_eq!(drawn.due(), None);
+        assert!(drawn.due().is_none());
         for _ in 0..IN_VAIN {
             let i = drawn.propose(&mut rng).expect("stale distances");
             drawn.consider(Isa::Portable, i, &[2.0], &mut rng);
         }
-        assert_eq!(drawn.due(), Some(&[2.0][..]));
-        drawn.compared(&[0.0; 4]);
-        assert_eq!((drawn.due(), drawn.propose(&mut rng)), (None, None));
+        let due = drawn.due().expect("one that is due");
+        assert_eq!(due.centroids, [2.0]);
+        due.distances.fill(0.0);
+        drawn.lower();
+        assert!(drawn.due().is_none() && drawn.propose(&mut rng).is_none());
     }
 }

@@ -12,8 +12,8 @@ pub enum Init {
     #[default]
     Random,
     /// Points drawn one by one with probability proportional to the squared distance from those
-    /// already drawn (k-means++, Arthur and Vassilvitskii 2007), anew for each restart. Takes about as
-    /// long as an iteration or two.
+    /// already drawn (k-means++, Arthur and Vassilvitskii 2007), anew for each restart. Takes as
+    /// long as some iterations.
     PlusPlus,
     /// These, whole rows of columns, at most k of them: the centroids of an earlier fit for a warm
     /// start. As in faiss, points are drawn for those that are missing; with none missing every

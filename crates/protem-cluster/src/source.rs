@@ -9,6 +9,7 @@ use crate::error::ClusterError;
 use crate::fit::Warning;
 use crate::forms::once;
 use crate::isa::Isa;
+use crate::kernel;
 use crate::matrix::Matrix;
 use crate::plus_plus::Drawn;
 use crate::points::Points;
@@ -171,36 +172,50 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Compares all points with the centroids that are due, of `k` that are to be drawn.
+    /// Compares all points with the centroids that are due, if any, of `k` that are to be drawn.
     pub fn compare(&self, drawn: &mut Drawn<'_>, k: usize) -> Result<(), ClusterError> {
         let Some(due) = drawn.due() else {
             return Ok(());
         };
-        let centroids = Matrix::new(due, due.len() / self.cols(), self.cols())?;
-        let mut found = vec![0.0; self.rows()];
+        let centroids = Matrix::new(
+            due.centroids,
+            due.centroids.len() / self.cols(),
+            self.cols(),
+        )?;
         match &self.place {
-            Place::Host(rows) => self.threads.run(|| {
-                let mut labels = vec![0; found.len()];
-                let Some(points) = &self.packed else {
-                    return nearest_in_blocks(*rows, centroids, self.isa, &mut labels, &mut found);
-                };
-                let points = &mut *lock(points);
-                if !points.packed {
-                    points.repack(once(points, k));
-                }
-                if points.turn().is_some() {
-                    points.square_all();
-                }
-                let mut groups = Centroids::default();
-                groups.pack(centroids, points);
-                let near = Nearest::new(&mut labels, &mut found);
-                nearest(points, centroids, &groups, near);
+            Place::Host(rows) => self.threads.run(|| match centroids.rows() {
+                1 => distances_to(*rows, self.isa, due.centroids, due.distances),
+                _ => self.nearest_of_few(*rows, centroids, k, due.labels, due.distances),
             }),
             #[cfg(feature = "cuda")]
-            Place::Card(values) => values.nearest(centroids, &mut found)?,
+            Place::Card(values) => values.nearest(centroids, due.distances)?,
         }
-        self.threads.run(|| drawn.compared(&found));
+        self.threads.run(|| drawn.lower());
         Ok(())
+    }
+
+    /// Labels and distances of all points, which are packed for `k` centroids if they are for none.
+    fn nearest_of_few(
+        &self,
+        rows: Matrix<'_>,
+        centroids: Matrix<'_>,
+        k: usize,
+        labels: &mut [u32],
+        distances: &mut [f32],
+    ) {
+        let Some(points) = &self.packed else {
+            return nearest_in_blocks(rows, centroids, self.isa, labels, distances);
+        };
+        let points = &mut *lock(points);
+        if !points.packed {
+            points.repack(once(points, k));
+        }
+        if points.turn().is_some() {
+            points.square_all();
+        }
+        let mut groups = Centroids::default();
+        groups.pack(centroids, points);
+        nearest(points, centroids, &groups, Nearest::new(labels, distances));
     }
 
     /// Chosen points by themselves, to iterate on `k` clusters. They stay on a device if they lie
@@ -276,4 +291,14 @@ impl<'a> Source<'a> {
         let mut backend = self.backend(kmeans, device)?;
         backend.assign(values, 0, labels, distances)
     }
+}
+
+/// Distances of all points to one row.
+fn distances_to(rows: Matrix<'_>, isa: Isa, row: &[f32], distances: &mut [f32]) {
+    let blocks = distances.par_chunks_mut(BLOCK).enumerate();
+    blocks.for_each(|(block, distances)| {
+        for (i, distance) in distances.iter_mut().enumerate() {
+            *distance = kernel::distance(isa, rows.row(block * BLOCK + i), row);
+        }
+    });
 }

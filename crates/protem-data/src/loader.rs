@@ -263,6 +263,19 @@ impl Iterator for StillLoader {
     }
 }
 
+/// A pool of the caller's own: loading must not wait for training's parallel work, whose threads may all
+/// be waiting for what is loaded. Where no threads are to be had it is of this one: slower, the same items.
+fn pool_of(workers: usize) -> rayon::ThreadPool {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(workers.max(1));
+    pool.build().unwrap_or_else(|_| pool_of_this_thread())
+}
+
+fn pool_of_this_thread() -> rayon::ThreadPool {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1);
+    let pool = pool.use_current_thread().build();
+    pool.expect("a pool that starts no thread")
+}
+
 /// A thread that makes items in order, a few ahead of who takes them.
 struct Prefetch<T> {
     items: Option<Receiver<T>>,
@@ -277,16 +290,9 @@ impl<T: Send + 'static> Prefetch<T> {
     ) -> Self {
         let (sender, receiver) = sync_channel(PREFETCH);
         let maker = std::thread::spawn(move || {
-            // A pool of its own: loading must not wait for training's parallel work.
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(workers.max(1))
-                .build();
+            let pool = pool_of(workers);
             for at in range {
-                let item = match &pool {
-                    Ok(pool) => pool.install(|| make(at)),
-                    Err(_) => make(at), // no threads to be had: slower, the same items
-                };
-                if sender.send(item).is_err() {
+                if sender.send(pool.install(|| make(at))).is_err() {
                     return; // nobody listens any more
                 }
             }
@@ -316,5 +322,21 @@ impl<T> Drop for Prefetch<T> {
         if let Some(maker) = self.maker.take() {
             let _ = maker.join(); // a panic there has been printed by its thread
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread::{current, spawn};
+
+    #[test]
+    fn a_pool_without_threads_of_its_own_works_on_the_callers() {
+        let worked = spawn(|| {
+            let own = current().id();
+            let on = |_: usize| current().id() == own;
+            pool_of_this_thread().install(|| (0..100).into_par_iter().all(on))
+        });
+        assert!(worked.join().expect("no panic"));
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct RowSoftmax {
     pub log_sum_exp: Tensor,
 }
 
-/// The softmax of `products` (`B × n`, which nobody else may hold: on the CPU they are overwritten) over temperatures, with one more
+/// The softmax of `products` (`B × n`, none of them 0, which nobody else may hold: on the CPU they are overwritten) over temperatures, with one more
 /// candidate a row (`own`, `B × 1` products) where each has one.
 pub(crate) fn row_softmax(
     products: Tensor,

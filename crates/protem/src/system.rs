@@ -114,7 +114,8 @@ pub fn fail_at_limits() {
 
 /// Starts the threads that a setting or an option, `what`, asks for, before anything runs on some; when
 /// none does there are as many as the machine lets this process have, or the environment says. The one
-/// that calls is one of them: what it has others do, it need not wait for them to wake for.
+/// that calls is one of them: what it has others do, it need not wait for them to wake for. So while it
+/// waits for another thread, that one must not leave work to them: they may be none but it.
 pub fn start_threads(what: &str, threads: Option<usize>) -> Result<(), Failure> {
     if let Some(threads) = threads.filter(|threads| !THREADS.contains(threads)) {
         let (least, most) = (THREADS.start(), THREADS.end());
@@ -130,7 +131,10 @@ pub fn start_threads(what: &str, threads: Option<usize>) -> Result<(), Failure> 
     let pool = rayon::ThreadPoolBuilder::new().use_current_thread();
     pool.num_threads(threads.unwrap_or(0))
         .build_global()
-        .map_err(|e| Failure::running(format!("cannot start threads: {e}")))
+        .map_err(|e| {
+            let number = threads.map_or(String::new(), |threads| format!("{threads} "));
+            Failure::running(format!("cannot start {number}threads: {e}"))
+        })
 }
 
 /// Requests to stop that come within this are one: `timeout` tells a program and then its group.

@@ -175,12 +175,14 @@ impl Values {
             })?;
         }
         let close: Vec<usize> = (0..self.rows).filter(|i| close[*i]).collect();
-        let rows = self.take(&close)?;
-        for (i, x) in close.into_iter().zip(rows.chunks_exact(self.columns)) {
-            let all = (0..centroids.rows()).map(|at| centroids.row(at));
-            let nearest = all.min_by(|a, b| distance64(x, a).total_cmp(&distance64(x, b)));
-            let nearest = nearest.expect("centroids that are close");
-            distances[i] = kernel::distance(Isa::Portable, x, nearest);
+        for close in close.chunks(self.staged()) {
+            let rows = self.take(close)?;
+            for (i, x) in close.iter().zip(rows.chunks_exact(self.columns)) {
+                let all = (0..centroids.rows()).map(|at| centroids.row(at));
+                let nearest = all.min_by(|a, b| distance64(x, a).total_cmp(&distance64(x, b)));
+                let nearest = nearest.expect("centroids that are close");
+                distances[*i] = kernel::distance(Isa::Portable, x, nearest);
+            }
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ pub struct ClusterArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// What centroids are in the beginning: `random`, points drawn; `k-means++`, points drawn far from
-    /// each other, which reads all points once for each; or a file of an array like the input, and
+    /// each other, which takes as long as some iterations; or a file of an array like the input, and
     /// points drawn for those that are missing. Of no use with as many clusters as points, which are
     /// the centroids then; with all of them given, restarts would all be the same, and one is made.
     #[arg(long, value_name = "random|k-means++|FILE", default_value = "random")]
