@@ -185,7 +185,7 @@ impl<'a> Source<'a> {
         match &self.place {
             Place::Host(rows) => self.threads.run(|| match centroids.rows() {
                 1 => distances_to(*rows, self.isa, due.centroids, due.distances),
-                _ => self.nearest_of_few(*rows, centroids, k, due.labels, due.distances),
+                _ => self.nearest_here(*rows, centroids, k, due.labels, due.distances),
             }),
             #[cfg(feature = "cuda")]
             Place::Card(values) => values.nearest(centroids, due.distances)?,
@@ -194,8 +194,9 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    /// Labels and distances of all points, which are packed for `k` centroids if they are for none.
-    fn nearest_of_few(
+    /// Labels and distances of all points by the processor: as they are packed, for `k` centroids if they are
+    /// not yet; block by block where nothing packs them all.
+    fn nearest_here(
         &self,
         rows: Matrix<'_>,
         centroids: Matrix<'_>,
@@ -275,16 +276,8 @@ impl<'a> Source<'a> {
         distances: &mut [f32],
     ) -> Result<(), ClusterError> {
         if let (Place::Host(rows), Device::Cpu) = (&self.place, device) {
-            let isa = self.isa;
-            self.threads.run(|| match &self.packed {
-                None => nearest_in_blocks(*rows, centroids, isa, labels, distances),
-                Some(points) => {
-                    let points = &*lock(points);
-                    let mut groups = Centroids::default();
-                    groups.pack(centroids, points);
-                    nearest(points, centroids, &groups, Nearest::new(labels, distances));
-                }
-            });
+            let nearest = || self.nearest_here(*rows, centroids, kmeans.k, labels, distances);
+            self.threads.run(nearest);
             return Ok(());
         }
         let values = centroids.side_by_side().unwrap_or_default();
