@@ -192,7 +192,7 @@ impl Writer<'_> {
         y
     }
 
-    /// Rows at length one, as PyTorch's `normalize`.
+    /// Rows at length one; those of zeros stay.
     fn normalise(&mut self, rows: &str) {
         let of_row = vec![Attribute::ints("axes", &[1]), Attribute::int("keepdims", 1)];
         let norm = self.node("ReduceL2", "norm", &[rows], of_row);
