@@ -5,7 +5,7 @@ use serde_json::Value;
 
 #[test]
 fn every_command_shows_an_example() {
-    let commands: [&[&str]; 29] = [
+    let commands: [&[&str]; 30] = [
         &[],
         &["train"],
         &["eval"],
@@ -18,6 +18,7 @@ fn every_command_shows_an_example() {
         &["embed"],
         &["search"],
         &["duplicates"],
+        &["map"],
         &["export"],
         &["cluster"],
         &["assign"],

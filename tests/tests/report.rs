@@ -55,12 +55,32 @@ fn a_run_on_files_becomes_a_page() {
             "</html>",
         ],
     );
-    for outside in ["<script", "src=\"http", "href=", "url(", "a<b>"] {
+    for outside in ["<script", "src=\"http", "href=", "a<b>"] {
         assert!(!first.contains(outside), "{outside}");
     }
+    let fetched = first.matches("url(").count();
+    assert_eq!(
+        (
+            fetched,
+            first.matches("url(data:image/jpeg;base64,/9j/").count()
+        ),
+        (1, 1)
+    );
     // Each image is in one cluster, and all of them are shown.
     let kept = metrics_of(&out, "run")[0]["images"].as_u64().unwrap() as usize;
     assert_eq!(first.matches("<img ").count(), kept);
+    // And on the map, which knows their classes and clusters.
+    let points = first.matches("<input type=\"radio\"").count();
+    assert_eq!(points, kept);
+    has(
+        &first,
+        &[
+            &format!("All {kept} images by their features"),
+            "Colours are classes.",
+            "<b><i></i>class-0/a&lt;b&gt;&amp;&quot;c.png<br>class-0, cluster ",
+            "class-1 <b>",
+        ],
+    );
     // The same on any number of threads, and an earlier report is replaced.
     assert_eq!(first, page(&out, &["--images", "30", "--threads", "2"]));
 
@@ -80,9 +100,25 @@ fn a_run_on_files_becomes_a_page() {
     let without = page(&out, &["--no-images"]);
     has(
         &without,
-        &["Without images, as was asked for.", " % class-"],
+        &[
+            "Without images, as was asked for.",
+            "Without a map, as was asked for.",
+            " % class-",
+        ],
     );
-    assert!(!without.contains("<img "));
+    assert!(!without.contains("<img ") && !without.contains("<input"));
+    let few = page(&out, &["--map-images", "10"]);
+    has(&few, &[&format!("10 of the {kept} images, evenly spread")]);
+    assert_eq!(few.matches("<input type=\"radio\"").count(), 10);
+    let ended = report(&out, &["--map-images", "0"]).expect(0);
+    assert!(
+        ended.stdout.contains("no map, 3 clusters"),
+        "{}",
+        ended.stdout
+    );
+    report(&out, &["--map-images", "10001"])
+        .expect(2)
+        .says(&["10000"]);
 
     // One that has gone bad since is left out.
     fs::write(&odd, "no image any more").unwrap();
@@ -97,6 +133,7 @@ fn a_run_on_files_becomes_a_page() {
     let bad = fs::read_to_string(out.join("report.html")).unwrap();
     has(&bad, &["1 image cannot be read and is left out."]);
     assert_eq!(bad.matches("<img ").count(), kept - 1);
+    assert_eq!(bad.matches("<input type=\"radio\"").count(), kept - 1);
 
     // Other images are none of the run's, and neither are none.
     fs::remove_file(&odd).unwrap();
@@ -106,6 +143,7 @@ fn a_run_on_files_becomes_a_page() {
         &other,
         &[
             "Without images, which are not to be found",
+            "Without a map, as the images are not to be found",
             "Some of the 3 clusters",
         ],
     );
@@ -120,7 +158,7 @@ fn what_a_run_has_not_is_said() {
     run(&mut tiny(&moco, &[], &["mode=moco-v2", "optim.epochs=1"])).expect(0);
     has(
         &page(&moco, &[]),
-        &["one of MoCo: it makes no clusters", "moco-v2"],
+        &["one of MoCo: it makes no clusters", "moco-v2", "Map of "],
     );
     report(&moco, &["--k", "5"]).expect(2).says(&["MoCo"]);
 
@@ -144,7 +182,8 @@ fn what_a_run_has_not_is_said() {
         &torn,
         &[
             "Without 2 lines of metrics.jsonl that cannot be read",
-            "no checkpoint that can be read",
+            "no checkpoint that can be read, and so no map",
+            "no checkpoint that can be read, and so no clusters",
         ],
     );
     fs::remove_dir_all(warm.join("checkpoints")).unwrap();
@@ -182,4 +221,26 @@ fn nothing_else_is_replaced() {
     to(&out.join("report.html")).expect(0);
     run(&mut tiny(&out, &["--overwrite"], &["optim.epochs=1"])).expect(0);
     assert!(!out.join("report.html").exists());
+}
+
+#[test]
+fn without_classes_a_map_has_the_colours_of_clusters() {
+    let root = tempfile::tempdir().unwrap();
+    let images = root.path().join("images");
+    fs::create_dir_all(&images).unwrap();
+    (0..40).for_each(|i| picture(&images.join(format!("{i}.png")), i % 3, i));
+    let out = root.path().join("run");
+    let set = [
+        "optim.epochs=2",
+        "method.clusters=[3, 6]",
+        "method.queue=32",
+        "method.negatives=3",
+    ];
+    let mut command = tiny(&out, &[], &set);
+    run(command.arg("--data").arg(&images)).expect(0);
+    let page = page(&out, &[]);
+    has(
+        &page,
+        &["Colours are clusters.", "<br>cluster ", "cluster 0 <b>"],
+    );
 }

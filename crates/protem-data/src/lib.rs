@@ -83,7 +83,7 @@ pub use location::{Kind, Location};
 pub use order::{draw_share, epoch_order, split_held_out};
 pub use pack::{PackConfig, PackError, Packed, pack, png};
 pub use parts::{CropConfig, InvalidView, Part, ViewConfig};
-pub use sheet::{contact_sheet, fitted, thumbnail};
+pub use sheet::{contact_sheet, fitted, sheet_jpeg, thumbnail};
 pub use source::{Encoded, Labelling, Scan, Source, Subset, Unreadable, scan};
 pub use sources::parquet::Parquet;
 pub use sources::tar::Tar;

@@ -1,9 +1,9 @@
-//! kNN, near duplicates, linear classifiers, effective rank and AMI at usual sizes: `cargo bench -p protem-eval`.
+//! kNN, near duplicates, linear classifiers, maps, effective rank and AMI at usual sizes: `cargo bench -p protem-eval`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use protem_eval::{
-    Classified, Features, KnnConfig, LinearConfig, SvmConfig, ami, duplicates, effective_rank, knn,
-    linear, svm,
+    Classified, Features, KnnConfig, LinearConfig, SvmConfig, TsneConfig, ami, duplicates,
+    effective_rank, knn, linear, svm, tsne,
 };
 
 fn measures(c: &mut Criterion) {
@@ -63,6 +63,9 @@ fn measures(c: &mut Criterion) {
             let (train, test) = (of_train.clone(), of_test.clone());
             svm(train, test, &all, &config, &|_, _| true)
         });
+    });
+    group.bench_function("map, 1000 of 256", |b| {
+        b.iter(|| tsne(test.clone(), &TsneConfig::default(), &mut |_| true));
     });
     group.finish();
     c.bench_function("effective rank, 1000 of 256", |b| {

@@ -43,6 +43,12 @@ pub enum EvalError {
         /// What it is.
         value: f32,
     },
+    /// A perplexity that no image can have.
+    #[error("the perplexity is {value}, it must be finite and at least 1")]
+    Perplexity {
+        /// What it is.
+        value: f64,
+    },
     /// A penalty that no classifier can have.
     #[error("the penalty is {value}, it must be above 0 and at most 1000000")]
     Decay {

@@ -1,6 +1,6 @@
 //! What learned features are worth: accuracy of kNN and of a linear classifier, average precision of
 //! linear SVMs (from many images or few), effective rank, agreement of labellings; and which images are
-//! nearest to others by them, or near duplicates.
+//! nearest to others by them, or near duplicates, and where they lie on a map.
 //!
 //! Pure functions of features and labels; the crate knows nothing of how they were made. But for
 //! [`finetune`], which trains a classifier on images, on a frozen encoder or with it.
@@ -32,6 +32,7 @@ mod neighbours;
 mod products;
 mod rank;
 mod svm;
+mod tsne;
 
 pub use agreement::{Agreement, ami};
 pub use average_precision::average_precision;
@@ -45,6 +46,7 @@ pub use linear::{DECAYS, HELD_OUT, LinearConfig, LinearResult, linear};
 pub use neighbours::{Similar, nearest};
 pub use rank::effective_rank;
 pub use svm::{POSITIVE_WEIGHT, SvmConfig, SvmResult, svm};
+pub use tsne::{Tsne, TsneConfig, TsneProgress, tsne};
 
 /// Row-major `f32` features, one row an image.
 #[derive(Debug, Clone, PartialEq)]

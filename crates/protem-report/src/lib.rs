@@ -2,7 +2,7 @@
 //! TensorBoard) and the list of unreadable images; the report of it as HTML; and features as `.npy`.
 //!
 //! The crate reads the trainer's events and knows nothing of its insides. A report is a function of
-//! data: [`History`] collects events, whoever makes the report brings clusters and pictures, and
+//! data: [`History`] collects events, whoever makes the report brings a map, clusters and pictures, and
 //! [`Report::html`] writes the page.
 
 mod history;
@@ -16,7 +16,7 @@ pub use history::History;
 pub use npy::{npy, npy_labels, npy_vector};
 pub use quarantine::{Listed, escape, unescape};
 pub use report::{
-    Card, ClassShare, Clusters, Distribution, Picture, Report, Section, Shown, counted, is_report,
-    percent,
+    Card, ClassShare, Clusters, Distribution, Groups, Map, Picture, Plane, Point, Report, Section,
+    Sheet, Shown, counted, is_report, percent,
 };
 pub use run_folder::{ReportError, RunFolder};

@@ -3,13 +3,17 @@
 mod chart;
 mod charts;
 mod clusters;
+mod facts;
+mod map;
 mod scale;
 mod words;
 
 pub use clusters::{Card, ClassShare, Clusters, Distribution, Picture, Section, Shown};
+pub use map::{Groups, Map, Plane, Point, Sheet};
 
-use crate::history::{History, RunLine};
+use crate::history::History;
 use charts::charts;
+use facts::facts;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::fs::File;
 use std::io::Read;
@@ -36,6 +40,8 @@ pub struct Report {
     pub unread: usize,
     /// How kNN is measured by the settings the run has now; none where they are not known.
     pub protocol: Option<String>,
+    /// Its images, laid out by the newest checkpoint's features.
+    pub map: Map,
     /// What the newest checkpoint has found.
     pub clusters: Clusters,
     /// The resolved settings.
@@ -59,11 +65,12 @@ impl Report {
                     meta http-equiv="Content-Security-Policy" content=(POLICY);
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     title { (title) }
-                    style { (PreEscaped(include_str!("report/style.css"))) }
+                    style { (PreEscaped(include_str!("report/style.css"))) (PreEscaped(self.map.style())) }
                 }
                 body {
                     (self.header(&title))
                     section { h2 { "Training" } (charts(&self.history)) }
+                    (self.map.section())
                     (self.clusters.section())
                     section {
                         h2 { "Settings" }
@@ -166,61 +173,6 @@ impl Report {
     }
 }
 
-/// What the run was begun, or last resumed, with.
-fn facts(run: &RunLine) -> Vec<(&'static str, String)> {
-    let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    let source = match &run.source {
-        Some(path) => format!(" of {}", path.display()),
-        None => ", generated".into(),
-    };
-    let classes = match run.classes {
-        0 => String::new(),
-        1 => ", 1 class".into(),
-        n => format!(", {n} classes"),
-    };
-    let kept = match run.test_images {
-        0 => String::new(),
-        n => format!("; kNN on {n} others"),
-    };
-    let encoder = run.encoder.map(|encoder| {
-        let [arch, stem, precision] = [
-            serde_json::json!(encoder.arch),
-            serde_json::json!(encoder.stem),
-            serde_json::json!(run.precision),
-        ]
-        .map(word);
-        format!(
-            "{arch}, stem {stem}, width {}, {precision}, {:.2} M parameters; views of {} pixels",
-            encoder.width,
-            run.parameters as f64 / 1e6,
-            run.image_size
-        )
-    });
-    let mut facts = vec![("mode", run.mode.clone())];
-    facts.extend(encoder.map(|encoder| ("encoder", encoder)));
-    facts.push(("images", format!("{}{source}{classes}{kept}", run.images)));
-    facts.push((
-        "epochs",
-        format!(
-            "{}, of {} steps each; batch {}, queue {}",
-            run.epochs, run.steps_per_epoch, run.batch, run.queue
-        ),
-    ));
-    facts.push((
-        "prototypes",
-        match run.clusters.is_empty() {
-            true => "none".into(),
-            false => format!(
-                "K {:?}, after {}",
-                run.clusters,
-                counted(run.warmup_epochs, "epoch")
-            ),
-        },
-    ));
-    facts.push(("seed", run.seed.to_string()));
-    facts
-}
-
 /// Whether a file is such a page, by its beginning.
 pub fn is_report(path: &Path) -> bool {
     let mut beginning = Vec::new();
@@ -294,6 +246,7 @@ mod tests {
             history: History::of(events),
             unread: 0,
             protocol: None,
+            map: Map::None("No map.".into()),
             clusters: Clusters::None("None yet.".into()),
             config: "seed = 1 # </pre><script>".into(),
             files: vec!["metrics.jsonl".into()],

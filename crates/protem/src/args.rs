@@ -10,7 +10,7 @@ pub use cluster::{AssignArgs, Beginning, ClusterArgs, WhenEmpty};
 pub use eval::{
     AmiArgs, Eval, FinetuneArgs, KnnArgs, LinearArgs, PairArgs, ProbeArgs, SgdArgs, SvmArgs,
 };
-pub use search::{DuplicatesArgs, SearchArgs};
+pub use search::{DuplicatesArgs, MapArgs, SearchArgs};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -29,6 +29,7 @@ use std::path::PathBuf;
   embed        protem embed --checkpoint runs/photos --data ~/photos --out photos.npy
   search       protem search --checkpoint runs/photos --features photos.npy picture.jpg
   duplicates   protem duplicates --features photos.npy
+  map          protem map --features photos.npy --out photos.map.npy
   export       protem export --checkpoint runs/photos --out photos.safetensors
   cluster      protem cluster --input photos.npy --k 100 --out clusters
   data         protem data inspect ~/photos
@@ -79,7 +80,8 @@ pub enum Command {
         after_help = "Example:\n  protem eval knn --checkpoint runs/photos --train train --test test"
     )]
     Eval(Eval),
-    /// Write what a run did and the clusters it found as one HTML file, to be opened in a browser.
+    /// Write what a run did, a map of its images and the clusters it found as one HTML file, to be opened in
+    /// a browser.
     #[command(
         after_help = "Examples:\n  protem report runs/photos\n  protem report runs/photos --k 500 --clusters 60 --out photos.html"
     )]
@@ -99,6 +101,11 @@ pub enum Command {
         after_help = "Examples:\n  protem duplicates --features photos.npy\n  protem duplicates --features photos.npy --threshold 0.98 --top 50"
     )]
     Duplicates(DuplicatesArgs),
+    /// Lay the rows of a .npy file out in two dimensions by t-SNE, so that what is alike lies together.
+    #[command(
+        after_help = "Example:\n  protem map --features photos.npy --out photos.map.npy --perplexity 50"
+    )]
+    Map(MapArgs),
     /// Write an encoder for other programs: its weights as safetensors with torchvision's names, or an ONNX
     /// model.
     #[command(
@@ -246,7 +253,10 @@ pub struct ReportArgs {
     /// Images to show of each.
     #[arg(long, default_value_t = 12)]
     pub images: usize,
-    /// Show no images: nothing is decoded.
+    /// Images of the map, evenly spread over the run's; 0 leaves it out.
+    #[arg(long, default_value_t = 2000)]
+    pub map_images: usize,
+    /// Show no images and no map: nothing is decoded.
     #[arg(long)]
     pub no_images: bool,
     /// Threads; as many as the machine has when not given.

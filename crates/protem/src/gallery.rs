@@ -136,11 +136,16 @@ fn of_classes(source: &dyn Source, images: &[u32]) -> BTreeMap<u32, usize> {
 fn commonest(source: &dyn Source, images: &[u32]) -> Option<ClassShare> {
     let counts = of_classes(source, images);
     let (class, count) = counts.iter().rev().max_by_key(|(_, count)| **count)?;
-    let name = source.classes().get(*class as usize);
     Some(ClassShare {
-        name: name.map_or_else(|| class.to_string(), |name| name.to_string()),
+        name: class_name(source, *class),
         share: *count as f64 / images.len() as f64,
     })
+}
+
+/// What a class is called.
+pub fn class_name(source: &dyn Source, class: u32) -> String {
+    let name = source.classes().get(class as usize);
+    name.map_or_else(|| class.to_string(), |name| name.to_string())
 }
 
 /// Share of all images that have the commonest class of their cluster.
@@ -193,7 +198,7 @@ fn pictures(
 }
 
 /// `count` of the images, spread evenly over them; all if there are no more.
-fn sample(images: &[u32], count: usize) -> Vec<u32> {
+pub fn sample(images: &[u32], count: usize) -> Vec<u32> {
     let taken = count.min(images.len());
     (0..taken)
         .map(|i| images[i * images.len() / taken])

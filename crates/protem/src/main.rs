@@ -22,6 +22,8 @@ mod finetune;
 mod gallery;
 mod images;
 mod labelled;
+mod map;
+mod map_of_run;
 mod named;
 mod outputs;
 mod process;
@@ -104,6 +106,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Embed(args) => features::embed(args),
         Command::Search(args) => search::run(&args),
         Command::Duplicates(args) => duplicates::run(&args),
+        Command::Map(args) => map::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Cluster(args) => cluster::run(args),

@@ -4,6 +4,7 @@ use crate::arrays;
 use crate::console::warn;
 use crate::failure::{Failure, explain};
 use crate::features::{FEWER_FEATURES, check_memory};
+use protem_cluster::Matrix;
 use protem_eval::{Features, Similar};
 use protem_report::{counted, unescape};
 use serde_json::json;
@@ -80,13 +81,17 @@ impl Named {
     ) -> Result<Self, Failure> {
         let array = arrays::open(path)?;
         let rows = arrays::points(&array, path)?;
-        let (images, dim) = (rows.rows(), rows.cols());
-        check(dim)?;
-        let names = Names::beside(path, images)?;
-        check_memory(4 * (images * dim) as u64, FEWER_FEATURES)?;
-        let values = (0..images).flat_map(|i| rows.row(i)).copied().collect();
-        let features = Features::new(values, dim)
-            .map_err(|e| Failure::usage(format!("{}: {}", path.display(), explain(&e))))?;
+        check(rows.cols())?;
+        let names = Names::beside(path, rows.rows())?;
+        check_memory(4 * (rows.rows() * rows.cols()) as u64, FEWER_FEATURES)?;
+        let features = features(rows, path)?;
         Ok(Self { features, names })
     }
+}
+
+/// The rows of an array as features, which are finite.
+pub fn features(rows: Matrix<'_>, path: &Path) -> Result<Features, Failure> {
+    let values = (0..rows.rows()).flat_map(|i| rows.row(i)).copied();
+    Features::new(values.collect(), rows.cols())
+        .map_err(|e| Failure::usage(format!("{}: {}", path.display(), explain(&e))))
 }

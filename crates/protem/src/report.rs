@@ -8,12 +8,13 @@ use crate::failure::{Failure, explain, explain_em};
 use crate::features::start;
 use crate::gallery::{Gallery, gallery};
 use crate::images::Sets;
+use crate::map_of_run::{MOST, map_of_run};
 use crate::outputs;
 use crate::system::size;
 use protem_data::Source;
 use protem_em::{Checkpoint, Clustering, EmError, Settings};
 use protem_report::{
-    Clusters, Distribution, History, Report, RunFolder, Shown, counted, is_report,
+    Clusters, Distribution, History, Map, Report, RunFolder, Shown, counted, is_report,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,12 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
         return Err(Failure::usage(
             "--clusters and --images must lie between 1 and 1000 (--no-images leaves the images out)",
         ));
+    }
+    if args.map_images > MOST {
+        return Err(Failure::usage(format!(
+            "--map-images {}: a map has {MOST} at most, and 0 leaves it out",
+            args.map_images
+        )));
     }
     let root = &args.run;
     if RunFolder::config(root).is_err() && !RunFolder::has_checkpoints(root) {
@@ -42,12 +49,21 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
     protem_em::write_atomically(&out, page.as_bytes())
         .map_err(|e| Failure::running(explain(&e)))?;
     say(format!(
-        "{}: {}, {}",
+        "{}: {}, {}, {}",
         out.display(),
         size(page.len() as u64),
+        told_of_map(&report.map),
         told(&report.clusters)
     ));
     Ok(())
+}
+
+/// What is shown of the map, for the command's line.
+fn told_of_map(map: &Map) -> String {
+    match map {
+        Map::None(_) => "no map".into(),
+        Map::Shown(plane) => format!("a map of {}", counted(plane.points.len(), "image")),
+    }
 }
 
 /// What is shown of the clusters, for the command's line.
@@ -108,12 +124,15 @@ fn assemble(args: &ReportArgs) -> Result<Report, Failure> {
     }
     let own = checkpoint.as_ref().map(|c| c.origin().settings.clone());
     let settings = settings.ok().or_else(|| own.clone());
-    let clusters = match &checkpoint {
-        Some(checkpoint) => clusters(args, checkpoint, settings.as_ref(), &history)?,
-        None => none(
-            args,
-            "There is no checkpoint that can be read, and so no clusters.",
-        )?,
+    let (map, clusters) = match &checkpoint {
+        Some(checkpoint) => found(args, checkpoint, settings.as_ref(), &history)?,
+        None => (
+            Map::None("There is no checkpoint that can be read, and so no map.".into()),
+            none(
+                args,
+                "There is no checkpoint that can be read, and so no clusters.",
+            )?,
+        ),
     };
     // The checkpoint's: config.toml may have been changed for what is still to come.
     let measured = own.or(settings);
@@ -123,6 +142,7 @@ fn assemble(args: &ReportArgs) -> Result<Report, Failure> {
         history,
         unread,
         protocol,
+        map,
         clusters,
         config: config.trim_end().to_owned(),
         files: files(root, checkpoint.as_ref()),
@@ -173,29 +193,64 @@ fn none(args: &ReportArgs, why: &str) -> Result<Clusters, Failure> {
     }
 }
 
-fn clusters(
+/// What a checkpoint's encoder makes of the images: a map, and clusters.
+fn found(
     args: &ReportArgs,
     checkpoint: &Checkpoint,
     settings: Option<&Settings>,
     history: &History,
-) -> Result<Clusters, Failure> {
+) -> Result<(Map, Clusters), Failure> {
+    let clusterings = clusterings(args, checkpoint)?;
+    let settings = settings.unwrap_or(&checkpoint.origin().settings);
+    let images = images(&args.run, settings, checkpoint);
+    let pictures = !args.no_images;
+    if let Err(why) = &images
+        && (clusterings.is_ok() || pictures && args.map_images > 0)
+    {
+        let what = if pictures { "images" } else { "classes" };
+        warn(format!("the {what} are left out: {why}"));
+    }
+    let shown = clusterings.as_ref().ok().map(|(all, of)| &all[*of]);
+    let map = map_of_run(args, checkpoint, shown, &images)?;
+    let clusters = match &clusterings {
+        Ok((all, of)) => clusters(args, checkpoint, all, *of, images, history)?,
+        Err(why) => none(args, why)?,
+    };
+    Ok((map, clusters))
+}
+
+/// A checkpoint's clusterings, and which of them is shown; or why there is none.
+fn clusterings(
+    args: &ReportArgs,
+    checkpoint: &Checkpoint,
+) -> Result<Result<(Vec<Clustering>, usize), String>, Failure> {
     let own = &checkpoint.origin().settings;
     if !own.mode.has_prototypes() {
-        return none(args, "The run is one of MoCo: it makes no clusters.");
+        return Ok(Err("The run is one of MoCo: it makes no clusters.".into()));
     }
     let clusterings = checkpoint
         .clusterings()
         .map_err(|e| Failure::running(explain(&e)))?;
-    let Some(of) = choose(args.k, &clusterings)? else {
-        let warmup = counted(own.method.warmup_epochs, "epoch");
-        let why = match own.method.warmup_epochs >= own.optim.epochs {
-            true => format!("There are no clusters: the warm-up of {warmup} is the whole run."),
-            false => format!(
-                "The newest checkpoint holds no clusters: the first E-step comes after {warmup}."
-            ),
-        };
-        return none(args, &why);
-    };
+    if let Some(of) = choose(args.k, &clusterings)? {
+        return Ok(Ok((clusterings, of)));
+    }
+    let warmup = counted(own.method.warmup_epochs, "epoch");
+    Ok(Err(match own.method.warmup_epochs >= own.optim.epochs {
+        true => format!("There are no clusters: the warm-up of {warmup} is the whole run."),
+        false => format!(
+            "The newest checkpoint holds no clusters: the first E-step comes after {warmup}."
+        ),
+    }))
+}
+
+fn clusters(
+    args: &ReportArgs,
+    checkpoint: &Checkpoint,
+    clusterings: &[Clustering],
+    of: usize,
+    images: Result<Arc<dyn Source>, String>,
+    history: &History,
+) -> Result<Clusters, Failure> {
     let position = checkpoint.position();
     let epoch = position.epoch + usize::from(position.batch > 0);
     let distribution = |(place, clustering): (usize, &Clustering)| Distribution {
@@ -203,11 +258,6 @@ fn clusters(
         concentration: clustering.concentration.clone(),
         ami_previous: history.agreement(epoch, place),
     };
-    let images = images(&args.run, settings.unwrap_or(own), checkpoint);
-    if let Err(why) = &images {
-        let what = if args.no_images { "classes" } else { "images" };
-        warn(format!("the {what} are left out: {why}"));
-    }
     let Gallery {
         purity,
         sections,

@@ -1,4 +1,4 @@
-//! What `search` and `duplicates` take.
+//! What `search`, `duplicates` and `map` take.
 
 use super::{EmbedKind, EncoderArgs};
 use clap::Args;
@@ -50,6 +50,31 @@ pub struct DuplicatesArgs {
     #[arg(long)]
     pub threads: Option<usize>,
     /// Print JSON, a line for each group.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `map`.
+#[derive(Debug, Args)]
+pub struct MapArgs {
+    /// Features: a .npy file that `embed` wrote, or any two-dimensional array. Rows count by their
+    /// directions.
+    #[arg(long)]
+    pub features: PathBuf,
+    /// File to write: a place in the plane for each row, 32-bit floats. An earlier map of that name is
+    /// replaced.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// How many neighbours of a row count, about; a third of the others at most.
+    #[arg(long, default_value_t = 30.0)]
+    pub perplexity: f64,
+    /// Of the noise in the first places.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Threads; as many as the machine has when not given.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
