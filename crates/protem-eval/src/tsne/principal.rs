@@ -61,6 +61,7 @@ fn along_first(rows: &Features, mean: &[f64], directions: &Mat<f64>) -> Vec<[f64
         let lines = along.row_iter();
         all.extend(lines.flat_map(|line| line.iter().copied().collect::<Vec<_>>()));
     }
+    // Without axes a map begins with noise alone.
     let Ok(axes) = gram.self_adjoint_eigen(Side::Lower) else {
         return vec![[0.0; 2]; rows.rows()];
     };
