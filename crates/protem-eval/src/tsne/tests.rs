@@ -103,7 +103,7 @@ fn squares_taken_for_points_change_little() {
     assert!(apart < 0.03, "{apart}");
     let weight = |pushes: &[Push]| pushes.iter().map(|push| push.weight).sum::<f64>();
     let share = weight(&found) / weight(&exact);
-    assert!((share - 1.0).abs() < 0.003, "{share}");
+    assert!((share - 1.0).abs() < 0.01, "{share}");
 }
 
 #[test]

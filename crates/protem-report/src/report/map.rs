@@ -321,7 +321,7 @@ mod tests {
         ] {
             let plane = plane(0, &points);
             let text = plane.body().into_string();
-            assert_eq!(text.matches("class=\"m0 up\"").count(), 0, "{text}");
+            assert_eq!(text.matches("<label class=\"m0").count(), points.len());
             assert_eq!(text.matches("--x:50.0;--y:50.0").count(), points.len());
             assert!(!text.contains("<li>") && !text.contains("NaN"), "{text}");
         }
