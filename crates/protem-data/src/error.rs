@@ -188,6 +188,28 @@ pub enum DataError {
         /// What is wrong.
         reason: String,
     },
+    /// A table without such a column, or of another type.
+    #[error("{}: looked for {looked_for}; found {found}", path.display())]
+    Column {
+        /// The table.
+        path: PathBuf,
+        /// What would have been read.
+        looked_for: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// A row of a table that does not hold what the others do.
+    #[error("row {row} of {}, column {column}: {reason}", path.display())]
+    Row {
+        /// The table.
+        path: PathBuf,
+        /// From 0.
+        row: usize,
+        /// Name of the column.
+        column: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
     /// A container whose structure is damaged: what lies behind the place cannot be found.
     #[error("{} is damaged at byte {offset}: {reason}", path.display())]
     Damaged {

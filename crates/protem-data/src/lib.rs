@@ -3,7 +3,8 @@
 //!
 //! A [`Source`] lists images and reads one; [`open`] makes one of a name, whatever it names: a
 //! [`Folder`], a list, [`Tar`] or [`Parquet`] shards, a published set's files, or a [`Generated`]
-//! set. [`inspect`] tells what a source holds, [`pack`] writes it as tar shards. [`Augment`]
+//! set. [`inspect`] tells what a source holds, [`pack`] writes it as tar shards. What became of images
+//! elsewhere, features in a Parquet file, a [`FeatureTable`] reads. [`Augment`]
 //! makes the random views of PCL's recipes, [`Evaluation`] the centre crop. [`ViewLoader`] and
 //! [`StillLoader`] bring batches of 8-bit pixels (batch, row, column, RGB) from worker threads.
 //! Everything random follows from (seed, epoch, index, view), so the same batches come in the
@@ -86,6 +87,7 @@ pub use parts::{CropConfig, InvalidView, Part, ViewConfig};
 pub use sheet::{contact_sheet, fitted, sheet_jpeg, thumbnail};
 pub use source::{Encoded, Labelling, Scan, Source, Subset, Unreadable, scan};
 pub use sources::parquet::Parquet;
+pub use sources::parquet_features::FeatureTable;
 pub use sources::tar::Tar;
 pub use sources::{open, open_memory};
 pub use storage::{Storage, StorageReader};

@@ -243,8 +243,8 @@ fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), 
     if let Some(codec) = unread_codec(&metadata, leaves.into_iter().flatten()) {
         return Err(DataError::Unrecognised {
             path: file.path().to_path_buf(),
-            looked_for: "pages without compression, or in Snappy, gzip, LZ4 or zstd",
-            found: format!("pages in {codec}: write them anew in one of those"),
+            looked_for: CODECS,
+            found: codec,
         });
     }
     let metadata = Arc::new(metadata);
@@ -254,21 +254,15 @@ fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), 
         let read = guarded(|| images.check(&file, group));
         read.map_err(|e| refused(format!("row group {group}: {e}")))?;
     }
-    let alone = |column: &Column| {
-        // Each group has pages of its own: the same ones again and again would be read for ever.
-        match guarded(|| Ok(column.bytes())) {
-            Ok(bytes) if bytes <= file.len() => Ok(()),
-            Ok(bytes) => Err(refused(format!(
-                "a column of {bytes} bytes in all its row groups"
-            ))),
-            Err(e) => Err(refused(e.to_string())),
-        }
-    };
-    alone(&images)?;
+    images
+        .check_bytes(&file)
+        .map_err(|e| refused(e.to_string()))?;
     let mut said = Said::default();
     if let Some(column) = found.label {
         let column = Column::new(metadata, column);
-        alone(&column)?;
+        column
+            .check_bytes(&file)
+            .map_err(|e| refused(e.to_string()))?;
         said = Said::read(&column, &file, &rows).map_err(|(group, e)| match e {
             ColumnError::Label(reason) => DataError::Classes {
                 path: file.path().to_path_buf(),
@@ -284,11 +278,14 @@ fn shard(file: Storage, columns: &Columns) -> Result<(Shard, Vec<usize>, Told), 
     Ok((Shard { file, images }, rows, told))
 }
 
-/// The compression of columns that is not read here, if there is one.
-fn unread_codec(
+/// Compression that is read.
+pub(super) const CODECS: &str = "pages without compression, or in Snappy, gzip, LZ4 or zstd";
+
+/// What columns have instead, if they have another, and what to do.
+pub(super) fn unread_codec(
     metadata: &ParquetMetaData,
     mut leaves: impl Iterator<Item = usize>,
-) -> Option<&'static str> {
+) -> Option<String> {
     let of_groups = |leaf: usize| {
         let columns = metadata.row_groups().iter();
         let mut columns = columns.filter_map(move |group| group.columns().get(leaf));
@@ -298,11 +295,12 @@ fn unread_codec(
             _ => None,
         })
     };
-    leaves.find_map(of_groups)
+    let codec = leaves.find_map(of_groups)?;
+    Some(format!("pages in {codec}: write them anew in one of those"))
 }
 
 /// The metadata of a file, and where it begins.
-fn footer(file: &Storage) -> Result<(ParquetMetaData, u64), DataError> {
+pub(super) fn footer(file: &Storage) -> Result<(ParquetMetaData, u64), DataError> {
     const TAIL: u64 = 8;
     let tail = file.len().checked_sub(TAIL).filter(|at| *at >= 4);
     let tail = tail.and_then(|at| Some((at, file.read(at, TAIL).ok()?)));

@@ -65,7 +65,7 @@ pub(super) const LARGEST_PAGE: u64 = i32::MAX as u64;
 const MOST_VALUES: u64 = 1 << 24;
 
 /// What a byte can become: a little more than deflate's 1032, the most of what the reader decompresses.
-const EXPANSION: u64 = 1100;
+pub(super) const EXPANSION: u64 = 1100;
 
 /// What a page of so many bytes may become.
 pub(super) fn most_of(held: u64) -> u64 {

@@ -11,6 +11,7 @@ use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::serialized_reader::SerializedPageReader;
+use parquet::schema::types::ColumnDescPtr;
 use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
@@ -32,6 +33,9 @@ pub(crate) enum ColumnError {
     /// What a row says of its class is no label.
     #[error("{0}")]
     Label(String),
+    /// A row, counted in its group, does not hold what it is to.
+    #[error("row {0}: {1}")]
+    Row(usize, String),
     #[error("the reader panicked")]
     Panic,
 }
@@ -107,7 +111,7 @@ impl Column {
     }
 
     /// Reads the pages of a row group, all or those that lie in a part of the file.
-    fn page_reader(
+    pub(super) fn page_reader(
         &self,
         file: &Storage,
         group: usize,
@@ -143,7 +147,7 @@ impl Column {
         let (start, length) = self.place(group);
         if start.checked_add(length).is_none_or(|end| end > file.len()) {
             return Err(ColumnError::Rows(format!(
-                "its images lie at {start} and {length} bytes on, outside the file"
+                "its pages lie at {start} and {length} bytes on, outside the file"
             )));
         }
         Ok(())
@@ -164,9 +168,32 @@ impl Column {
         bytes.fold(0, u64::saturating_add)
     }
 
-    fn reader(&self, pages: Box<dyn PageReader>) -> ColumnReader {
+    /// Whether each row group may have pages of its own: the same ones again and again would be read for
+    /// ever.
+    pub(crate) fn check_bytes(&self, file: &Storage) -> Result<(), ColumnError> {
+        match guarded(|| Ok(self.bytes()))? {
+            bytes if bytes <= file.len() => Ok(()),
+            bytes => Err(ColumnError::Rows(format!(
+                "a column of {bytes} bytes in all its row groups"
+            ))),
+        }
+    }
+
+    /// Reads the values of pages.
+    pub(super) fn reader(&self, pages: Box<dyn PageReader>) -> ColumnReader {
+        get_column_reader(self.described(), pages)
+    }
+
+    /// What the schema says of it.
+    pub(super) fn described(&self) -> ColumnDescPtr {
         let described = self.metadata.file_metadata().schema_descr();
-        get_column_reader(described.column(self.leaf), pages)
+        described.column(self.leaf)
+    }
+
+    /// Values of a row group as its metadata has them, with those that are missing.
+    pub(super) fn values(&self, group: usize) -> u64 {
+        let column = self.metadata.row_group(group).column(self.leaf);
+        u64::try_from(column.num_values()).unwrap_or(0)
     }
 
     /// Where the pages of a row group lie.
@@ -280,14 +307,12 @@ impl Column {
 
     /// The definition level of a value that is there.
     fn present(&self) -> i16 {
-        let described = self.metadata.file_metadata().schema_descr();
-        described.column(self.leaf).max_def_level()
+        self.described().max_def_level()
     }
 
     /// Whether its values are bytes.
     pub(crate) fn of_bytes(&self) -> bool {
-        let described = self.metadata.file_metadata().schema_descr();
-        described.column(self.leaf).physical_type() == Type::BYTE_ARRAY
+        self.described().physical_type() == Type::BYTE_ARRAY
     }
 
     /// All rows of a column of integers, booleans or floats; −1 where there is none.
@@ -364,11 +389,7 @@ impl Column {
 
     /// Whether its integers have no sign.
     fn unsigned(&self) -> bool {
-        let column = self
-            .metadata
-            .file_metadata()
-            .schema_descr()
-            .column(self.leaf);
+        let column = self.described();
         let logical = matches!(
             column.logical_type_ref(),
             Some(LogicalType::Integer(of)) if !of.is_signed

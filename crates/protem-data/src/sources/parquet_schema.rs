@@ -118,14 +118,20 @@ fn image(
 fn no_image(metadata: &ParquetMetaData) -> Refused {
     let described = metadata.file_metadata().schema_descr();
     let path = |place| described.column(place).path().parts().join(".");
-    let mut all: Vec<String> = (0..described.num_columns()).take(NAMED).map(path).collect();
-    if described.num_columns() > NAMED {
-        all.push(format!("{} more", described.num_columns() - NAMED));
-    }
     Refused {
         looked_for: "a column of images: a struct with bytes, as Hugging Face writes them, or bytes called image, img, jpg, jpeg, png, webp, image_bytes or bytes; ?image=COLUMN names another, and folder:PATH images in folders beside the file",
-        found: format!("the columns {}", all.join(", ")),
+        found: the_columns((0..described.num_columns()).map(path)),
     }
+}
+
+/// Columns of these names, of which the first are told.
+pub(super) fn the_columns(names: impl ExactSizeIterator<Item = String>) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let mut told: Vec<String> = names.take(NAMED).collect();
+    if more > 0 {
+        told.push(format!("{more} more"));
+    }
+    format!("the columns {}", told.join(", "))
 }
 
 /// The place of the labels and the name of their column.
@@ -197,7 +203,7 @@ fn unread(column: &ColumnDescriptor) -> Option<String> {
 }
 
 /// Whether bytes are said to be text.
-fn is_text(column: &ColumnDescriptor) -> bool {
+pub(super) fn is_text(column: &ColumnDescriptor) -> bool {
     matches!(
         column.logical_type_ref(),
         Some(LogicalType::String | LogicalType::Enum | LogicalType::Json)

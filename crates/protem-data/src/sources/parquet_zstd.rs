@@ -13,7 +13,7 @@ use std::io::Read;
 /// What every decoder must allow for as a window (RFC 8878, 3.1.1.1.2).
 const WINDOW: u64 = 8 << 20;
 /// What any page may become, which does no harm: a few bytes are all of a page of equal labels.
-const HARMLESS: u64 = 16 << 20;
+pub(super) const HARMLESS: u64 = 16 << 20;
 
 /// What a page of so many bytes may become.
 pub(super) fn most_of(held: u64) -> u64 {
