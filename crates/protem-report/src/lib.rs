@@ -1,5 +1,5 @@
 //! What a run leaves behind: its folder, with the resolved config, the metrics (as JSON lines, and for
-//! TensorBoard) and the list of unreadable images; the report of it as HTML; and features as `.npy`.
+//! TensorBoard) and the list of unreadable images; the report of it as HTML; and features as `.npy` and Parquet.
 //!
 //! The crate reads the trainer's events and knows nothing of its insides. A report is a function of
 //! data: [`History`] collects events, whoever makes the report brings a map, clusters and pictures, and
@@ -7,6 +7,7 @@
 
 mod history;
 mod npy;
+mod parquet_features;
 mod quarantine;
 mod report;
 mod run_folder;
@@ -14,6 +15,7 @@ mod tensorboard;
 
 pub use history::History;
 pub use npy::{npy, npy_labels, npy_vector};
+pub use parquet_features::parquet_features;
 pub use quarantine::{Listed, escape, unescape};
 pub use report::{
     Card, ClassShare, Clusters, Distribution, Groups, Map, Picture, Plane, Point, Report, Section,

@@ -58,6 +58,9 @@ pub enum ReportError {
     /// A file that could not be written whole.
     #[error(transparent)]
     Write(#[from] EmError),
+    /// Rows that a table cannot hold.
+    #[error("no Parquet file can be made of them: {0}")]
+    Table(#[from] parquet::errors::ParquetError),
 }
 
 /// `config.toml`, `metrics.jsonl`, `quarantine.tsv`, TensorBoard's event files and `checkpoints/` of one
