@@ -88,7 +88,7 @@ pub enum Command {
     Report(ReportArgs),
     /// Write the features of all images of a set.
     #[command(
-        after_help = "Example:\n  protem embed --checkpoint runs/photos --data ~/photos --out photos.npy"
+        after_help = "Examples:\n  protem embed --checkpoint runs/photos --data ~/photos --out photos.npy\n  protem embed --checkpoint runs/photos --data ~/photos --out photos.parquet"
     )]
     Embed(EmbedArgs),
     /// Find the images of a set that are most like given ones, by the features of an encoder.
@@ -112,7 +112,7 @@ pub enum Command {
         after_help = "Examples:\n  protem export --checkpoint runs/photos --out photos.safetensors\n  protem export --checkpoint runs/photos --out photos.onnx\n  protem export --checkpoint resnet50.pth --out resnet50.safetensors"
     )]
     Export(ExportArgs),
-    /// Cluster the rows of a .npy file by k-means.
+    /// Cluster the rows of a .npy file, or features in a .parquet file, by k-means.
     #[command(
         after_help = "Examples:\n  protem cluster --input photos.npy --k 100 --out clusters\n  protem cluster --input photos.npy --k 1000,5000 --restarts 5 --out clusters --json"
     )]
@@ -273,9 +273,9 @@ pub struct EmbedArgs {
     /// Images: a folder, shards, or any other source that `train` takes.
     #[arg(long)]
     pub data: PathBuf,
-    /// File to write: images in their order by features, 32-bit floats. Names go beside it (x.txt for
-    /// x.npy), and classes (x.labels.npy, 32 bits, unsigned) where each image has one. Earlier features of
-    /// that name are replaced.
+    /// File to write: images in their order by features, 32-bit floats. Beside a .npy go names (x.txt for
+    /// x.npy), and classes (x.labels.npy, 32 bits, unsigned) where each image has one; a .parquet has them
+    /// as columns (name, label, class, features). Earlier features of that name are replaced.
     #[arg(long)]
     pub out: PathBuf,
     /// What is written.

@@ -1,4 +1,4 @@
-//! `protem assign`: the nearest of given centroids for the rows of a `.npy` file.
+//! `protem assign`: the nearest of given centroids for points, the rows of a file.
 
 use crate::args::AssignArgs;
 use crate::arrays;

@@ -1,4 +1,4 @@
-//! `protem cluster`: k-means of the rows of a `.npy` file.
+//! `protem cluster`: k-means of points, the rows of a file.
 
 use crate::args::{Beginning, ClusterArgs, Switch, WhenEmpty};
 use crate::arrays;

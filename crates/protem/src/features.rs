@@ -9,11 +9,11 @@ use crate::outputs;
 use crate::system::{memory_bytes, size, start_threads};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_cluster::Npy;
-use protem_data::{Decoded, Labelling, Location, Source};
-use protem_em::{Output, extract};
+use protem_data::{Decoded, FeatureTable, Labelling, Location, Source};
+use protem_em::{EmError, Output, extract};
 use protem_encoder::Encoder;
 use protem_eval::Features;
-use protem_report::{counted, escape, npy_labels};
+use protem_report::{counted, escape, npy, npy_labels, parquet_features};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -114,16 +114,33 @@ pub fn image_bar(images: usize, what: String) -> ProgressBar {
 /// Where features go, and what belongs to them.
 struct Targets<'a> {
     features: &'a Path,
+    /// Of `.npy`; Parquet has all in one file.
+    beside: Option<Beside>,
+}
+
+struct Beside {
     names: PathBuf,
     labels: PathBuf,
 }
 
 impl<'a> Targets<'a> {
     fn of(features: &'a Path) -> Self {
-        Self {
-            features,
+        let beside = || Beside {
             names: features.with_extension("txt"),
             labels: features.with_extension("labels.npy"),
+        };
+        let parquet = features.extension().is_some_and(|e| e == "parquet");
+        Self {
+            features,
+            beside: (!parquet).then(beside),
+        }
+    }
+
+    /// Whether features of this form are there already.
+    fn are_there(&self) -> bool {
+        match self.beside {
+            Some(_) => Npy::open(self.features).is_ok(),
+            None => FeatureTable::open(self.features).is_ok(),
         }
     }
 
@@ -134,23 +151,42 @@ impl<'a> Targets<'a> {
         folder: &dyn Source,
         with_labels: bool,
     ) -> Result<(), Failure> {
+        outputs::make(outputs::folder_of(self.features))?;
+        let written = match &self.beside {
+            Some(beside) => beside.write(self.features, found, folder, with_labels),
+            None => {
+                let (values, dim) = (found.features.values(), found.features.dim());
+                let table = parquet_features(values, dim, folder, &found.indices);
+                let table = table.map_err(|e| Failure::running(explain(&e)))?;
+                protem_em::write_atomically(self.features, &table)
+            }
+        };
+        written.map_err(|e| Failure::running(explain(&e)))
+    }
+}
+
+impl Beside {
+    /// Writes an array of features, and what goes beside it.
+    fn write(
+        &self,
+        features: &Path,
+        found: &FolderFeatures,
+        folder: &dyn Source,
+        with_labels: bool,
+    ) -> Result<(), EmError> {
         // One line each, whatever a name has in it.
         let name = |i: &u32| escape(&folder.name(*i as usize)) + "\n";
         let names: String = found.indices.iter().map(name).collect();
-        let array = protem_report::npy(found.features.values(), found.features.dim());
         let label = |i: &u32| folder.label(*i as usize);
         let labels: Option<Vec<u32>> = match with_labels {
             true => found.indices.iter().map(label).collect(),
             false => None,
         };
         let labels = labels.map(|labels| npy_labels(&labels));
-        let mut files = vec![
-            (self.features, &array[..]),
-            (&*self.names, names.as_bytes()),
-        ];
+        let array = npy(found.features.values(), found.features.dim());
+        let mut files = vec![(features, &array[..]), (&*self.names, names.as_bytes())];
         files.extend(labels.as_ref().map(|labels| (&*self.labels, &labels[..])));
-        outputs::make(outputs::folder_of(self.features))?;
-        protem_em::write_together(&files).map_err(|e| Failure::running(explain(&e)))
+        protem_em::write_together(&files)
     }
 }
 
@@ -172,24 +208,25 @@ pub fn check_memory(bytes: u64, advice: &str) -> Result<(), Failure> {
 /// Whether all can take their places. Earlier features are written over, with what belongs to them; anything
 /// else stays.
 fn check_targets(args: &EmbedArgs, targets: &Targets<'_>) -> Result<(), Failure> {
-    let Targets {
-        features,
-        names,
-        labels,
-    } = targets;
+    let features = targets.features;
     outputs::check_file(features)?;
-    if names == features {
+    let beside: Vec<(&Path, &str)> = match &targets.beside {
+        Some(Beside { names, labels }) => vec![(names, "names"), (labels, "classes")],
+        None => Vec::new(),
+    };
+    if beside.iter().any(|(path, _)| *path == features) {
         return Err(Failure::usage(
             "--out must not end in .txt: the images' names go to a file of that name",
         ));
     }
-    if features.exists() && Npy::open(features).is_err() {
+    if features.exists() && !targets.are_there() {
+        let ending = if beside.is_empty() { "Parquet" } else { ".npy" };
         return Err(Failure::usage(format!(
-            "{} is there already and is no .npy file of features; name another file with --out",
+            "{} is there already and is no {ending} file of features; name another file with --out",
             features.display()
         )));
     }
-    for (beside, what) in [(names, "names"), (labels, "classes")] {
+    for (beside, what) in &beside {
         outputs::check_file(beside)?;
         if beside.exists() && !features.exists() {
             return Err(Failure::usage(format!(
@@ -199,14 +236,13 @@ fn check_targets(args: &EmbedArgs, targets: &Targets<'_>) -> Result<(), Failure>
         }
     }
     let data = Location::parse(&args.data).path;
-    outputs::inputs_stay(
-        &[features, names, labels],
-        &[&args.encoder.checkpoint, &data],
-    )?;
-    let extension = features.extension().filter(|e| *e != "npy");
-    if let Some(extension) = extension {
+    let mut written = vec![features];
+    written.extend(beside.iter().map(|(path, _)| *path));
+    outputs::inputs_stay(&written, &[&args.encoder.checkpoint, &data])?;
+    let extension = features.extension();
+    if let Some(extension) = extension.filter(|e| *e != "npy" && *e != "parquet") {
         return Err(Failure::usage(format!(
-            "--out {}: features are written as a .npy file, not .{}; name one",
+            "--out {}: features are written as a .npy or a .parquet file, not .{}; name one",
             features.display(),
             extension.display()
         )));
@@ -224,10 +260,11 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
     trained.check(output)?;
     let folder = open_images(&args.data)?;
     let with_labels = folder.labelling() == Labelling::One;
-    if targets.labels.exists() && !with_labels {
+    let labels = targets.beside.as_ref().map(|beside| &beside.labels);
+    if let Some(labels) = labels.filter(|labels| labels.exists() && !with_labels) {
         return Err(Failure::usage(format!(
             "{} has the classes of earlier features, and {} has none to take their place; remove it, or name another file with --out",
-            targets.labels.display(),
+            labels.display(),
             args.data.display()
         )));
     }
@@ -244,20 +281,25 @@ pub fn embed(args: EmbedArgs) -> Result<(), Failure> {
         0 => String::new(),
         n => format!(", {} left out", counted(n, "unreadable image")),
     };
-    let classes = match with_labels {
-        true => format!(", classes in {}", targets.labels.display()),
-        false => String::new(),
+    let beside = match (&targets.beside, with_labels) {
+        (None, false) => ", with names".into(),
+        (None, true) => ", with names and classes".into(),
+        (Some(Beside { names, .. }), false) => format!(", names in {}", names.display()),
+        (Some(Beside { names, labels }), true) => format!(
+            ", names in {}, classes in {}",
+            names.display(),
+            labels.display()
+        ),
     };
     say(format!(
-        "{} × {} {} in {}, names in {}{classes}{skipped}",
+        "{} × {} {} in {}{beside}{skipped}",
         found.features.rows(),
         found.features.dim(),
         match args.what {
             EmbedKind::Features => "features",
             EmbedKind::Embedding => "embeddings",
         },
-        args.out.display(),
-        targets.names.display()
+        args.out.display()
     ));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `protem map`: the rows of a `.npy` file as places in the plane.
+//! `protem map`: features of a file as places in the plane.
 
 use crate::args::MapArgs;
 use crate::arrays;
@@ -48,8 +48,7 @@ pub fn run(args: &MapArgs) -> Result<(), Failure> {
             "all {count} rows are compared with each other: time grows with the square of their number, and some of them may show as much"
         ));
     }
-    let features = named::features(rows, &args.features)?;
-    drop(array);
+    let features = named::features(array, dim, &args.features)?;
     let begun = Instant::now();
     let map = laid_out(features, &config)?;
     let seconds = begun.elapsed().as_secs_f64();

@@ -1,12 +1,12 @@
-//! Features in a file, and beside it the names of their images, as `embed` writes them.
+//! Features in a file, and in it or beside it the names of their images, as `embed` writes them.
 
-use crate::arrays;
+use crate::arrays::{self, Array};
 use crate::console::warn;
 use crate::failure::{Failure, explain};
 use crate::features::{FEWER_FEATURES, check_memory};
-use protem_cluster::Matrix;
+use protem_data::FeatureTable;
 use protem_eval::{Features, Similar};
-use protem_report::{counted, unescape};
+use protem_report::{counted, escape, unescape};
 use serde_json::json;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub struct Named {
     pub names: Names,
 }
 
-/// The lines of a file of names; without one, images are called by their rows.
+/// Names, each in one line as in a file of names; without any, images are called by their rows.
 pub struct Names(Option<Vec<String>>);
 
 /// What to do where names do not belong to features.
@@ -47,7 +47,23 @@ impl Names {
         images.iter().map(image).collect()
     }
 
-    /// Those beside the features of so many images.
+    /// Those in a table of features, or beside the features of so many images.
+    fn of_file(features: &Path, rows: usize) -> Result<Self, Failure> {
+        if !FeatureTable::is_parquet(features) {
+            return Self::beside(features, rows);
+        }
+        let names = FeatureTable::open(features).and_then(|table| table.names());
+        let names = names.map_err(|e| arrays::refused(&e))?;
+        if names.is_none() {
+            warn(format!(
+                "{} has no column name of text, and so images are called by their rows, from 0 on",
+                features.display()
+            ));
+        }
+        let lines = |names: Vec<String>| names.iter().map(|name| escape(name)).collect();
+        Ok(Self(names.map(lines)))
+    }
+
     fn beside(features: &Path, rows: usize) -> Result<Self, Failure> {
         let path = features.with_extension("txt");
         if !path.exists() {
@@ -81,17 +97,17 @@ impl Named {
     ) -> Result<Self, Failure> {
         let array = arrays::open(path)?;
         let rows = arrays::points(&array, path)?;
-        check(rows.cols())?;
-        let names = Names::beside(path, rows.rows())?;
-        check_memory(4 * (rows.rows() * rows.cols()) as u64, FEWER_FEATURES)?;
-        let features = features(rows, path)?;
+        let (images, dim) = (rows.rows(), rows.cols());
+        check(dim)?;
+        let names = Names::of_file(path, images)?;
+        check_memory(4 * (images * dim) as u64, FEWER_FEATURES)?;
+        let features = features(array, dim, path)?;
         Ok(Self { features, names })
     }
 }
 
-/// The rows of an array as features, which are finite.
-pub fn features(rows: Matrix<'_>, path: &Path) -> Result<Features, Failure> {
-    let values = (0..rows.rows()).flat_map(|i| rows.row(i)).copied();
-    Features::new(values.collect(), rows.cols())
+/// The rows of an array as features, of `dim` values each, which are finite.
+pub fn features(array: Array, dim: usize, path: &Path) -> Result<Features, Failure> {
+    Features::new(array.into_values(path)?, dim)
         .map_err(|e| Failure::usage(format!("{}: {}", path.display(), explain(&e))))
 }

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 /// Arguments of `cluster`.
 #[derive(Debug, Args)]
 pub struct ClusterArgs {
-    /// Points: a .npy file with a two-dimensional array of numbers, a row for each point. A large one of
-    /// 32-bit floats is mapped into memory: nobody may change it meanwhile.
+    /// Points: a .npy file with a two-dimensional array of numbers, a row for each point, or a Parquet file
+    /// with a column `features` of lists of floats. A large array of 32-bit floats is mapped into memory:
+    /// nobody may change it meanwhile.
     #[arg(long)]
     pub input: PathBuf,
     /// Numbers of clusters, with commas between them.
@@ -112,8 +113,9 @@ pub enum WhenEmpty {
 /// Arguments of `assign`.
 #[derive(Debug, Args)]
 pub struct AssignArgs {
-    /// Points: a .npy file with a two-dimensional array of numbers, a row for each point. A large one of
-    /// 32-bit floats is mapped into memory: nobody may change it meanwhile.
+    /// Points: a .npy file with a two-dimensional array of numbers, a row for each point, or a Parquet file
+    /// with a column `features` of lists of floats. A large array of 32-bit floats is mapped into memory:
+    /// nobody may change it meanwhile.
     #[arg(long)]
     pub input: PathBuf,
     /// Centroids: an array with rows of as many values, such as the centroids.npy of `protem cluster`.

@@ -10,9 +10,9 @@ pub struct SearchArgs {
     /// The encoder.
     #[command(flatten)]
     pub encoder: EncoderArgs,
-    /// Features to search: a .npy file that `embed` wrote with this encoder, --image-size and
-    /// --what, and the images' names beside it (x.txt for x.npy). Only the number of values tells those of
-    /// another encoder.
+    /// Features to search: a .npy or .parquet file that `embed` wrote with this encoder, --image-size and
+    /// --what; beside a .npy lie the images' names (x.txt for x.npy). Only the number of values tells those
+    /// of another encoder.
     #[arg(long)]
     pub features: PathBuf,
     /// Images to search for: files, folders, or any other source that `train` takes.
@@ -35,7 +35,8 @@ pub struct SearchArgs {
 /// Arguments of `duplicates`.
 #[derive(Debug, Args)]
 pub struct DuplicatesArgs {
-    /// Features: a .npy file that `embed` wrote, and the images' names beside it (x.txt for x.npy).
+    /// Features: a .npy file that `embed` wrote, and the images' names beside it (x.txt for x.npy); or a
+    /// .parquet, with a column `features` of lists of floats and names in a column `name`.
     #[arg(long)]
     pub features: PathBuf,
     /// Least cosine similarity of a pair, above 0 and below 1. Of photographs, and by features, 0.995 finds
