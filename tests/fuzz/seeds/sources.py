@@ -1,4 +1,4 @@
-"""Writes the files in tar/, list/, idx/, idx_labels/, cifar10/, cifar100/, stl10/, voc/, imagenet/ and places/, and copies those in parquet/."""
+"""Writes the files in tar/, list/, idx/, idx_labels/, cifar10/, cifar100/, stl10/, voc/, imagenet/ and places/, and copies those in parquet/ and features/."""
 
 import gzip
 import io
@@ -74,3 +74,9 @@ for way in ("none-plain-1", "gzip-dictionary-2", "snappy-plain-2", "snappy-dicti
     (seeds / "parquet").mkdir(exist_ok=True)
     shutil.copyfile(fixtures / f"parquet-ways/{way}.parquet", seeds / f"parquet/{way}.parquet")
 shutil.copyfile(fixtures / "parquet/test-00000-of-00001.parquet", seeds / "parquet/classes.parquet")
+
+tables = fixtures / "../features"
+(seeds / "features").mkdir(exist_ok=True)
+for way in ("none-1-plain", "none-1-split", "gzip-2-dictionary", "snappy-2-plain", "snappy-1-dictionary", "lz4-2-split", "zstd-1-plain", "zstd-2-dictionary", "double", "required", "polars-array", "datasets"):
+    shutil.copyfile(tables / f"read/{way}.parquet", seeds / f"features/{way}.parquet")
+shutil.copyfile(tables / "same.parquet", seeds / "features/same.parquet")

@@ -41,6 +41,11 @@ pub const TARGETS: &[Target] = &[
         memory: readers::PARQUET_MEMORY,
     },
     Target {
+        name: "features",
+        read: |bytes| _ = readers::features(bytes),
+        memory: readers::PARQUET_MEMORY,
+    },
+    Target {
         name: "list",
         read: readers::list,
         memory: 16 << 20,

@@ -2,7 +2,7 @@
 //! is checked.
 
 use protem_cluster::{Matrix, Npy, NpyError};
-use protem_data::{Encoded, Kind, Source, open, open_memory};
+use protem_data::{Encoded, FeatureTable, Kind, Source, Storage, open, open_memory};
 use protem_em::Checkpoint;
 use protem_encoder::{Weights, is_own_onnx};
 use std::cell::RefCell;
@@ -185,6 +185,20 @@ pub fn parquet(bytes: &[u8]) {
     images(Kind::Parquet, bytes.to_vec());
 }
 
+/// A Parquet file of features; whether all of them were read.
+pub fn features(bytes: &[u8]) -> bool {
+    let file = Storage::memory(bytes.to_vec(), Path::new("input"));
+    let Ok(table) = FeatureTable::of(file) else {
+        return false;
+    };
+    assert!(table.rows() > 0 && table.dim() > 0, "there are features");
+    if let Ok(Some(names)) = table.names() {
+        assert_eq!(names.len(), table.rows());
+    }
+    let mut values = vec![0.0; table.rows() * table.dim()];
+    table.read_into(&mut values).is_ok()
+}
+
 /// A list of paths, none of which is opened.
 pub fn list(bytes: &[u8]) {
     if let Some(set) = labelled(Kind::List, bytes.to_vec()) {
@@ -350,7 +364,8 @@ mod tests {
     #[test]
     fn the_seeds_of_layouts_are_read() {
         type Reader = fn(&[u8]) -> bool;
-        let readers: [(&str, Reader); 4] = [
+        let readers: [(&str, Reader); 5] = [
+            ("features", super::features),
             ("idx_labels", super::idx_labels),
             ("voc", super::voc),
             ("imagenet", super::imagenet),
