@@ -169,6 +169,42 @@ fn an_encoder_is_exported_as_an_onnx_model() {
     assert!(!root.path().join("h.onnx").exists());
 }
 
+/// What weights tell of the run they are of.
+#[test]
+fn an_export_of_an_export_tells_of_the_run() {
+    let root = tempfile::tempdir().unwrap();
+    let run_folder = root.path().join("run");
+    run(&mut tiny(&run_folder, &[], &["optim.epochs=1", "seed=7"])).expect(0);
+    let [one, two, model] =
+        ["1.safetensors", "2.safetensors", "3.onnx"].map(|n| root.path().join(n));
+    export(&run_folder, &one, &["--head"]).expect(0);
+    export(&one, &two, &["--head"]).expect(0);
+    export(&one, &model, &[]).expect(0);
+    let [first, second] = [&one, &two].map(|file| fs::read(file).unwrap());
+    assert_eq!(first, second);
+    let (_, metadata) = SafeTensors::read_metadata(&first).unwrap();
+    let told = metadata.metadata().clone().unwrap();
+    assert_eq!(
+        [&told["seed"], &told["epoch"], &told["step"]],
+        ["7", "1", "6"]
+    );
+    assert_eq!(told["mode"], "pcl-v2");
+    let model = fs::read(&model).unwrap();
+    // An entry of metadata: a key, and behind it in field 2 its value.
+    let entry = b"seed\x12\x017";
+    assert!(model.windows(entry.len()).any(|bytes| bytes == entry));
+    // Of a classifier that is not there.
+    export(&run_folder, &two, &[]).expect(0);
+    let bytes = fs::read(&two).unwrap();
+    let headless = SafeTensors::deserialize(&bytes).unwrap();
+    let classes = std::collections::HashMap::from([("classes".to_owned(), "[]".to_owned())]);
+    let named = safetensors::serialize(headless.tensors(), Some(classes)).unwrap();
+    fs::write(&one, named).unwrap();
+    export(&one, &two, &["--head"])
+        .expect(2)
+        .says(&["no classifier", "leave --head out"]);
+}
+
 /// How images are decoded goes with the weights, for what they are measured on.
 #[test]
 fn an_export_tells_how_images_were_decoded() {

@@ -108,7 +108,7 @@ impl Trained {
 
     /// Refuses an embedding where there is none, with what to do, and says what it is made by.
     pub fn check_embedding(&self, advice: &str) -> Result<(), Failure> {
-        self.check_head(advice)?;
+        self.check_head("projection head, and so no embedding", advice)?;
         let config = self.config();
         if self.checkpoint().is_none() && config.head == Head::V1 {
             warn(format!(
@@ -119,18 +119,22 @@ impl Trained {
         Ok(())
     }
 
-    /// Refuses a head, of whatever kind, where there is none.
-    pub fn check_head(&self, advice: &str) -> Result<(), Failure> {
+    /// Refuses a classifier where there is none, with what to do.
+    pub fn check_classifier(&self, advice: &str) -> Result<(), Failure> {
+        self.check_head("classifier, though they name its classes", advice)
+    }
+
+    fn check_head(&self, what: &str, advice: &str) -> Result<(), Failure> {
         match self.has_head() {
             true => Ok(()),
             false => Err(Failure::usage(format!(
-                "the weights of {} have no projection head, and so no embedding: {advice}",
+                "the weights of {} have no {what}: {advice}",
                 self.path().display()
             ))),
         }
     }
 
-    /// The same of an output.
+    /// Refuses an output that is not there, and says what it is made by.
     pub fn check(&self, output: Output) -> Result<(), Failure> {
         match output {
             Output::Embedding => self.check_embedding("take --what features"),

@@ -64,7 +64,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     });
     match head {
         None => {}
-        Some(OnnxHead::Logits) => trained.check_head(NO_HEAD)?,
+        Some(OnnxHead::Logits) => trained.check_classifier(NO_HEAD)?,
         Some(OnnxHead::Embedding) => trained.check_embedding(NO_HEAD)?,
     }
     let mut metadata = metadata(&trained);
@@ -193,9 +193,15 @@ pub fn metadata(trained: &Trained) -> BTreeMap<String, String> {
     for key in [ORIENTATION, REDUCED] {
         of.insert(key.to_owned(), provenance["decoding"][key].to_string());
     }
-    let told = ["arch", "stem", "width", "mode", "seed", "epoch", "step"];
-    for key in told {
+    // Weights that were exported tell of their run what a checkpoint does.
+    let exported = trained
+        .told("written_by")
+        .is_some_and(|program| program.starts_with("protem "));
+    for key in ["arch", "stem", "width", "mode", "seed", "epoch", "step"] {
         match &provenance[key] {
+            serde_json::Value::Null if exported => {
+                of.extend(trained.told(key).map(|told| (key.to_owned(), told)));
+            }
             serde_json::Value::Null => {}
             serde_json::Value::String(text) => _ = of.insert(key.to_owned(), text.clone()),
             value => _ = of.insert(key.to_owned(), value.to_string()),
