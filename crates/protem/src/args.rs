@@ -101,7 +101,7 @@ pub enum Command {
         after_help = "Examples:\n  protem duplicates --features photos.npy\n  protem duplicates --features photos.npy --threshold 0.98 --top 50"
     )]
     Duplicates(DuplicatesArgs),
-    /// Lay the rows of a .npy file out in two dimensions by t-SNE, so that what is alike lies together.
+    /// Lay the rows of a .npy or .parquet file of features out in two dimensions by t-SNE, so that what is alike lies together.
     #[command(
         after_help = "Example:\n  protem map --features photos.npy --out photos.map.npy --perplexity 50"
     )]

@@ -58,7 +58,7 @@ pub struct DuplicatesArgs {
 /// Arguments of `map`.
 #[derive(Debug, Args)]
 pub struct MapArgs {
-    /// Features: a .npy file that `embed` wrote, or any two-dimensional array. Rows count by their
+    /// Features: a .npy or .parquet file that `embed` wrote, or any two-dimensional array. Rows count by their
     /// directions.
     #[arg(long)]
     pub features: PathBuf,
