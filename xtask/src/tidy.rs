@@ -5,10 +5,11 @@ use std::process::{Command, ExitCode};
 
 /// Which siblings a crate may use, in its tests and build scripts too. What puts them together is among
 /// [`FREE`].
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("protem-data", &[]),
     ("protem-ops", &[]),
     ("protem-cluster", &[]),
+    ("protem-comm", &[]),
     ("protem-loss", &["protem-ops"]),
     ("protem-encoder", &["protem-ops"]),
     (
@@ -28,6 +29,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "protem-eval",
             "protem-ops",
             "protem-cluster",
+            "protem-comm",
             "protem-data",
         ],
     ),
