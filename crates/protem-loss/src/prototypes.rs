@@ -93,11 +93,13 @@ pub struct BatchClustering<'a> {
     pub prototypes: &'a Prototypes,
     /// `B` ids: the cluster of each image of the batch.
     pub positives: &'a [u32],
+    /// Which of them is the first query's; 0 where the queries are the whole batch.
+    pub first: usize,
     /// Ids of the negatives, shared by the batch (see [`sample_negatives`](crate::sample_negatives)); may be empty.
     pub negatives: &'a [u32],
 }
 
-/// The ProtoNCE term of one clustering, in nats.
+/// The ProtoNCE term of one clustering, in nats, of a whole batch.
 ///
 /// Logits are `q·[C_pos; C_neg]ᵀ` with column j divided by the concentration φ of its prototype, `B + n` columns; the target of row i is
 /// column i; mean over the batch. The other rows' positives act as negatives, *including copies of the row's own prototype*, as in the
@@ -113,19 +115,41 @@ pub fn proto_nce_term(
     positives: &[u32],
     negatives: &[u32],
 ) -> Result<Tensor> {
-    let (batch, dim) = matrix("queries", queries)?;
-    same_size("columns of the prototypes", dim, prototypes.dim())?;
+    let (batch, _) = matrix("queries", queries)?;
     same_size("positives", batch, positives.len())?;
+    let clustering = BatchClustering {
+        prototypes,
+        positives,
+        first: 0,
+        negatives,
+    };
+    term(queries, &clustering)
+}
+
+/// The same of queries that are consecutive rows of a batch.
+fn term(queries: &Tensor, clustering: &BatchClustering<'_>) -> Result<Tensor> {
+    let BatchClustering {
+        prototypes,
+        positives,
+        first,
+        negatives,
+    } = *clustering;
+    let (rows, dim) = matrix("queries", queries)?;
+    same_size("columns of the prototypes", dim, prototypes.dim())?;
+    if positives.len().saturating_sub(first) < rows {
+        same_size("positives", first + rows, positives.len())?;
+    }
     prototypes.check_ids("positives", positives)?;
     prototypes.check_ids("negatives", negatives)?;
 
     let ids = [positives, negatives].concat();
     let (vectors, concentration) = prototypes.gather(&ids, queries.device())?;
     let products = queries.detach().contiguous()?.matmul(&vectors.t()?)?;
-    let targets = Tensor::arange(0u32, batch as u32, queries.device())?.unsqueeze(1)?;
+    let targets = first as u32..(first + rows) as u32;
+    let targets = Tensor::arange(targets.start, targets.end, queries.device())?.unsqueeze(1)?;
     let target = products
         .gather(&targets, 1)?
-        .div(&concentration.narrow(1, 0, batch)?.t()?)?;
+        .div(&concentration.narrow(1, first, rows)?.t()?)?;
     let softmax = row_softmax(
         products,
         None,
@@ -139,19 +163,20 @@ pub fn proto_nce_term(
     // P·W − W[target] with W = C/φ: the one-hot matrix would be B × (B + n) to pick B rows.
     let weights = vectors.broadcast_div(&concentration.t()?)?;
     let push = softmax.columns.matmul(&weights)?;
-    let gradient = ((push - weights.narrow(0, 0, batch)?)? / batch as f64)?;
+    let gradient = ((push - weights.narrow(0, first, rows)?)? / rows as f64)?;
     with_gradient(queries, value, &gradient)
 }
 
 /// The prototype part of ProtoNCE, in nats: the mean of [`proto_nce_term`] over the M clusterings. The whole loss is this plus
-/// [`info_nce`](crate::info_nce).
+/// [`info_nce`](crate::info_nce). The queries may be some consecutive rows of the batch ([`BatchClustering::first`]): the mean is over them then, and
+/// the mean over parts of equal length is what the whole batch has.
 ///
 /// # Errors
 /// No clustering, or an error of [`proto_nce_term`].
 pub fn proto_nce(queries: &Tensor, clusterings: &[BatchClustering<'_>]) -> Result<Tensor> {
     let mut sum: Option<Tensor> = None;
     for c in clusterings {
-        let term = proto_nce_term(queries, c.prototypes, c.positives, c.negatives)?;
+        let term = term(queries, c)?;
         sum = Some(match sum {
             Some(sum) => (sum + term)?,
             None => term,

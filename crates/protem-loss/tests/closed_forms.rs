@@ -183,6 +183,7 @@ fn gradient_is_the_slope() {
         let clustering = BatchClustering {
             prototypes: &prototypes,
             positives: &[0, 2, 2],
+            first: 0,
             negatives: &[5, 1],
         };
         let instance = info_nce(&queries, &keys, &queue, 0.2).unwrap();
@@ -207,6 +208,52 @@ fn gradient_is_the_slope() {
             "[{i}]: {slope} against {expected}"
         );
     }
+}
+
+/// Ranks have parts of a batch: the mean of what they find is the batch's own loss, and so is its gradient.
+#[test]
+fn equal_parts_of_a_batch_have_its_loss_on_average() {
+    let (b, d, parts) = (6, 5, 3);
+    let prototypes = prototypes(9, d, 4);
+    let (positives, negatives) = ([3, 0, 3, 8, 1, 1], [2, 4, 7]);
+    let queries = rows(b, d, 1);
+    let of = |first: usize, len: usize| {
+        let queries = Var::from_tensor(&queries.narrow(0, first, len).unwrap()).unwrap();
+        let clustering = BatchClustering {
+            prototypes: &prototypes,
+            positives: &positives,
+            first,
+            negatives: &negatives,
+        };
+        let loss = proto_nce(&queries, &[clustering]).unwrap();
+        (scalar(&loss), gradient(&loss, &queries))
+    };
+    let (whole, of_whole) = of(0, b);
+    let (each, of_each): (Vec<f32>, Vec<Vec<f32>>) = (0..parts).map(|i| of(2 * i, 2)).unzip();
+    let mean = each.iter().sum::<f32>() / parts as f32;
+    assert!((whole - mean).abs() < 1e-6, "{whole} against {mean}");
+    assert!(each.iter().any(|loss| (loss - mean).abs() > 1e-2));
+    for (whole, part) in of_whole.iter().zip(of_each.iter().flatten()) {
+        assert!(
+            (whole - part / parts as f32).abs() < 1e-6,
+            "{whole} against {part}"
+        );
+    }
+    let beyond = BatchClustering {
+        prototypes: &prototypes,
+        positives: &positives,
+        first: 1,
+        negatives: &[],
+    };
+    let refused = proto_nce(&queries, &[beyond]).unwrap_err();
+    assert!(matches!(
+        refused,
+        LossError::SizeMismatch {
+            expected: 7,
+            got: 6,
+            ..
+        }
+    ));
 }
 
 #[test]

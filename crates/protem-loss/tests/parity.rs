@@ -112,11 +112,13 @@ fn proto_nce_is_the_mean_over_clusterings() {
         BatchClustering {
             prototypes: &fine,
             positives: &case.positives,
+            first: 0,
             negatives: &case.negatives,
         },
         BatchClustering {
             prototypes: &coarse,
             positives: &[0, 1, 0, 2, 2],
+            first: 0,
             negatives: &[3],
         },
     ];
