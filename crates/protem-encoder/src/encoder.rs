@@ -18,6 +18,8 @@ pub struct Encoder {
     pool: Pool,
     parameters: Vec<f32>,
     running: Vec<f32>,
+    /// Ranks that have a batch between them.
+    ranks: usize,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,7 @@ impl Encoder {
             pool: Pool::default(),
             parameters: values,
             running: statistics,
+            ranks: 1,
         }
     }
 
@@ -134,6 +137,25 @@ impl Encoder {
         Ok(())
     }
 
+    /// The running statistics, in [`Self::tensors`]' order.
+    pub fn statistics_mut(&mut self) -> &mut [f32] {
+        &mut self.running
+    }
+
+    /// What it is trained on are equal parts of batches from here on, of which `ranks` ranks have one each, and so as many of the
+    /// batch's [`EncoderConfig::split_bn`] parts.
+    ///
+    /// # Panics
+    /// If `ranks` does not divide the number of parts.
+    pub fn set_ranks(&mut self, ranks: usize) {
+        let parts = self.config.split_bn;
+        assert!(
+            ranks > 0 && parts.is_multiple_of(ranks),
+            "{ranks} ranks, {parts} parts"
+        );
+        self.ranks = ranks;
+    }
+
     /// Embeddings (`batch × dim`, row-major, not normalised) in training mode, and the tape for
     /// [`Self::backward`]. Moves the running statistics.
     ///
@@ -158,7 +180,7 @@ impl Encoder {
             pool: &self.pool,
             parameters: &self.parameters,
             running: &mut self.running,
-            split_bn: self.config.split_bn,
+            split_bn: self.config.split_bn / self.ranks,
         };
         let (embedding, tape) = self.structure.net.train(&mut weights, images, record);
         (matrix(&embedding), tape)
