@@ -164,3 +164,20 @@ fn ranks_out_of_step_are_told_so() {
         "{other_lengths:?}"
     );
 }
+
+#[test]
+fn data_comes_over_as_it_is() {
+    let numbers = [0.1f64, 1.0 / 3.0, f64::MIN_POSITIVE];
+    let came = on_all(3, |ranks| {
+        let all = ranks.gather_data((ranks.rank(), numbers.to_vec(), Some("ä".to_owned())))?;
+        let of_last = ranks.broadcast_data(2, (ranks.rank() == 2).then_some(7u64))?;
+        Ok::<_, CommError>((all, of_last))
+    });
+    for came in came {
+        let (all, of_last) = came.expect("all are there");
+        assert_eq!(of_last, 7);
+        for (rank, of) in all.into_iter().enumerate() {
+            assert_eq!(of, (rank, numbers.to_vec(), Some("ä".to_owned())));
+        }
+    }
+}

@@ -5,6 +5,7 @@ use crate::decode::decode;
 use crate::error::ReadError;
 use image::RgbImage;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -146,7 +147,7 @@ impl Source for Subset {
 }
 
 /// An image that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unreadable {
     /// Its index in the source.
     pub index: u32,

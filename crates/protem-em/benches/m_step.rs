@@ -47,6 +47,7 @@ fn steps(c: &mut Criterion) {
                     queries: views(),
                     keys: views(),
                     key_rows: None,
+                    ranks: &mut protem_em::Ranks::alone(),
                 };
                 m_step(
                     &mut pair,

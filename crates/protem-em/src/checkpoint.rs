@@ -35,6 +35,14 @@ pub struct Origin {
     pub settings: Settings,
     /// Training images.
     pub images: ImageSet,
+    /// Ranks that had the run between them.
+    #[serde(default = "one")]
+    pub ranks: usize,
+}
+
+/// Checkpoints that do not tell of ranks are of one.
+fn one() -> usize {
+    1
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ use crate::settings::Plan;
 use candle_core::{Device, Tensor};
 use protem_cluster::{ConcentrationParams, Init, KMeans, Matrix, concentration};
 use protem_loss::{LossError, Prototypes};
+use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -98,7 +99,7 @@ impl Clustering {
 }
 
 /// What is worth telling of one clustering.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ClusteringReport {
     /// Number of prototypes.
     pub k: usize,

@@ -31,6 +31,9 @@ pub enum EmError {
         /// What is wrong with it.
         source: WeightsError,
     },
+    /// Another rank is gone, or does something else.
+    #[error(transparent)]
+    Comm(#[from] protem_comm::CommError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
@@ -98,6 +101,14 @@ pub enum EmError {
         planned: usize,
         /// Those there are.
         images: usize,
+    },
+    /// A plan made for another number of ranks.
+    #[error("the plan is for {planned} ranks, and there are {ranks}")]
+    RanksOfPlan {
+        /// The plan's.
+        planned: usize,
+        /// Those there are.
+        ranks: usize,
     },
     /// The file system refused.
     #[error("cannot {action} {}: {source}", path.display())]

@@ -11,6 +11,7 @@ use crate::m_step::{Batch, LossConfig, m_step};
 use crate::measure::{RANK_ROWS, raw_values};
 use crate::settings::Plan;
 use crate::state::{Clock, Position, State};
+use protem_comm::Ranks;
 use protem_data::{
     Evaluation, IMAGENET_MEAN, IMAGENET_STD, Share, Source, StillLoader, Subset, ViewLoader,
     ViewPlan,
@@ -81,7 +82,7 @@ impl Sizes {
                 None => 0,
             },
             saving_bytes: checkpoint::size(plan),
-            maps_bytes: (plan.optim.batch * maps * of_map) as u64,
+            maps_bytes: (plan.rows() * maps * of_map) as u64,
         }
     }
 
@@ -144,7 +145,8 @@ impl Estimate {
     }
 }
 
-/// Estimates a run on `train`, with `test_images` for kNN (0 without). Runs a few real steps.
+/// Estimates a run on `train`, with `test_images` for kNN (0 without). Runs a few real steps; of what ranks exchange
+/// nothing is known, and their clusterings count one behind the other.
 ///
 /// # Errors
 /// A first batch that cannot be loaded.
@@ -161,6 +163,7 @@ pub fn estimate(
     let batch_seconds = load_seconds + batch_seconds(plan, &mut state, &mut gradient)?;
     let grown = before.zip(resident_bytes());
     let embed = still_seconds(plan, train) + embed_seconds(plan, &state.pair.key)?;
+    let embed = embed / plan.ranks as f64; // each has its part
     let [first, later] = cluster_seconds(plan)?;
     let of_clustering = |seconds| match plan.clusters.is_empty() {
         true => 0.0,
@@ -204,12 +207,14 @@ fn measured_images(plan: &Plan, test_images: usize) -> usize {
 
 /// A state of the plan's shape with clusterings of arbitrary images.
 fn random_state(plan: &Plan) -> Result<State, EmError> {
-    let pair = MomentumPair::new(
+    let mut pair = MomentumPair::new(
         plan.encoder,
         plan.precision,
         plan.seed,
         plan.momentum as f32,
     );
+    pair.query.set_ranks(plan.ranks);
+    pair.key.set_ranks(plan.ranks);
     let dim = plan.encoder.dim;
     Ok(State {
         velocity: vec![0.0; pair.query.parameters().len()],
@@ -262,8 +267,11 @@ fn load_seconds(plan: &Plan, source: Arc<dyn Source>) -> Result<f64, EmError> {
         augment: plan.augment.clone(),
         seed: plan.seed,
         epoch: 0,
-        batch: plan.optim.batch,
-        share: Share::ALL,
+        batch: plan.rows(),
+        share: Share {
+            rank: 0,
+            world: plan.ranks,
+        },
         start: 0,
         workers: plan.workers(),
     })?;
@@ -280,7 +288,7 @@ fn load_seconds(plan: &Plan, source: Arc<dyn Source>) -> Result<f64, EmError> {
 
 /// Seconds of an M-step of random pixels.
 fn batch_seconds(plan: &Plan, state: &mut State, gradient: &mut [f32]) -> Result<f64, EmError> {
-    let indices: Vec<u32> = (0..plan.optim.batch as u32).collect();
+    let indices: Vec<u32> = (0..plan.rows() as u32).collect();
     let config = LossConfig {
         temperature: plan.temperature,
         negatives: plan.negatives,
@@ -292,6 +300,7 @@ fn batch_seconds(plan: &Plan, state: &mut State, gradient: &mut [f32]) -> Result
             queries: random_images(plan, &state.pair.query, indices.len()),
             keys: random_images(plan, &state.pair.query, indices.len()),
             key_rows: None,
+            ranks: &mut Ranks::alone(),
         };
         m_step(
             &mut state.pair,

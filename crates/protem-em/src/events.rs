@@ -52,6 +52,9 @@ pub enum Event {
         steps_per_epoch: usize,
         /// Images of a batch.
         batch: usize,
+        /// Ranks that have it between them.
+        #[serde(default = "one")]
+        ranks: usize,
         /// Keys in the queue.
         queue: usize,
         /// Prototypes of each clustering; empty without prototypes.
@@ -233,6 +236,11 @@ pub enum Phase {
     Measuring,
     /// kNN compares the test images with the training images.
     Comparing,
+}
+
+/// Runs of which no number of ranks was written had one.
+fn one() -> usize {
+    1
 }
 
 impl Event {

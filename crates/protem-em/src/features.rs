@@ -1,7 +1,10 @@
 //! Centre-crop features of a whole source, in the source's order.
 
 use crate::error::EmError;
-use protem_data::{Evaluation, IMAGENET_MEAN, IMAGENET_STD, Source, StillLoader, Unreadable};
+use protem_comm::Ranks;
+use protem_data::{
+    Evaluation, IMAGENET_MEAN, IMAGENET_STD, Source, StillLoader, Subset, Unreadable,
+};
 use protem_encoder::Encoder;
 use std::sync::Arc;
 
@@ -84,6 +87,42 @@ pub fn extract(
     if done != images {
         return Err(EmError::LoaderStopped { done, of: images });
     }
+    Ok(Some(Extracted { values, unreadable }))
+}
+
+/// The same by all ranks, each of which takes a part of the images and has all values in the end. Nothing comes back
+/// where `progress` of any of them says so.
+///
+/// # Errors
+/// A loader that fails; a rank that is gone.
+pub(crate) fn extract_among(
+    ranks: &mut Ranks,
+    encoder: &Encoder,
+    source: &Arc<dyn Source>,
+    (image_size, workers): (u32, usize),
+    output: Output,
+    progress: &mut dyn FnMut(usize) -> bool,
+) -> Result<Option<Extracted>, EmError> {
+    if ranks.world() == 1 {
+        let source = source.clone();
+        return extract(encoder, source, image_size, workers, output, progress);
+    }
+    let (images, part) = (source.len(), ranks.share(source.len()));
+    let of_part = part.clone().map(|i| i as u32).collect();
+    let own = Arc::new(Subset::new(source.clone(), of_part));
+    // Others are about as far.
+    let mut progress = |done: usize| progress(done * images / part.len());
+    let own = extract(encoder, own, image_size, workers, output, &mut progress)?;
+    if ranks.any(own.is_none())? {
+        return Ok(None);
+    }
+    let mut own = own.expect("no rank was stopped");
+    for bad in &mut own.unreadable {
+        bad.index += part.start as u32;
+    }
+    let unreadable = ranks.gather_data(own.unreadable)?.into_iter().flatten();
+    let unreadable = unreadable.collect();
+    let values = ranks.gather_values(&own.values)?;
     Ok(Some(Extracted { values, unreadable }))
 }
 

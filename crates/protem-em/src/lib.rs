@@ -50,6 +50,7 @@ mod state;
 mod step_cost;
 mod trainer;
 
+pub use protem_comm::Ranks;
 pub use protem_encoder::{Arch, EncoderConfig, Head, Stem};
 pub use protem_ops::Precision;
 

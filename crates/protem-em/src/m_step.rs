@@ -4,6 +4,7 @@ use crate::e_step::Clustering;
 use crate::error::EmError;
 use crate::features::normalise_rows;
 use candle_core::{Device, Tensor, Var};
+use protem_comm::Ranks;
 use protem_encoder::MomentumPair;
 use protem_loss::{BatchClustering, NegativeStream, Queue, info_nce, proto_nce, sample_negatives};
 use protem_ops::Activation;
@@ -36,17 +37,19 @@ impl Losses {
     }
 }
 
-/// One batch of two views, as the encoders take them.
+/// One batch of two views, as the encoders take them. Ranks have equal parts of it, one behind the other.
 pub struct Batch<'a> {
-    /// Image of each row, an index into the training set.
+    /// Image of each row of the whole batch, an index into the training set.
     pub indices: &'a [u32],
-    /// First views, for the query encoder.
+    /// First views of this rank's part, for the query encoder.
     pub queries: Activation,
-    /// Second views, for the key encoder.
+    /// Second views of this rank's part, for the key encoder.
     pub keys: Activation,
-    /// The row that each second view belongs to where they are shuffled ([`shuffled_rows`]); a
-    /// permutation.
+    /// The row that each second view of the whole batch belongs to where they are shuffled
+    /// ([`shuffled_rows`]); a permutation.
     pub key_rows: Option<&'a [u32]>,
+    /// Those who have the batch between them.
+    pub ranks: &'a mut Ranks,
 }
 
 /// A permutation of the rows of a batch, which follows from the seed and the batch's number in the
@@ -63,18 +66,17 @@ pub fn shuffled_rows(rows: usize, (seed, batch): (u64, u64)) -> Vec<u32> {
     order
 }
 
-/// Images of one size, in this order.
-pub(crate) fn taken(images: &[u8], order: &[u32]) -> Vec<u8> {
-    let bytes = images.len() / order.len();
-    let mut taken = Vec::with_capacity(images.len());
+/// Those of `images`, of so many bytes each, in this order.
+pub(crate) fn taken(images: &[u8], bytes: usize, order: &[u32]) -> Vec<u8> {
+    let mut taken = Vec::with_capacity(bytes * order.len());
     for i in order {
         taken.extend_from_slice(&images[*i as usize * bytes..][..bytes]);
     }
     taken
 }
 
-/// Losses of a batch and, over `gradient`, `∂L/∂parameters` of the query encoder. Keys enter the
-/// queue after the logits are computed. `stream` names the draw of negatives: seed and batch. The key
+/// Losses of this rank's part of a batch and, over `gradient`, their `∂L/∂parameters` of the query encoder: the mean
+/// over ranks is the batch's. All ranks' keys enter the queue after the logits are computed. `stream` names the draw of negatives: seed and batch. The key
 /// encoder's step before it ([`MomentumPair::follow`]) and the optimizer's behind it are the caller's.
 ///
 /// # Errors
@@ -91,13 +93,17 @@ pub fn m_step(
     batch: Batch<'_>,
     gradient: &mut [f32],
 ) -> Result<Losses, EmError> {
-    let (rows, dim) = (batch.indices.len(), pair.query.config().dim);
-    let mut keys = pair.key.forward_key(batch.keys);
+    let (all, dim) = (batch.indices.len(), pair.query.config().dim);
+    let part = batch.ranks.share(all);
+    let (first, rows) = (part.start, part.len());
+    let own_keys = pair.key.forward_key(batch.keys);
+    let mut keys = batch.ranks.gather_values(&own_keys)?;
     if let Some(to) = batch.key_rows {
         keys = in_order(&keys, to, dim);
     }
     normalise_rows(&mut keys, dim);
-    let keys = Tensor::from_vec(keys, (rows, dim), &Device::Cpu)?;
+    let all_keys = Tensor::from_vec(keys, (all, dim), &Device::Cpu)?;
+    let keys = all_keys.narrow(0, first, rows)?;
     let (embedding, tape) = pair.query.forward_train(batch.queries);
     let embedding = Var::from_vec(embedding, (rows, dim), &Device::Cpu)?;
     let norm = embedding.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?;
@@ -109,7 +115,7 @@ pub fn m_step(
         clusterings,
         config.negatives,
         stream,
-        batch.indices,
+        (batch.indices, first),
     )?;
     let total = match &prototype {
         Some(prototype) => (&instance + prototype)?,
@@ -126,7 +132,7 @@ pub fn m_step(
         &of_embedding.flatten_all()?.to_vec1::<f32>()?,
         gradient,
     );
-    queue.push(&keys)?;
+    queue.push(&all_keys)?;
     Ok(losses)
 }
 
@@ -140,13 +146,14 @@ fn in_order(rows: &[f32], to: &[u32], dim: usize) -> Vec<f32> {
     out
 }
 
-/// Mean over the clusterings of their ProtoNCE terms (PCL eq. 11); none without clusterings.
+/// Mean over the clusterings of their ProtoNCE terms (PCL eq. 11); none without clusterings. The queries are rows of
+/// the batch from the `first` on.
 fn prototype_loss(
     queries: &Tensor,
     clusterings: &[Clustering],
     negatives: usize,
     (seed, step): (u64, u64),
-    indices: &[u32],
+    (indices, first): (&[u32], usize),
 ) -> Result<Option<Tensor>, EmError> {
     if clusterings.is_empty() {
         return Ok(None);
@@ -170,6 +177,7 @@ fn prototype_loss(
         .map(|(prototypes, positives, negatives)| BatchClustering {
             prototypes,
             positives,
+            first,
             negatives,
         })
         .collect();
@@ -202,12 +210,13 @@ mod tests {
         let activation = |bytes: &[u8], pair: &MomentumPair| {
             pair.query.images(bytes, (ROWS, 8, 8), [0.5; 3], [0.25; 3])
         };
-        let keys = order.map_or(images(5), |order| taken(&images(5), order));
+        let keys = order.map_or(images(5), |order| taken(&images(5), 64 * 3, order));
         let batch = Batch {
             indices: &[0, 1, 2, 3, 4, 5, 6, 7],
             queries: activation(&images(0), &pair),
             keys: activation(&keys, &pair),
             key_rows: order,
+            ranks: &mut Ranks::alone(),
         };
         let mut queue = Queue::new(16, 8, ROWS, 0).unwrap();
         let mut gradient = vec![0.0; pair.query.parameters().len()];

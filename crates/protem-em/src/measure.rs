@@ -2,11 +2,13 @@
 
 use crate::error::EmError;
 use crate::events::{Phase, Set};
-use crate::features::{Output, extract};
+use crate::features::{Output, extract_among};
 use crate::settings::Plan;
+use protem_comm::Ranks;
 use protem_data::{Evaluation, Source, StillLoader, Subset, Unreadable};
 use protem_encoder::Encoder;
 use protem_eval::{Features, KnnConfig, effective_rank, knn};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Rows that the effective rank is taken of at most.
@@ -27,6 +29,8 @@ pub(crate) struct Measure<'a> {
     pub plan: &'a Plan,
     pub train: &'a Arc<dyn Source>,
     pub test: Option<&'a Arc<dyn Source>>,
+    /// Those who embed the images between them; rank 0 alone compares.
+    pub ranks: &'a mut Ranks,
     /// Told what is under way, the number of images done and of all; answers whether to go on.
     pub progress: &'a mut dyn FnMut(Phase, usize, usize) -> bool,
     /// Images that could not be read on the way.
@@ -37,7 +41,7 @@ pub(crate) struct Measure<'a> {
 type Labelled = (Option<Features>, Vec<u32>);
 
 /// What was measured.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub knn_top1: Option<f64>,
     pub effective_rank: Option<f64>,
@@ -90,7 +94,9 @@ impl Measure<'_> {
             return Ok(Some(Measured::default())); // no image left to measure on
         };
         let effective_rank = rank(spread(&train));
-        let top1 = self.knn((train, &train_labels), (test, &test_labels))?;
+        let first = self.ranks.is_first();
+        let knn = first.then(|| self.knn((train, &train_labels), (test, &test_labels)));
+        let top1 = self.ranks.broadcast_data(0, knn.transpose()?)?;
         Ok(top1.map(|top1| Measured {
             knn_top1: Some(top1),
             effective_rank,
@@ -100,6 +106,12 @@ impl Measure<'_> {
     /// kNN accuracy of the centre crops' pixels, unless there are too many to hold. Nothing if
     /// stopped.
     pub fn raw_pixels(&mut self) -> Result<Option<Measured>, EmError> {
+        let first = self.ranks.is_first();
+        let own = first.then(|| self.raw_pixels_here()).transpose()?;
+        Ok(self.ranks.broadcast_data(0, own)?)
+    }
+
+    fn raw_pixels_here(&mut self) -> Result<Option<Measured>, EmError> {
         let Some(test) = self.test else {
             return Ok(Some(Measured::default()));
         };
@@ -193,11 +205,11 @@ impl Measure<'_> {
     ) -> Result<Option<Labelled>, EmError> {
         let (size, workers) = (self.plan.image_size, self.plan.workers());
         let mut progress = |images| (self.progress)(Phase::Measuring, done + images, all);
-        let extracted = extract(
+        let extracted = extract_among(
+            self.ranks,
             encoder,
-            source.clone(),
-            size,
-            workers,
+            &source,
+            (size, workers),
             Output::Features,
             &mut progress,
         )?;

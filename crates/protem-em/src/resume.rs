@@ -40,6 +40,12 @@ pub(crate) fn check(from: &Origin, now: &Origin) -> Result<Vec<Note>, EmError> {
     of_images(from, &now.settings, &now.images)?;
     let was = flat(&from.settings);
     let mut notes = Vec::new();
+    if from.ranks != now.ranks {
+        notes.push(Note::RanksChanged {
+            from: from.ranks,
+            to: now.ranks,
+        });
+    }
     for (key, value) in flat(&now.settings) {
         let before = was.get(&key).cloned().unwrap_or_default();
         let one_of = |list: &[&str]| {
@@ -126,6 +132,7 @@ impl Origin {
         Self {
             settings: plan.settings.clone(),
             images,
+            ranks: plan.ranks,
         }
     }
 }
@@ -171,6 +178,7 @@ mod tests {
                     images: 5,
                     names_crc32: 7,
                 },
+                ranks: 1,
             }
         };
         let now = origin(&|_| ());

@@ -2,6 +2,7 @@
 
 mod evaluation;
 mod passes;
+mod together;
 
 use crate::checkpoint::{self, Checkpoint, Origin};
 use crate::e_step::Clustering;
@@ -14,6 +15,7 @@ use crate::resume;
 use crate::schedule::LearningRate;
 use crate::settings::{Note, Plan};
 use crate::state::{Best, Clock, Position, State};
+use protem_comm::Ranks;
 use protem_data::Source;
 use protem_encoder::MomentumPair;
 use protem_loss::Queue;
@@ -51,6 +53,8 @@ pub struct Trainer {
     /// Whether the state lies between two steps, not in the middle of one.
     between_steps: bool,
     resumed_from: Option<PathBuf>,
+    /// Those who have the run between them.
+    ranks: Ranks,
     /// When the state's clock was last right.
     clocked: Instant,
 }
@@ -156,6 +160,7 @@ impl Trainer {
             saved_at: Instant::now(),
             between_steps: true,
             resumed_from: None,
+            ranks: Ranks::alone(),
             clocked: Instant::now(),
         }
     }
@@ -185,12 +190,13 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<Outcome, EmError> {
         self.clocked = Instant::now();
+        let mut silent = |_: &Event| {};
+        let listener = match self.ranks.is_first() {
+            true => listener,
+            false => &mut silent,
+        };
         // Not after an epoch, which may be hours.
-        std::fs::create_dir_all(&self.checkpoints).map_err(|source| EmError::Io {
-            action: "create",
-            path: self.checkpoints.clone(),
-            source,
-        })?;
+        self.make_folder()?;
         listener(&self.begun());
         for note in &self.plan.notes {
             listener(&Event::Note {
@@ -222,10 +228,21 @@ impl Trainer {
             epochs: position.epoch,
             loss: position.loss.expect("an epoch is done"),
             knn_top1: position.knn_top1,
-            checkpoint: self.saved.clone().expect("the last epoch is saved"),
+            checkpoint: self.saved.clone().unwrap_or_default(), // of rank 0, which alone is heard
             seconds: self.state.clock.run,
         });
         Ok(Outcome::Finished)
+    }
+
+    fn make_folder(&self) -> Result<(), EmError> {
+        if !self.ranks.is_first() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.checkpoints).map_err(|source| EmError::Io {
+            action: "create",
+            path: self.checkpoints.clone(),
+            source,
+        })
     }
 
     fn begun(&self) -> Event {
@@ -250,6 +267,7 @@ impl Trainer {
             warmup_epochs: plan.warmup_epochs,
             steps_per_epoch: plan.steps_per_epoch(),
             batch: plan.optim.batch,
+            ranks: plan.ranks,
             queue: plan.queue,
             clusters: plan.clusters.clone(),
             negatives: plan.negatives,
@@ -277,6 +295,7 @@ impl Trainer {
         if let Some(path) = self.m_steps(listener, stop)? {
             return Ok(Some(path));
         }
+        self.agree()?;
         let epoch = self.state.position.epoch + 1;
         let (every, before) = (self.plan.eval.knn_every, self.state.position.best);
         let last = epoch == self.plan.optim.epochs;
@@ -285,7 +304,7 @@ impl Trainer {
             return self.save(listener).map(Some); // after the last batch: the epoch is measured again
         };
         self.finish_epoch(measured, with_knn, listener);
-        let stopping = stop.load(Ordering::Relaxed);
+        let stopping = self.any(stop.load(Ordering::Relaxed))?;
         let c = &self.plan.checkpoint;
         let kept = c
             .keep_every
@@ -402,12 +421,15 @@ impl Trainer {
         self.state.clock.epoch += seconds;
     }
 
-    /// Writes a checkpoint and removes those beyond the number to keep.
+    /// Writes a checkpoint and removes those beyond the number to keep; rank 0 does, others know of it.
     fn save(&mut self, listener: &mut dyn FnMut(&Event)) -> Result<PathBuf, EmError> {
         self.clock();
         let step = self.state.position.step;
-        listener(&Event::Save { step });
         let path = self.checkpoints.join(checkpoint::file_name(step));
+        if !self.ranks.is_first() {
+            return Ok(path);
+        }
+        listener(&Event::Save { step });
         checkpoint::save(&path, &self.state, &self.origin)?;
         let seconds = self.clocked.elapsed().as_secs_f64();
         tracing::debug!(checkpoint = %path.display(), step, seconds, "saved");

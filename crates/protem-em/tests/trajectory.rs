@@ -93,6 +93,7 @@ fn run() -> (MomentumPair, Vec<Losses>) {
             queries: views("queries"),
             keys: views("keys"),
             key_rows: None,
+            ranks: &mut protem_em::Ranks::alone(),
         };
         let losses = m_step(
             &mut pair,

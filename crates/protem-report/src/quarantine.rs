@@ -4,6 +4,7 @@
 
 use crate::run_folder::{ReportError, io};
 use protem_em::{Event, Set};
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -13,7 +14,7 @@ const START: &str = "start";
 const LATER: &str = "later";
 
 /// Names of images, by set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed(HashSet<(Set, String)>);
 
 impl Listed {

@@ -113,6 +113,13 @@ pub enum Note {
     },
     /// Keys to be shuffled among the parts of a batch that has one.
     NothingShuffled,
+    /// Another number of ranks than the checkpoint's.
+    RanksChanged {
+        /// As the checkpoint has it.
+        from: usize,
+        /// From here on.
+        to: usize,
+    },
     /// The learning rate was scaled to the batch.
     LearningRateScaled {
         /// As given.
@@ -237,6 +244,11 @@ impl fmt::Display for Note {
             ),
             Self::NothingShuffled => f.write_str(
                 "encoder.shuffle_bn changes nothing while encoder.split_bn = 1: all of a batch shares its statistics",
+            ),
+            Self::RanksChanged { from, to } => write!(
+                f,
+                "the run had {from} {}, and has {to} from here on: the same to rounding, not to the bit",
+                if *from == 1 { "rank" } else { "ranks" }
             ),
             Self::LearningRateScaled {
                 from,

@@ -56,6 +56,8 @@ pub struct Plan {
     pub eval: EvalSettings,
     /// When to save.
     pub checkpoint: CheckpointSettings,
+    /// Ranks that have the run between them; each has an equal part of every batch.
+    pub ranks: usize,
     /// What was changed or is worth knowing.
     pub notes: Vec<Note>,
 }
@@ -168,9 +170,32 @@ impl Plan {
             e_step: s.e_step.clone(),
             eval: s.eval.clone(),
             checkpoint: s.checkpoint.clone(),
+            ranks: 1,
             notes,
             settings: resolved,
         }
+    }
+
+    /// The same run on so many ranks: the same batches, losses and steps, but for rounding.
+    ///
+    /// # Errors
+    /// Ranks among which the parts of a batch that have batch-norm statistics of their own cannot be divided.
+    pub fn among(mut self, ranks: usize) -> Result<Self, Violation> {
+        let (split_bn, batch) = (self.encoder.split_bn, self.optim.batch);
+        if ranks == 0 || !split_bn.is_multiple_of(ranks) {
+            return Err(Violation::Ranks {
+                split_bn,
+                ranks,
+                batch,
+            });
+        }
+        self.ranks = ranks;
+        Ok(self)
+    }
+
+    /// Images of a batch that a rank has.
+    pub fn rows(&self) -> usize {
+        self.optim.batch / self.ranks
     }
 
     /// The weights to begin with, if there are to be some.

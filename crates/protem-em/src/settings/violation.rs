@@ -73,6 +73,20 @@ pub enum Violation {
         /// Images of a batch.
         batch: usize,
     },
+    /// Parts of a batch that cannot be divided among ranks.
+    #[error(
+        "encoder.split_bn = {split_bn}, and there are {ranks} ranks: each normalises images of its own, so the parts must be a multiple \
+         of the ranks; {} of optim.batch = {batch} would work",
+        of_ranks(*ranks, *batch)
+    )]
+    Ranks {
+        /// Parts asked for.
+        split_bn: usize,
+        /// Ranks there are.
+        ranks: usize,
+        /// Images of a batch.
+        batch: usize,
+    },
     /// A prototype method without prototypes.
     #[error(
         "method.clusters is empty, and mode {mode} needs at least one clustering; leave the key out for the default, \
@@ -190,13 +204,27 @@ fn neighbours(queue: usize, batch: usize) -> String {
     }
 }
 
+/// Parts of a batch that `ranks` can have between them.
+fn of_ranks(ranks: usize, batch: usize) -> String {
+    let parts = divisors_of(batch).filter(|parts| ranks > 0 && parts.is_multiple_of(ranks));
+    let some: Vec<String> = parts.take(3).map(|parts| parts.to_string()).collect();
+    match some.is_empty() {
+        true => "no number".into(),
+        false => some.join(" or "),
+    }
+}
+
 fn divisors(batch: usize) -> String {
-    // Of a batch that fits a memory, these are all that matter.
-    const MOST: usize = 1 << 20;
-    let all: Vec<String> = (1..=(batch / 2).min(MOST))
-        .filter(|parts| batch.is_multiple_of(*parts))
+    let all: Vec<String> = divisors_of(batch)
         .take(5)
         .map(|parts| parts.to_string())
         .collect();
     all.join(", ")
+}
+
+/// Numbers of equal parts of at least 2.
+fn divisors_of(batch: usize) -> impl Iterator<Item = usize> {
+    // Of a batch that fits a memory, these are all that matter.
+    const MOST: usize = 1 << 20;
+    (1..=(batch / 2).min(MOST)).filter(move |parts| batch.is_multiple_of(*parts))
 }

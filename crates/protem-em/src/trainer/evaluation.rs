@@ -23,6 +23,7 @@ impl Trainer {
             plan: &self.plan,
             train: &self.train,
             test: self.test.as_ref(),
+            ranks: &mut self.ranks,
             progress: &mut progress,
             unreadable: Vec::new(),
         };
@@ -51,6 +52,7 @@ impl Trainer {
             plan: &self.plan,
             train: &self.train,
             test: self.test.as_ref(),
+            ranks: &mut self.ranks,
             progress: &mut progress,
             unreadable: Vec::new(),
         };

@@ -2,10 +2,10 @@
 
 use super::{Trainer, tell_phase};
 use crate::accumulate::Accumulated;
-use crate::e_step::{EStepConfig, Embeddings, cluster};
+use crate::e_step::{ClusteringReport, EStepConfig, Embeddings, cluster};
 use crate::error::EmError;
 use crate::events::{Event, Phase, Set};
-use crate::features::{Output, extract, normalise_rows};
+use crate::features::{Output, extract_among, normalise_rows};
 use crate::m_step::{Batch, LossConfig, Losses, m_step, shuffled_rows, taken};
 use crate::settings::Optimizer;
 use protem_data::{IMAGENET_MEAN, IMAGENET_STD, Share, ViewBatch, ViewLoader, ViewPlan};
@@ -46,21 +46,29 @@ impl Trainer {
             images: &readable,
             of: self.plan.images,
         };
-        let (mut clusterings, mut reports) = (Vec::new(), Vec::new());
-        for i in 0..config.clusters.len() {
+        let (rank, world) = (self.ranks.rank(), self.ranks.world());
+        let mut own = Some(Vec::new());
+        for i in (rank..config.clusters.len()).step_by(world) {
             let done = (i, config.clusters.len());
-            if !tell_phase(listener, stop, epoch, Phase::Clustering, done) {
-                return Ok(false);
-            }
+            let goes_on = tell_phase(listener, stop, epoch, Phase::Clustering, done);
             let previous = self.state.clusterings.get(i);
-            let clustered = cluster(&config, i, &of, self.plan.seed, previous, stop)?;
-            let Some((clustering, report)) = clustered else {
-                return Ok(false);
+            let clustered = match goes_on {
+                true => cluster(&config, i, &of, self.plan.seed, previous, stop)?,
+                false => None,
             };
-            clusterings.push(clustering);
-            reports.push(report);
+            own = own.zip(clustered).map(|(mut own, clustered)| {
+                own.push(clustered);
+                own
+            });
+            if own.is_none() {
+                break;
+            }
         }
-        self.state.clusterings = clusterings;
+        let Some(all) = self.all_clusterings(own)? else {
+            return Ok(false);
+        };
+        let reports: Vec<ClusteringReport>;
+        (self.state.clusterings, reports) = all.into_iter().unzip();
         self.state.position.clustered = Some(self.state.position.epoch);
         let amis: Vec<f64> = reports.iter().filter_map(|r| r.ami_previous).collect();
         let mean = amis.iter().sum::<f64>() / amis.len() as f64;
@@ -81,11 +89,11 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<Option<Embedded>, EmError> {
         let (images, dim) = (self.plan.images, self.plan.encoder.dim);
-        let extracted = extract(
+        let extracted = extract_among(
+            &mut self.ranks,
             &self.state.pair.key,
-            self.train.clone(),
-            self.plan.image_size,
-            self.plan.workers(),
+            &self.train,
+            (self.plan.image_size, self.plan.workers()),
             Output::Embedding,
             &mut |done| tell_phase(listener, stop, epoch, Phase::Embedding, (done, images)),
         )?;
@@ -118,8 +126,11 @@ impl Trainer {
             augment: self.plan.augment.clone(),
             seed: self.plan.seed,
             epoch: self.state.position.epoch as u64,
-            batch: self.plan.optim.batch,
-            share: Share::ALL,
+            batch: self.plan.rows(),
+            share: Share {
+                rank: self.ranks.rank(),
+                world: self.ranks.world(),
+            },
             start: self.state.position.batch,
             workers: self.plan.workers(),
         })?;
@@ -132,7 +143,7 @@ impl Trainer {
             self.state.clock.m_step += lap.elapsed().as_secs_f64();
             let position = self.state.position;
             if stepped && position.batch < of {
-                let stopping = stop.load(Ordering::Relaxed);
+                let stopping = self.any(stop.load(Ordering::Relaxed))?;
                 if self.due_between_epochs() || stopping {
                     let path = self.save(listener)?;
                     if stopping {
@@ -155,14 +166,14 @@ impl Trainer {
         accumulated: &mut Accumulated,
         listener: &mut dyn FnMut(&Event),
     ) -> Result<bool, EmError> {
-        self.quarantine
-            .add(Set::Training, batch.skipped, listener)?;
+        let (indices, skipped) = self.whole_batch(batch.indices, batch.skipped)?;
+        self.quarantine.add(Set::Training, skipped, listener)?;
         self.between_steps = false;
         if accumulated.batches() == 0 {
             self.state.pair.follow();
         }
         let of = self.plan.batches_per_epoch();
-        let losses = self.losses(&batch.indices, batch.views, of)?;
+        let losses = self.losses(&indices, batch.views, of)?;
         if !losses.total().is_finite() {
             return Err(self.not_finite("loss", self.state.position.step + 1, losses.total()));
         }
@@ -179,7 +190,7 @@ impl Trainer {
         Ok(true)
     }
 
-    /// A batch's losses, and their gradient.
+    /// A batch's losses, and the gradient of this rank's part.
     fn losses(
         &mut self,
         indices: &[u32],
@@ -187,14 +198,16 @@ impl Trainer {
         batches: usize,
     ) -> Result<Losses, EmError> {
         let side = self.plan.image_size as usize;
-        let shape = (indices.len(), side, side);
+        let part = self.ranks.share(indices.len());
+        let shape = (part.len(), side, side);
         let position = &self.state.position;
         let batch = position.epoch * batches + position.batch;
         let stream = (self.plan.seed, batch as u64);
         let order = self.plan.settings.encoder.shuffle_bn;
-        let order = order.then(|| shuffled_rows(shape.0, stream));
+        let order = order.then(|| shuffled_rows(indices.len(), stream));
         if let Some(order) = &order {
-            keys = taken(&keys, order);
+            let all = self.ranks.gather_values(&keys)?;
+            keys = taken(&all, 3 * side * side, &order[part]);
         }
         let encoder = &self.state.pair.query;
         let [queries, keys] =
@@ -204,12 +217,13 @@ impl Trainer {
             queries,
             keys,
             key_rows: order.as_deref(),
+            ranks: &mut self.ranks,
         };
         let loss = LossConfig {
             temperature: self.plan.temperature,
             negatives: self.plan.negatives,
         };
-        m_step(
+        let own = m_step(
             &mut self.state.pair,
             &mut self.state.queue,
             &self.state.clusterings,
@@ -217,7 +231,8 @@ impl Trainer {
             stream,
             views,
             &mut self.gradient,
-        )
+        )?;
+        self.mean_losses(own)
     }
 
     fn descend(&mut self, learning_rate: f32) {
@@ -251,6 +266,7 @@ impl Trainer {
         listener: &mut dyn FnMut(&Event),
     ) -> Result<(), EmError> {
         let mean = accumulated.take(&mut self.gradient);
+        self.mean_gradient()?;
         let lr = self.learning_rate();
         self.descend(lr as f32);
         self.state.position.step += 1;
