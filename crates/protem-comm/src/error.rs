@@ -7,7 +7,7 @@ use std::io;
 #[non_exhaustive]
 pub enum CommError {
     /// Rank 0 cannot be waited for there.
-    #[error("cannot listen at {address} as rank 0: {source}")]
+    #[error("cannot listen at {address} as rank 0")]
     Listen {
         /// Name and port.
         address: String,
@@ -15,7 +15,7 @@ pub enum CommError {
         source: io::Error,
     },
     /// Rank 0 was not found.
-    #[error("no rank 0 at {address} within {seconds} s: {source}")]
+    #[error("no rank 0 at {address} within {seconds} s")]
     NoLeader {
         /// Name and port.
         address: String,
@@ -47,7 +47,7 @@ pub enum CommError {
         reason: &'static str,
     },
     /// A connection that ended.
-    #[error("rank {rank} is gone ({source})")]
+    #[error("rank {rank} is gone")]
     Lost {
         /// Which.
         rank: usize,
@@ -76,6 +76,18 @@ pub enum CommError {
         /// What rank 0 has.
         of_first: String,
     },
+}
+
+impl CommError {
+    /// Of a connection with a rank.
+    pub(crate) fn lost(rank: usize, source: io::Error) -> Self {
+        let source = match source.kind() {
+            // Its own words are of buffers.
+            kind @ io::ErrorKind::UnexpectedEof => io::Error::new(kind, "its connection ended"),
+            _ => source,
+        };
+        Self::Lost { rank, source }
+    }
 }
 
 fn list(ranks: &[usize]) -> String {

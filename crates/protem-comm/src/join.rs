@@ -22,8 +22,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Between two tries to reach rank 0, and how long one may take.
 const RETRY: Duration = Duration::from_millis(200);
 const TRY: Duration = Duration::from_secs(10);
-/// How often missing ranks are told of.
-const TELL: Duration = Duration::from_secs(10);
+/// When missing ranks are told of for the first time, and how often then.
+const TELL: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
 
 /// What a rank says when it calls: at rank 0 with the port it will listen at, elsewhere with the run's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,16 +69,25 @@ impl Hello {
 }
 
 /// Time that is left.
-#[derive(Clone, Copy)]
 struct Patience {
     begun: Instant,
     of: Duration,
+    /// When those who wait are told of next.
+    tell: Duration,
 }
 
 impl Patience {
-    fn left(self) -> Option<Duration> {
+    fn left(&self) -> Option<Duration> {
         let left = self.of.checked_sub(self.begun.elapsed());
         left.filter(|left| !left.is_zero())
+    }
+
+    fn is_to_tell(&mut self) -> bool {
+        let is_time = self.begun.elapsed() >= self.tell;
+        if is_time {
+            self.tell += TELL[1];
+        }
+        is_time
     }
 }
 
@@ -87,13 +96,14 @@ pub(crate) fn join(
     patience: Duration,
     waiting: &mut dyn FnMut(Option<usize>),
 ) -> Result<Links, CommError> {
-    let patience = Patience {
+    let mut patience = Patience {
         begun: Instant::now(),
         of: patience,
+        tell: TELL[0],
     };
     match launch.rank {
-        0 => lead(launch, listen(launch)?, patience, waiting),
-        _ => follow(launch, patience, waiting),
+        0 => lead(launch, listen(launch)?, &mut patience, waiting),
+        _ => follow(launch, &mut patience, waiting),
     }
 }
 
@@ -119,7 +129,7 @@ fn listen(launch: &Launch) -> Result<TcpListener, CommError> {
 fn lead(
     launch: &Launch,
     listener: TcpListener,
-    patience: Patience,
+    patience: &mut Patience,
     waiting: &mut dyn FnMut(Option<usize>),
 ) -> Result<Links, CommError> {
     let mut callers = heard(launch, &listener, patience, waiting)?;
@@ -146,12 +156,11 @@ fn lead(
 fn heard(
     launch: &Launch,
     listener: &TcpListener,
-    patience: Patience,
+    patience: &mut Patience,
     waiting: &mut dyn FnMut(Option<usize>),
 ) -> Result<Vec<(TcpStream, SocketAddr)>, CommError> {
     let mut callers: Vec<Option<(TcpStream, SocketAddr)>> = Vec::new();
     callers.resize_with(launch.world - 1, || None);
-    let mut told = Instant::now();
     while callers.iter().any(Option::is_none) {
         if patience.left().is_none() {
             let missing = (1..).zip(&callers).filter(|(_, caller)| caller.is_none());
@@ -161,8 +170,7 @@ fn heard(
                 seconds: patience.of.as_secs(),
             });
         }
-        if told.elapsed() > TELL {
-            told = Instant::now();
+        if patience.is_to_tell() {
             waiting(Some(
                 callers.iter().filter(|caller| caller.is_none()).count(),
             ));
@@ -198,11 +206,11 @@ fn heard(
 /// Any other rank: calls at rank 0, then at those before it, and is called at by those behind it.
 fn follow(
     launch: &Launch,
-    patience: Patience,
+    patience: &mut Patience,
     waiting: &mut dyn FnMut(Option<usize>),
 ) -> Result<Links, CommError> {
     let (rank, world) = (launch.rank, launch.world);
-    let of_first = |source| CommError::Lost { rank: 0, source };
+    let of_first = lost(0);
     let mut first = reach(launch, patience, waiting)?;
     let own = first.local_addr().map_err(of_first)?.ip();
     let listener = TcpListener::bind((own, 0)).map_err(of_first)?;
@@ -253,11 +261,10 @@ fn follow(
 /// A connection with rank 0, which may begin later than this one.
 fn reach(
     launch: &Launch,
-    patience: Patience,
+    patience: &mut Patience,
     waiting: &mut dyn FnMut(Option<usize>),
 ) -> Result<TcpStream, CommError> {
     let at = (launch.address.as_str(), launch.port);
-    let mut told = Instant::now();
     loop {
         let failed = match at.to_socket_addrs().map(Vec::from_iter) {
             Err(error) => error, // names may come to be known later than machines are up
@@ -280,8 +287,7 @@ fn reach(
                 source: failed,
             });
         }
-        if told.elapsed() > TELL {
-            told = Instant::now();
+        if patience.is_to_tell() {
             waiting(None);
         }
         thread::sleep(RETRY);
@@ -293,8 +299,8 @@ fn is_own(stream: &TcpStream) -> bool {
     stream.local_addr().ok() == stream.peer_addr().ok()
 }
 
-fn lost(rank: usize) -> impl Fn(io::Error) -> CommError {
-    move |source| CommError::Lost { rank, source }
+fn lost(rank: usize) -> impl Fn(io::Error) -> CommError + Copy {
+    move |source| CommError::lost(rank, source)
 }
 
 /// Links of `world` ranks in this process.

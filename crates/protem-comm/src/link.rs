@@ -122,9 +122,6 @@ impl Link {
     }
 
     fn lost(&self, source: io::Error) -> CommError {
-        CommError::Lost {
-            rank: self.rank,
-            source,
-        }
+        CommError::lost(self.rank, source)
     }
 }

@@ -190,6 +190,7 @@ impl History {
             clusters,
             chance,
             negatives: _,
+            ranks: _,
         } = event
         else {
             return;

@@ -3,6 +3,7 @@
 use crate::console::warn;
 use crate::failure::{Failure, explain, explain_em};
 use crate::images::list;
+use protem_comm::CommError;
 use protem_data::{DataError, Source};
 use protem_em::{EmError, Plan, Precision};
 use protem_encoder::{EncoderError, WeightsError};
@@ -120,6 +121,12 @@ pub fn em(error: EmError) -> Failure {
         EmError::Data(DataError::UnreadableInARow { unreadable }) => Failure::running(format!(
             "{text}:\n{}\nLook whether what they lie on is there, and go on with --resume.",
             list(&unreadable)
+        )),
+        EmError::Comm(CommError::Differ { .. }) => Failure::usage(format!(
+            "{text}: give all of them the same program and the same files, on processors of one kind"
+        )),
+        EmError::Comm(_) => Failure::running(format!(
+            "{text}. What it printed tells why; go on from the last checkpoint with --resume."
         )),
         EmError::Io { .. } => {
             Failure::running(format!("{text}. Mend this, and go on with --resume."))

@@ -101,7 +101,7 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
     settings.encoder.width = args.width;
     settings.optim.batch = args.batch;
     settings.method.warmup_epochs = 0;
-    config::plan(&settings, IMAGES)
+    config::plan(&settings, IMAGES, 1)
 }
 
 fn in_range(what: &str, value: usize, range: RangeInclusive<usize>) -> Result<(), Failure> {

@@ -124,12 +124,15 @@ fn layered(mut table: Table, set: &[String]) -> Result<Table, Failure> {
     Ok(table)
 }
 
-/// What settings come to with so many training images.
-pub fn plan(settings: &Settings, images: usize) -> Result<Plan, Failure> {
-    Plan::check(settings, images).map_err(|violations| {
-        let lines: Vec<String> = violations.iter().map(|v| format!("  {v}")).collect();
-        Failure::usage(format!("these settings cannot work:\n{}", lines.join("\n")))
-    })
+/// What settings come to with so many training images, on so many ranks.
+pub fn plan(settings: &Settings, images: usize, ranks: usize) -> Result<Plan, Failure> {
+    let among = |plan: Plan| plan.among(ranks).map_err(|violation| vec![violation]);
+    Plan::check(settings, images)
+        .and_then(among)
+        .map_err(|violations| {
+            let lines: Vec<String> = violations.iter().map(|v| format!("  {v}")).collect();
+            Failure::usage(format!("these settings cannot work:\n{}", lines.join("\n")))
+        })
 }
 
 /// A file's table, every key and value of it found right.

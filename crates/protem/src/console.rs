@@ -30,7 +30,24 @@ pub fn word(value: impl serde::Serialize) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
+/// Which of several ranks speaks, if not the first.
+static RANK: OnceLock<usize> = OnceLock::new();
+
+/// Lets [`warn`] tell which rank it is that speaks.
+pub fn speak_as(rank: usize) {
+    let _ = RANK.set(rank); // it is one all its life
+}
+
+/// Whether this is a rank that leaves it to the first to show progress.
+pub fn is_quiet() -> bool {
+    RANK.get().is_some()
+}
+
 /// A line for standard error.
 pub fn warn(line: impl Display) {
-    let _ = writeln!(std::io::stderr(), "protem: {line}");
+    let mut err = std::io::stderr();
+    let _ = match RANK.get() {
+        Some(rank) => writeln!(err, "protem (rank {rank}): {line}"),
+        None => writeln!(err, "protem: {line}"),
+    };
 }

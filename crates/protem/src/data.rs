@@ -201,7 +201,7 @@ pub fn show(args: &ShowArgs) -> Result<(), Failure> {
     }
     check_sheet(args)?;
     let settings = config::load(args.config.as_deref(), &args.set)?;
-    let plan = config::plan(&settings, IMAGES)?;
+    let plan = config::plan(&settings, IMAGES, 1)?;
     let decoding = plan.settings.data.decode_options();
     let source = Decoded::new(open_images(&args.data)?, decoding, 0);
     let count = args.images.min(source.len());

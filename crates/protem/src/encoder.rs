@@ -228,7 +228,9 @@ impl Trained {
                 of["crc32"] = json!(format!("{:08x}", weights.crc32()));
             }
             From::Run(checkpoint) => {
-                let Origin { settings, images } = checkpoint.origin();
+                let Origin {
+                    settings, images, ..
+                } = checkpoint.origin();
                 of["epoch"] = json!(checkpoint.position().epoch);
                 of["step"] = json!(checkpoint.position().step);
                 of["mode"] = json!(settings.mode);

@@ -1,13 +1,14 @@
 //! The images of a run: which are trained on, which kNN is measured on, which cannot be read.
 
-use crate::console::warn;
+use crate::console::{is_quiet, warn};
 use crate::failure::{Failure, explain};
+use crate::ranks::lost;
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{
     ClassNames, DataError, Decoded, Generated, GeneratedSpec, Kind, Labelling, Location, Source,
     Split, Subset, Unreadable, scan, split_held_out,
 };
-use protem_em::{DataSettings, Event, Set, Settings, unreadable_limit};
+use protem_em::{DataSettings, Event, ImageSet, Ranks, Set, Settings, unreadable_limit};
 use protem_report::Listed;
 use std::path::Path;
 use std::sync::Arc;
@@ -93,8 +94,13 @@ impl Sets {
     }
 
     /// The images that can be read. Every one is decoded once, unless a run that goes on already
-    /// knows which to leave out.
-    pub fn readable(self, settings: &Settings, known: Option<&Listed>) -> Result<Images, Failure> {
+    /// knows which to leave out. Ranks do it together; all of them must have the same images.
+    pub fn readable(
+        self,
+        settings: &Settings,
+        known: Option<&Listed>,
+        ranks: &mut Ranks,
+    ) -> Result<Images, Failure> {
         let data = &settings.data;
         if self.generated {
             return Ok(Images {
@@ -105,8 +111,9 @@ impl Sets {
         }
         let holds_out = self.holds_out(data);
         let mut unreadable = Vec::new();
-        let mut readable = |source, set| {
-            let (source, bad) = readable(source, set, known, data.max_unreadable)?;
+        let mut readable = |source: Arc<dyn Source>, set| {
+            agree(&*source, set, ranks)?;
+            let (source, bad) = readable(source, set, known, data.max_unreadable, ranks)?;
             unreadable.extend(bad.into_iter().map(|bad| (set, bad)));
             Ok::<_, Failure>(source)
         };
@@ -246,7 +253,10 @@ pub fn class_name(names: &ClassNames, index: usize) -> String {
 
 /// Images by a name: a folder, shards, a published set, `KIND:PATH?OPTION=VALUE`.
 pub fn open_images(name: &Path) -> Result<Arc<dyn Source>, Failure> {
-    let listing = ProgressBar::new_spinner().with_message(format!("listing {}", name.display()));
+    let listing = match is_quiet() {
+        true => ProgressBar::hidden(),
+        false => ProgressBar::new_spinner().with_message(format!("listing {}", name.display())),
+    };
     listing.enable_steady_tick(std::time::Duration::from_millis(200));
     let opened = protem_data::open(name);
     listing.finish_and_clear();
@@ -290,6 +300,7 @@ fn readable(
     set: Set,
     known: Option<&Listed>,
     limit: f64,
+    ranks: &mut Ranks,
 ) -> Result<(Arc<dyn Source>, Vec<Unreadable>), Failure> {
     let all = source.len();
     if let Some(known) = known {
@@ -302,29 +313,61 @@ fn readable(
         return Ok((Arc::new(Subset::new(source, keep)), Vec::new()));
     }
     let style = ProgressStyle::with_template("checking images [{bar:30}] {pos}/{len}, {eta} left");
-    let bar = ProgressBar::new(all as u64)
-        .with_style(style.expect("a fixed template").progress_chars("=> "));
-    if bar.is_hidden() && all >= MANY {
+    let bar = match is_quiet() {
+        true => ProgressBar::hidden(),
+        false => ProgressBar::new(all as u64),
+    };
+    let bar = bar.with_style(style.expect("a fixed template").progress_chars("=> "));
+    if bar.is_hidden() && all >= MANY && !is_quiet() {
         warn(format!(
             "checking {all} images, each of which is decoded once"
         ));
     }
-    let found = scan(&*source, &|done| bar.set_position(done as u64));
+    let unreadable = unreadable_of(&source, ranks, &bar)?;
     bar.finish_and_clear();
-    let bad = found.unreadable.len();
+    let bad = unreadable.len();
     if bad == 0 {
         return Ok((source, Vec::new()));
     }
-    if found.readable.is_empty() || bad > unreadable_limit(all, limit) {
+    if bad == all || bad > unreadable_limit(all, limit) {
         return Err(Failure::running(format!(
             "{bad} of {all} images cannot be read, more than data.max_unreadable = {limit} allows:\n{}\nRemove them, or raise data.max_unreadable.",
-            list(&found.unreadable)
+            list(&unreadable)
         )));
     }
-    Ok((
-        Arc::new(Subset::new(source, found.readable)),
-        found.unreadable,
-    ))
+    let is_bad = |i: &u32| unreadable.binary_search_by_key(i, |bad| bad.index).is_ok();
+    let readable = (0..all as u32).filter(|i| !is_bad(i)).collect();
+    Ok((Arc::new(Subset::new(source, readable)), unreadable))
+}
+
+/// What cannot be read, in the source's order. Each rank looks at a part.
+fn unreadable_of(
+    source: &Arc<dyn Source>,
+    ranks: &mut Ranks,
+    bar: &ProgressBar,
+) -> Result<Vec<Unreadable>, Failure> {
+    let part = ranks.share(source.len());
+    let own = Subset::new(source.clone(), part.clone().map(|i| i as u32).collect());
+    bar.set_length(part.len() as u64);
+    let mut own = scan(&own, &|done| bar.set_position(done as u64)).unreadable;
+    for bad in &mut own {
+        bad.index += part.start as u32;
+    }
+    let all = ranks.gather_data(own).map_err(lost)?;
+    Ok(all.into_iter().flatten().collect())
+}
+
+/// Makes sure that all ranks have the same images, by their names.
+fn agree(source: &dyn Source, set: Set, ranks: &mut Ranks) -> Result<(), Failure> {
+    if ranks.world() == 1 {
+        return Ok(());
+    }
+    let what = match set {
+        Set::Training => "the training images",
+        Set::Test => "the test images",
+    };
+    let own = ImageSet::of(source).to_string();
+    ranks.agree(what, &own).map_err(lost)
 }
 
 /// The first of the unreadable images, one a line.

@@ -8,7 +8,7 @@ use crate::failure::{Failure, explain_em};
 use crate::features::{FolderFeatures, features_of};
 use crate::images::{Sets, check_apart, class_name, open_images, why_no_classes};
 use protem_data::{Labelling, Source};
-use protem_em::Output;
+use protem_em::{Output, Ranks};
 use protem_report::RunFolder;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -103,8 +103,8 @@ impl Labelled {
         // others.
         let left_out = run_of(checkpoint.path()).map(RunFolder::left_out);
         let left_out = left_out.transpose().map_err(advice::report)?;
-        let images =
-            Sets::list(settings).and_then(|sets| sets.readable(settings, left_out.as_ref()));
+        let images = Sets::list(settings)
+            .and_then(|sets| sets.readable(settings, left_out.as_ref(), &mut Ranks::alone()));
         let images = images.map_err(|failure| {
             failure.with(format!("Those are the images of the run; {ADVICE}."))
         })?;

@@ -28,6 +28,7 @@ mod named;
 mod outputs;
 mod process;
 mod progress;
+mod ranks;
 mod report;
 mod room;
 mod search;

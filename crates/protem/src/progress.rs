@@ -309,6 +309,7 @@ fn of_run(event: &Event) -> Option<String> {
         encoder,
         precision,
         image_size,
+        ranks,
         ..
     } = event
     else {
@@ -339,8 +340,12 @@ fn of_run(event: &Event) -> Option<String> {
         true => String::new(),
         false => format!(", K {clusters:?}, {negatives} negative prototypes"),
     };
+    let ranks = match ranks {
+        1 => String::new(),
+        ranks => format!(" on {ranks} ranks"),
+    };
     Some(format!(
-        "{begun}{mode} on {images} {of}{kept}: {encoder}{:.2} M parameters, batch {batch}, queue {queue}{prototypes}; InfoNCE at chance is {chance:.3}",
+        "{begun}{mode} on {images} {of}{kept}: {encoder}{:.2} M parameters, batch {batch}{ranks}, queue {queue}{prototypes}; InfoNCE at chance is {chance:.3}",
         *parameters as f64 / 1e6
     ))
 }

@@ -12,7 +12,7 @@ use crate::map_of_run::{MOST, map_of_run};
 use crate::outputs;
 use crate::system::size;
 use protem_data::Source;
-use protem_em::{Checkpoint, Clustering, EmError, Settings};
+use protem_em::{Checkpoint, Clustering, EmError, Ranks, Settings};
 use protem_report::{
     Clusters, Distribution, History, Map, Report, RunFolder, Shown, counted, is_report,
 };
@@ -309,7 +309,8 @@ fn images(
     if alone.data.test_folder.take().is_some() {
         alone.data.held_out = 0.0;
     }
-    let images = Sets::list(&alone).and_then(|sets| sets.readable(&alone, Some(&known)));
+    let images = Sets::list(&alone)
+        .and_then(|sets| sets.readable(&alone, Some(&known), &mut Ranks::alone()));
     let train = images.map_err(|failure| failure.to_string())?.train;
     match checkpoint.check_images(settings, &*train) {
         Ok(()) => Ok(train),

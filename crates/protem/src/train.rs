@@ -7,20 +7,26 @@ use crate::encoder;
 use crate::failure::{Failure, explain, explain_em};
 use crate::images::{Images, Sets};
 use crate::progress::Progress;
+use crate::ranks::{self, Brief, lost};
 use crate::room::{check_disk, check_memory};
 use crate::system::{start_threads, stop_flag};
 use crate::{config, dry_run};
 use protem_data::Location;
-use protem_em::{Checkpoint, EmError, Event, Note, Outcome, Plan, Settings, Trainer};
+use protem_em::{Checkpoint, EmError, Event, Note, Outcome, Plan, Ranks, Settings, Trainer};
 use protem_report::{History, ReportError, RunFolder, percent};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 /// Runs the command.
 pub fn train(args: TrainArgs) -> Result<(), Failure> {
+    let mut ranks = ranks::join()?;
+    if !ranks.is_first() {
+        return ranks::follow(ranks);
+    }
+    let threads = ranks::threads(&mut ranks)?;
     check_names(&args)?;
     let settings = settings(&args)?;
-    start_threads("threads", settings.threads)?;
+    start_threads("threads", settings.threads.or(threads))?;
     check_out(&args)?;
     // Only the images that the checkpoint knows of: looking again could find others unreadable.
     let goes_on = args.resume && RunFolder::has_checkpoints(&args.out);
@@ -30,18 +36,24 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     let mut of_weights = Vec::new();
     if !goes_on {
         // Before all images are decoded: with fewer of them, what is wrong stays wrong.
-        let plan = config::plan(&settings, sets.most(&settings))?;
+        let plan = config::plan(&settings, sets.most(&settings), ranks.world())?;
         let weights = plan.weights().map_err(advice::weights)?;
         let notes = weights.map(|weights| Note::of_weights(&weights, &plan.encoder));
         of_weights = notes.unwrap_or_default();
     }
-    let images = sets.readable(&settings, left_out.as_ref())?;
+    let brief = Brief {
+        settings: settings.clone(),
+        left_out: left_out.clone(),
+        dry_run: args.dry_run,
+    };
+    ranks.broadcast_data(0, Some(brief)).map_err(lost)?;
+    let images = sets.readable(&settings, left_out.as_ref(), &mut ranks)?;
     let from = goes_on.then(|| newest(&args.out)).transpose()?;
     if let Some(from) = &from {
         // Before the settings, of which some follow from the images.
         from.check_images(&settings, &*images.train).map_err(em)?;
     }
-    let mut plan = config::plan(&settings, images.train.len())?;
+    let mut plan = config::plan(&settings, images.train.len(), ranks.world())?;
     check_memory(&plan, &images)?;
     warn_of_speed(&plan);
     match &from {
@@ -60,7 +72,8 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
         return dry_run::print(&args, &plan, &images, from.as_ref());
     }
     check_disk(&args, &plan)?;
-    let (run, trainer) = begin(&args, plan, &images, from)?;
+    ranks::send(&mut ranks, from.as_ref())?;
+    let (run, trainer) = begin(&args, plan, &images, from, ranks)?;
     drive(&args, &settings, run, trainer, &images)
 }
 
@@ -258,18 +271,21 @@ fn begin(
     plan: Plan,
     images: &Images,
     from: Option<Checkpoint>,
+    ranks: Ranks,
 ) -> Result<(RunFolder, Trainer), Failure> {
     let checkpoints = RunFolder::checkpoints(&args.out);
     let (train, test) = (images.train.clone(), images.test.clone());
     let settings = plan.settings.clone();
     if let Some(checkpoint) = from {
         let position = *checkpoint.position();
-        let trainer = Trainer::resume(plan, train, test, checkpoints, checkpoint).map_err(em)?;
+        let trainer = Trainer::resume(plan, train, test, checkpoints, checkpoint);
+        let trainer = trainer.and_then(|t| t.among(ranks)).map_err(em)?;
         let run = RunFolder::resume(&args.out, &position).map_err(report)?;
         keep_folders(args, &settings, &run)?;
         return Ok((run, trainer));
     }
-    let trainer = Trainer::new(plan, train, test, checkpoints).map_err(em)?;
+    let trainer = Trainer::new(plan, train, test, checkpoints);
+    let trainer = trainer.and_then(|t| t.among(ranks)).map_err(em)?;
     if args.resume {
         let run = RunFolder::begin_again(&args.out).map_err(report)?;
         warn("there is no checkpoint yet: the run begins again");

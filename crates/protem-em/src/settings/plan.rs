@@ -217,15 +217,10 @@ impl Plan {
         Ok(Some(weights))
     }
 
-    /// Threads that compute: as set, or as many as the machine has.
-    pub fn threads(&self) -> usize {
-        let machine = || std::thread::available_parallelism().map_or(1, |n| n.get());
-        self.settings.threads.unwrap_or_else(machine)
-    }
-
     /// Threads that decode and augment: as set, or as many as compute.
     pub fn workers(&self) -> usize {
-        self.settings.data.workers.unwrap_or_else(|| self.threads())
+        let set = self.settings.data.workers;
+        set.unwrap_or_else(rayon::current_num_threads)
     }
 
     /// Whole batches of an epoch.
