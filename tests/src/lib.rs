@@ -94,9 +94,12 @@ pub fn within(program: &str, args: &[&str], command: &Command) -> Command {
 }
 
 fn without_settings(mut command: Command) -> Command {
+    /// What else changes what the program does.
+    const NAMES: [&str; 3] = ["RUST_LOG", "RANK", "WORLD_SIZE"];
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PROTEM_") || name == "RUST_LOG" {
-            command.env_remove(name);
+        let name = name.to_string_lossy();
+        if name.starts_with("PROTEM_") || NAMES.contains(&&*name) {
+            command.env_remove(&*name);
         }
     }
     command
