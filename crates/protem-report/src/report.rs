@@ -203,6 +203,7 @@ mod tests {
             warmup_epochs: 1,
             steps_per_epoch: 10,
             batch: 10,
+            ranks: 1,
             queue: 50,
             clusters: vec![5],
             negatives: 4,
