@@ -35,6 +35,8 @@ pub(crate) struct RunLine {
     pub steps_per_epoch: usize,
     /// Images of a batch.
     pub batch: usize,
+    /// Ranks that have it between them.
+    pub ranks: usize,
     /// Keys in the queue.
     pub queue: usize,
     /// Prototypes of each clustering; empty without prototypes.
@@ -190,7 +192,7 @@ impl History {
             clusters,
             chance,
             negatives: _,
-            ranks: _,
+            ranks,
         } = event
         else {
             return;
@@ -215,6 +217,7 @@ impl History {
             warmup_epochs,
             steps_per_epoch,
             batch,
+            ranks,
             queue,
             clusters,
             chance,

@@ -109,10 +109,14 @@ fn takes(args: &TrainArgs, plan: &Plan, found: &Estimate) -> Vec<String> {
         bytes.map_or(String::new(), |bytes| format!(" of {} {what}", size(bytes)))
     };
     let step = found.step_bytes.map_or("unknown".into(), size);
+    let [each, apart] = match plan.ranks {
+        1 => ["", ""],
+        _ => [" on each rank", ", without what ranks exchange"],
+    };
     vec![
         "Estimates, from some steps on this machine with random pixels:".into(),
         format!(
-            "memory {}{}: {}",
+            "memory {}{each}{}: {}",
             size(found.memory_bytes()),
             have(memory_bytes(), "there are"),
             parts(&found.sizes, &step)
@@ -125,7 +129,7 @@ fn takes(args: &TrainArgs, plan: &Plan, found: &Estimate) -> Vec<String> {
             size(found.checkpoint_bytes)
         ),
         format!(
-            "time {} for {} epochs: a step {}, an E-step {}, an evaluation {}",
+            "time {} for {} epochs: a step {}, an E-step {}, an evaluation {}{apart}",
             time(found.seconds),
             plan.optim.epochs,
             time(found.step_seconds),

@@ -1,8 +1,9 @@
 //! The two passes of an epoch over the images: E-step and M-steps.
 
+use super::together::Clustered;
 use super::{Trainer, tell_phase};
 use crate::accumulate::Accumulated;
-use crate::e_step::{ClusteringReport, EStepConfig, Embeddings, cluster};
+use crate::e_step::{EStepConfig, Embeddings, cluster};
 use crate::error::EmError;
 use crate::events::{Event, Phase, Set};
 use crate::features::{Output, extract_among, normalise_rows};
@@ -39,36 +40,18 @@ impl Trainer {
             seconds = begun.elapsed().as_secs_f64(),
             "embedded"
         );
-        let config = EStepConfig::of(&self.plan);
         let of = Embeddings {
             rows: &embeddings,
             dim: self.plan.encoder.dim,
             images: &readable,
             of: self.plan.images,
         };
-        let (rank, world) = (self.ranks.rank(), self.ranks.world());
-        let mut own = Some(Vec::new());
-        for i in (rank..config.clusters.len()).step_by(world) {
-            let done = (i, config.clusters.len());
-            let goes_on = tell_phase(listener, stop, epoch, Phase::Clustering, done);
-            let previous = self.state.clusterings.get(i);
-            let clustered = match goes_on {
-                true => cluster(&config, i, &of, self.plan.seed, previous, stop)?,
-                false => None,
-            };
-            own = own.zip(clustered).map(|(mut own, clustered)| {
-                own.push(clustered);
-                own
-            });
-            if own.is_none() {
-                break;
-            }
-        }
+        let own = self.own_clusterings(&of, epoch, listener, stop)?;
         let Some(all) = self.all_clusterings(own)? else {
             return Ok(false);
         };
-        let reports: Vec<ClusteringReport>;
-        (self.state.clusterings, reports) = all.into_iter().unzip();
+        let (clusterings, reports): (_, Vec<_>) = all.into_iter().unzip();
+        self.state.clusterings = clusterings;
         self.state.position.clustered = Some(self.state.position.epoch);
         let amis: Vec<f64> = reports.iter().filter_map(|r| r.ami_previous).collect();
         let mean = amis.iter().sum::<f64>() / amis.len() as f64;
@@ -78,6 +61,31 @@ impl Trainer {
             listener(&report.event(epoch, self.state.position.step));
         }
         Ok(true)
+    }
+
+    /// This rank's clusterings, every so manyth; nothing if it was stopped.
+    fn own_clusterings(
+        &self,
+        of: &Embeddings<'_>,
+        epoch: usize,
+        listener: &mut dyn FnMut(&Event),
+        stop: &AtomicBool,
+    ) -> Result<Option<Vec<Clustered>>, EmError> {
+        let config = EStepConfig::of(&self.plan);
+        let count = config.clusters.len();
+        let mut own = Vec::new();
+        for i in (self.ranks.rank()..count).step_by(self.ranks.world()) {
+            if !tell_phase(listener, stop, epoch, Phase::Clustering, (i, count)) {
+                return Ok(None);
+            }
+            let previous = self.state.clusterings.get(i);
+            let clustered = cluster(&config, i, of, self.plan.seed, previous, stop)?;
+            let Some(clustered) = clustered else {
+                return Ok(None);
+            };
+            own.push(clustered);
+        }
+        Ok(Some(own))
     }
 
     /// The key encoder's embeddings of the images to cluster, of length 1, and which those are; nothing if

@@ -8,7 +8,7 @@ use protem_comm::Ranks;
 use protem_data::Unreadable;
 
 /// A clustering and what is told of it.
-type Clustered = (Clustering, ClusteringReport);
+pub(super) type Clustered = (Clustering, ClusteringReport);
 
 impl Trainer {
     /// Has this run together with others of the same plan, as one of `ranks`: batches are divided among them, and so is

@@ -33,13 +33,17 @@ pub fn facts(run: &RunLine) -> Vec<(&'static str, String)> {
             run.image_size
         )
     });
+    let ranks = match run.ranks {
+        1 => String::new(),
+        ranks => format!(" on {ranks} ranks"),
+    };
     let mut facts = vec![("mode", run.mode.clone())];
     facts.extend(encoder.map(|encoder| ("encoder", encoder)));
     facts.push(("images", format!("{}{source}{classes}{kept}", run.images)));
     facts.push((
         "epochs",
         format!(
-            "{}, of {} steps each; batch {}, queue {}",
+            "{}, of {} steps each; batch {}{ranks}, queue {}",
             run.epochs, run.steps_per_epoch, run.batch, run.queue
         ),
     ));
