@@ -5,7 +5,7 @@ use serde_json::Value;
 
 #[test]
 fn every_command_shows_an_example() {
-    let commands: [&[&str]; 30] = [
+    let commands: [&[&str]; 31] = [
         &[],
         &["train"],
         &["eval"],
@@ -31,6 +31,7 @@ fn every_command_shows_an_example() {
         &["bench", "features"],
         &["bench", "augment"],
         &["doctor"],
+        &["encoders"],
         &["config"],
         &["config", "schema"],
         &["config", "show"],

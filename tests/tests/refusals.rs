@@ -479,7 +479,7 @@ fn evaluations_of_nothing() {
     let mut command = protem(&["embed", "--data", ".", "--out", "x.csv", "--checkpoint"]);
     run(command.arg(&out))
         .expect(2)
-        .says(&["as a .npy file, not .csv"]);
+        .says(&["as a .npy or a .parquet file, not .csv"]);
     // Features may be written again, but no text of somebody's.
     let again = |npy: &Path| run(embed(&out, &classes).arg("--out").arg(npy));
     again(&npy).expect(0);

@@ -251,7 +251,7 @@ impl Default for AugmentSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EncoderSettings {
-    /// `resnet18`, `resnet34` or `resnet50`.
+    /// `resnet18`, `resnet34`, `resnet50`, `resnet101` or `resnet152`.
     pub arch: Arch,
     /// `cifar` (3×3, no pooling) or `imagenet` (7×7, max-pool).
     pub stem: Stem,

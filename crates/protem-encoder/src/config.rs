@@ -16,15 +16,30 @@ pub enum Arch {
     Resnet34,
     /// Bottleneck blocks, 3-4-6-3.
     Resnet50,
+    /// Bottleneck blocks, 3-4-23-3.
+    Resnet101,
+    /// Bottleneck blocks, 3-8-36-3.
+    Resnet152,
 }
 
 impl Arch {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Resnet18,
+        Self::Resnet34,
+        Self::Resnet50,
+        Self::Resnet101,
+        Self::Resnet152,
+    ];
+
     /// As it stands in a config.
     pub fn name(self) -> &'static str {
         match self {
             Self::Resnet18 => "resnet18",
             Self::Resnet34 => "resnet34",
             Self::Resnet50 => "resnet50",
+            Self::Resnet101 => "resnet101",
+            Self::Resnet152 => "resnet152",
         }
     }
 
@@ -33,6 +48,8 @@ impl Arch {
         match self {
             Self::Resnet18 => [2, 2, 2, 2],
             Self::Resnet34 | Self::Resnet50 => [3, 4, 6, 3],
+            Self::Resnet101 => [3, 4, 23, 3],
+            Self::Resnet152 => [3, 8, 36, 3],
         }
     }
 
@@ -40,7 +57,7 @@ impl Arch {
     pub fn expansion(self) -> usize {
         match self {
             Self::Resnet18 | Self::Resnet34 => 1,
-            Self::Resnet50 => 4,
+            Self::Resnet50 | Self::Resnet101 | Self::Resnet152 => 4,
         }
     }
 }
@@ -56,6 +73,9 @@ pub enum Stem {
 }
 
 impl Stem {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Cifar, Self::Imagenet];
+
     /// As it stands in a config.
     pub fn name(self) -> &'static str {
         match self {
@@ -143,6 +163,27 @@ impl EncoderConfig {
     pub fn kept_values(&self, side: usize) -> usize {
         let (mut parameters, mut running) = (Layout::default(), Layout::default());
         ResNet::new(self, &mut parameters, &mut running).kept(side)
+    }
+
+    /// Multiply-adds of the convolutions, which the features of an image of `side × side` pixels take.
+    ///
+    /// # Panics
+    /// If `side` or the width is zero.
+    pub fn multiply_adds(&self, side: usize) -> u64 {
+        let (mut parameters, mut running) = (Layout::default(), Layout::default());
+        ResNet::new(self, &mut parameters, &mut running).multiply_adds(side)
+    }
+
+    /// Values that are trained before the head.
+    pub fn trained_before_head(&self) -> usize {
+        let (mut parameters, mut running) = (Layout::default(), Layout::default());
+        ResNet::new(self, &mut parameters, &mut running);
+        let before = parameters
+            .shapes()
+            .filter(|(name, _)| !name.starts_with("fc."));
+        before
+            .map(|(_, shape)| shape.iter().product::<usize>())
+            .sum()
     }
 
     /// Values that are trained, and running statistics, of such an encoder; takes no memory for

@@ -157,15 +157,40 @@ impl ResNet {
         }
     }
 
-    /// Values that a training step keeps of an image of this many pixels a side: results of
-    /// convolutions, and of blocks, which are the inputs of those behind them.
-    pub fn kept(&self, side: usize) -> usize {
-        let mut at = self.stem.conv.output(Shape {
+    /// Multiply-adds of the convolutions of an image of this many pixels a side.
+    pub fn multiply_adds(&self, side: usize) -> u64 {
+        let of =
+            |conv: &Conv, out: Shape| (out.len() * conv.inputs * conv.kernel * conv.kernel) as u64;
+        let mut at = self.stem_output(side);
+        let mut all = of(&self.stem.conv, at);
+        if self.max_pool {
+            (at.height, at.width) = (at.height.div_ceil(2), at.width.div_ceil(2));
+        }
+        for block in &self.blocks {
+            if let Some(unit) = &block.shortcut {
+                all += of(&unit.conv, unit.conv.output(at));
+            }
+            for unit in &block.main {
+                at = unit.conv.output(at);
+                all += of(&unit.conv, at);
+            }
+        }
+        all
+    }
+
+    fn stem_output(&self, side: usize) -> Shape {
+        self.stem.conv.output(Shape {
             height: side,
             width: side,
             batch: 1,
             channels: 3,
-        });
+        })
+    }
+
+    /// Values that a training step keeps of an image of this many pixels a side: results of
+    /// convolutions, and of blocks, which are the inputs of those behind them.
+    pub fn kept(&self, side: usize) -> usize {
+        let mut at = self.stem_output(side);
         let mut kept = at.len();
         if self.max_pool {
             (at.height, at.width) = (at.height.div_ceil(2), at.width.div_ceil(2));
@@ -287,7 +312,7 @@ fn block(
     // (in, out, kernel, stride); a bottleneck's stride is at its 3×3, as in torchvision.
     let plan = match arch {
         Arch::Resnet18 | Arch::Resnet34 => vec![(inputs, inner, 3, stride), (inner, inner, 3, 1)],
-        Arch::Resnet50 => vec![
+        Arch::Resnet50 | Arch::Resnet101 | Arch::Resnet152 => vec![
             (inputs, inner, 1, 1),
             (inner, inner, 3, stride),
             (inner, outputs, 1, 1),

@@ -330,11 +330,10 @@ impl Named<'_> {
             (0..).take_while(is_there).count()
         });
         let bottleneck = self.get("layer1.0.conv3.weight").is_some();
-        let arch = match (blocks, bottleneck) {
-            ([2, 2, 2, 2], false) => Arch::Resnet18,
-            ([3, 4, 6, 3], false) => Arch::Resnet34,
-            ([3, 4, 6, 3], true) => Arch::Resnet50,
-            _ => {
+        let is_it = |arch: &Arch| arch.blocks() == blocks && (arch.expansion() > 1) == bottleneck;
+        let arch = match Arch::ALL.into_iter().find(is_it) {
+            Some(arch) => arch,
+            None => {
                 let kind = match bottleneck {
                     true => "bottleneck",
                     false => "two-convolution",
@@ -342,7 +341,8 @@ impl Named<'_> {
                 let blocks = blocks.map(|count| count.to_string()).join("-");
                 return Err(WeightsError::Structure {
                     what: format!(
-                        "its {blocks} {kind} blocks are those of none of resnet18, resnet34 and resnet50"
+                        "its {blocks} {kind} blocks are those of none of {}",
+                        Arch::ALL.map(Arch::name).join(", ")
                     ),
                 });
             }

@@ -2,9 +2,12 @@
 
 mod formula;
 
-use protem_encoder::{Arch, Encoder, EncoderConfig, EncoderError, Head, MomentumPair, Stem};
+use protem_encoder::{
+    Arch, Encoder, EncoderConfig, EncoderError, Head, MomentumPair, Stem, Weights,
+};
 use protem_ops::{Activation, Precision};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 const CONFIG: EncoderConfig = EncoderConfig {
     arch: Arch::Resnet18,
@@ -242,5 +245,72 @@ fn a_step_takes_what_is_kept_and_little_more() {
             taken >= kept && taken < 1.6 * kept,
             "{taken} bytes, {kept} kept"
         );
+    }
+}
+
+/// By hooks on torchvision's networks (torch 2.15, torchvision 0.29):
+///
+/// ```python
+/// def sizes(name, side, cifar):
+///     net = getattr(torchvision.models, name)()
+///     if cifar:
+///         net.conv1, net.maxpool = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False), torch.nn.Identity()
+///     seen = []
+///     for m in net.modules():
+///         if isinstance(m, torch.nn.Conv2d):
+///             m.register_forward_hook(lambda m, _, y: seen.append(y.numel() * m.weight[0].numel()))
+///     net(torch.zeros(2, 3, side, side))
+///     trained = sum(p.numel() for n, p in net.named_parameters() if not n.startswith("fc."))
+///     return sum(seen) // 2, trained
+/// ```
+#[test]
+fn sizes_are_torchvisions() {
+    let of = |arch, stem, side| {
+        let config = wide(arch, stem);
+        (config.multiply_adds(side), config.trained_before_head())
+    };
+    let imagenet = Arch::ALL.map(|arch| of(arch, Stem::Imagenet, 224));
+    let expected = [
+        (1_813_561_344, 11_176_512),
+        (3_663_249_408, 21_284_672),
+        (4_087_136_256, 23_508_032),
+        (7_799_357_440, 42_500_160),
+        (11_511_578_624, 58_143_808),
+    ];
+    assert_eq!(imagenet, expected);
+    let cifar = Arch::ALL.map(|arch| of(arch, Stem::Cifar, 33));
+    let expected = [
+        (693_565_120, 11_168_832),
+        (1_444_484_800, 21_276_992),
+        (1_613_919_936, 23_500_352),
+        (3_148_052_160, 42_492_480),
+        (4_643_190_464, 58_136_128),
+    ];
+    assert_eq!(cifar, expected);
+}
+
+fn wide(arch: Arch, stem: Stem) -> EncoderConfig {
+    EncoderConfig {
+        arch,
+        stem,
+        width: 64,
+        head: Head::V2,
+        dim: 128,
+        split_bn: 1,
+    }
+}
+
+#[test]
+fn every_structure_is_recognised_by_its_names_and_shapes() {
+    for arch in Arch::ALL {
+        for stem in Stem::ALL {
+            let config = EncoderConfig {
+                width: 2,
+                ..wide(arch, stem)
+            };
+            let file = Encoder::new(config, 1).to_safetensors(true, &BTreeMap::new());
+            let found = Weights::from_bytes(&file, None).unwrap();
+            assert_eq!(*found.config(), config);
+        }
     }
 }

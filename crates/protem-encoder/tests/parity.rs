@@ -60,7 +60,7 @@ fn case(
 }
 
 #[rustfmt::skip]
-fn cases() -> [Case; 8] {
+fn cases() -> [Case; 9] {
     use {Arch::*, Head::*, Stem::*};
     [
         case("resnet18-cifar", Resnet18, Cifar, 4, V2, 16, 1, (7, 16, 16)),
@@ -70,6 +70,7 @@ fn cases() -> [Case; 8] {
         case("resnet34-imagenet", Resnet34, Imagenet, 4, V2, 8, 1, (9, 47, 33)),
         case("resnet50-cifar", Resnet50, Cifar, 4, V2, 16, 1, (7, 13, 16)),
         case("resnet50-imagenet", Resnet50, Imagenet, 4, V1, 16, 2, (6, 45, 35)),
+        case("resnet101-imagenet", Resnet101, Imagenet, 4, V2, 8, 1, (4, 39, 37)),
         case("resnet18-full-width", Resnet18, Cifar, 64, V1, 128, 1, (3, 9, 11)),
     ]
 }

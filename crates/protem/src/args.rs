@@ -34,6 +34,7 @@ use std::path::PathBuf;
   cluster      protem cluster --input photos.npy --k 100 --out clusters
   data         protem data inspect ~/photos
   bench        protem bench step --encoder resnet18 --stem cifar --precision bf16
+  encoders     protem encoders
   doctor       protem doctor
   config       protem config schema > protem.schema.json
   completions  protem completions bash > protem.bash
@@ -134,6 +135,9 @@ pub enum Command {
         after_help = "Examples:\n  protem bench step --encoder resnet18 --stem cifar --batch 128 --precision bf16\n  protem bench features --encoder resnet50 --stem imagenet --batch 32"
     )]
     Bench(Bench),
+    /// List the encoders there are: values of their features, parameters, and what an image takes.
+    #[command(after_help = "Example:\n  protem encoders --width 32 --image-size 64")]
+    Encoders(EncodersArgs),
     /// Show what this machine has and which kernels run on it.
     #[command(after_help = "Examples:\n  protem doctor\n  PROTEM_ISA=avx2 protem doctor --json")]
     Doctor {
@@ -204,6 +208,20 @@ pub struct TrainArgs {
     /// How progress is told.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// Sizes of encoders.
+#[derive(Debug, Args)]
+pub struct EncodersArgs {
+    /// Channels of the first stage.
+    #[arg(long, default_value_t = 64)]
+    pub width: usize,
+    /// Side of an image in pixels; 32 for the cifar stem and 224 for the imagenet stem when not given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(8..=4096))]
+    pub image_size: Option<u32>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How progress is told.

@@ -14,6 +14,7 @@ mod doctor;
 mod dry_run;
 mod duplicates;
 mod encoder;
+mod encoders;
 mod eval;
 mod export;
 mod failure;
@@ -118,6 +119,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Data(Data::Inspect(args)) => data::inspect(&args),
         Command::Data(Data::Pack(args)) => data::pack_shards(&args),
         Command::Data(Data::Show(args)) => data::show(&args),
+        Command::Encoders(args) => encoders::list(&args),
         Command::Doctor { json } => doctor::report(json),
         Command::Completions { shell } => {
             say(shell_help::completions(shell).trim_end());

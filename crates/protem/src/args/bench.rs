@@ -101,7 +101,7 @@ pub enum StepKind {
 /// Which encoder is timed, and how.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// resnet18, resnet34 or resnet50.
+    /// resnet18, resnet34, resnet50, resnet101 or resnet152.
     #[arg(long, value_parser = parsed::<Arch>, default_value = "resnet18")]
     pub encoder: Arch,
     /// cifar or imagenet.
