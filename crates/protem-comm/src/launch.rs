@@ -1,5 +1,6 @@
 //! What the environment tells of a process's place among those it was started with.
 
+use std::num::NonZeroU16;
 use std::str::FromStr;
 
 /// Where rank 0 listens unless told: torch.distributed's port.
@@ -110,30 +111,28 @@ impl Launch {
 
     fn by(get: &dyn Fn(&str) -> Option<String>) -> Result<Option<Self>, LaunchError> {
         for launcher in &LAUNCHERS {
-            let names = launcher.names;
-            let (rank, world) = match names.map(get) {
-                [None, None] => continue,
-                [Some(rank), Some(world)] => (rank, world),
-                // Both are always set by who sets one, but for these, which are anybody's names.
-                [Some(_), None] if names[0] != "RANK" => continue,
-                [Some(_), None] => return Err(half(names[0], names[1])),
-                [None, Some(_)] => return Err(half(names[1], names[0])),
+            let Some(place) = launcher.place(get)? else {
+                continue;
             };
-            let rank = number(names[0], rank, "rank")?;
-            let world = number(names[1], world, "number of ranks")?;
-            if rank >= world {
-                return Err(LaunchError::Rank { names, rank, world });
-            }
+            let (rank, world) = place;
             if world == 1 {
                 return Ok(None);
             }
-            let address = launcher.address(world, get)?;
+            // Slurm sets MPICH's variables too (srun --mpi=pmi2), and tells of its nodes by its own.
+            let mut of_place = LAUNCHERS
+                .iter()
+                .filter(|other| other.place(get) == Ok(Some(place)));
+            let named = get("MASTER_ADDR");
+            let address = named.or_else(|| of_place.find_map(|other| other.address(world, get)));
             return Ok(Some(Self {
                 rank,
                 world,
-                address,
+                address: address.ok_or(LaunchError::NoAddress {
+                    names: launcher.names,
+                    world,
+                })?,
                 port: port(get)?,
-                told_by: names,
+                told_by: launcher.names,
             }));
         }
         Ok(None)
@@ -141,30 +140,39 @@ impl Launch {
 }
 
 impl Launcher {
-    fn address(
+    /// Rank and number of ranks, if it tells of them.
+    fn place(
         &self,
-        world: usize,
         get: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<String, LaunchError> {
-        if let Some(address) = get("MASTER_ADDR") {
-            return Ok(address);
+    ) -> Result<Option<(usize, usize)>, LaunchError> {
+        let names = self.names;
+        let (rank, world) = match names.map(get) {
+            [None, None] => return Ok(None),
+            [Some(rank), Some(world)] => (rank, world),
+            // Both are always set by who sets one, but for these, which are anybody's names.
+            [Some(_), None] if names[0] != "RANK" => return Ok(None),
+            [Some(_), None] => return Err(half(names[0], names[1])),
+            [None, Some(_)] => return Err(half(names[1], names[0])),
+        };
+        let rank = number::<u16>(names[0], rank, "rank")?.into();
+        let world = number::<u16>(names[1], world, "number of ranks")?.into();
+        match rank < world {
+            true => Ok(Some((rank, world))),
+            false => Err(LaunchError::Rank { names, rank, world }),
         }
+    }
+
+    /// Rank 0's machine, where it tells of that.
+    fn address(&self, world: usize, get: &dyn Fn(&str) -> Option<String>) -> Option<String> {
         let here = match self.one_machine {
             OneMachine::Local(name) => get(name).is_some_and(|n| n == world.to_string()),
             OneMachine::Nodes(name) => get(name).is_some_and(|n| n == "1"),
         };
-        if here {
-            return Ok("127.0.0.1".into());
-        }
-        let nodes = match self.one_machine {
-            OneMachine::Nodes(_) => get("SLURM_STEP_NODELIST"),
+        match self.one_machine {
+            _ if here => Some("127.0.0.1".into()),
+            OneMachine::Nodes(_) => first_node(&get("SLURM_STEP_NODELIST")?),
             OneMachine::Local(_) => None,
-        };
-        let first = nodes.as_deref().and_then(first_node);
-        first.ok_or(LaunchError::NoAddress {
-            names: self.names,
-            world,
-        })
+        }
     }
 }
 
@@ -173,7 +181,7 @@ fn port(get: &dyn Fn(&str) -> Option<String>) -> Result<u16, LaunchError> {
     let Some(port) = get("MASTER_PORT") else {
         return Ok(PORT);
     };
-    let port: u16 = number("MASTER_PORT", port, "port")?;
+    let port = number::<NonZeroU16>("MASTER_PORT", port, "port")?.get();
     let of_store = get("TORCHELASTIC_USE_AGENT_STORE").is_some_and(|used| used == "True");
     Ok(match (of_store, port) {
         (true, u16::MAX) => port - 1,
@@ -259,6 +267,11 @@ mod tests {
             ("SLURM_STEP_NODELIST", "gpu[07-08]"),
         ];
         assert_eq!(place(&slurm), (3, 8, "gpu07".into(), PORT));
+        let by_pmi2 = [&slurm[..], &[("PMI_RANK", "3"), ("PMI_SIZE", "8")]].concat();
+        assert_eq!(place(&by_pmi2).2, "gpu07");
+        // Launched by Slurm, one on each node, and by those then: Slurm's nodes are not these ranks'.
+        let within = [&slurm[..], &[("PMI_RANK", "3"), ("PMI_SIZE", "16")]].concat();
+        assert!(matches!(of(&within), Err(LaunchError::NoAddress { .. })));
     }
 
     #[test]
@@ -274,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let refused = |variables| of(variables).expect_err("no place").to_string();
+        let refused = |variables: &[(&str, &str)]| of(variables).expect_err("no place").to_string();
         assert_eq!(
             refused(&[("RANK", "0")]),
             "RANK is set, and WORLD_SIZE is not"
@@ -299,13 +312,20 @@ mod tests {
             ]),
             "MASTER_ADDR is not set, and PMI_SIZE tells of 4 ranks on several machines"
         );
-        let port = [
-            ("RANK", "0"),
-            ("WORLD_SIZE", "2"),
-            ("MASTER_ADDR", "a"),
-            ("MASTER_PORT", "70000"),
-        ];
-        assert_eq!(refused(&port), "MASTER_PORT = \"70000\" is no port");
+        assert_eq!(
+            refused(&[("RANK", "0"), ("WORLD_SIZE", "10000000000")]),
+            "WORLD_SIZE = \"10000000000\" is no number of ranks"
+        );
+        for port in ["70000", "0"] {
+            let by_hand = [
+                ("RANK", "0"),
+                ("WORLD_SIZE", "2"),
+                ("MASTER_ADDR", "a"),
+                ("MASTER_PORT", port),
+            ];
+            let told = format!("MASTER_PORT = {port:?} is no port");
+            assert_eq!(refused(&by_hand), told);
+        }
     }
 
     #[test]
