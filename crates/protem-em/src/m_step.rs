@@ -76,11 +76,12 @@ pub(crate) fn taken(images: &[u8], bytes: usize, order: &[u32]) -> Vec<u8> {
 }
 
 /// Losses of this rank's part of a batch and, over `gradient`, their `∂L/∂parameters` of the query encoder: the mean
-/// over ranks is the batch's. All ranks' keys enter the queue after the logits are computed. `stream` names the draw of negatives: seed and batch. The key
-/// encoder's step before it ([`MomentumPair::follow`]) and the optimizer's behind it are the caller's.
+/// over ranks is the batch's. All ranks' keys enter the queue after the logits are computed. `stream` names the draw of
+/// negatives: seed and batch. The key encoder's step before it ([`MomentumPair::follow`]) and the optimizer's behind it
+/// are the caller's.
 ///
 /// # Errors
-/// Whatever candle or the losses refuse.
+/// Whatever candle or the losses refuse; a rank that is gone.
 ///
 /// # Panics
 /// If a clustering has no label for an image of the batch.

@@ -179,11 +179,12 @@ impl Trainer {
         self.state.clusterings = clusterings;
     }
 
-    /// Trains until all epochs are done or `stop` is set, telling `listener` what happens.
+    /// Trains until all epochs are done or `stop` is set, telling `listener` what happens. Of several ranks none comes
+    /// back before rank 0 has saved.
     ///
     /// # Errors
-    /// Images, a disk or a loss that fail. The last checkpoint stays; where images fail between two
-    /// steps (of `optim.accumulate` batches each), there is one of all steps made.
+    /// Images, a disk or a loss that fail; a rank that is gone. The last checkpoint stays; where images or a rank fail
+    /// between two steps (of `optim.accumulate` batches each), there is one of all steps made.
     pub fn run(
         &mut self,
         listener: &mut dyn FnMut(&Event),
@@ -195,6 +196,16 @@ impl Trainer {
             true => listener,
             false => &mut silent,
         };
+        let outcome = self.all_epochs(listener, stop)?;
+        self.await_first()?;
+        Ok(outcome)
+    }
+
+    fn all_epochs(
+        &mut self,
+        listener: &mut dyn FnMut(&Event),
+        stop: &AtomicBool,
+    ) -> Result<Outcome, EmError> {
         // Not after an epoch, which may be hours.
         self.make_folder()?;
         listener(&self.begun());

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 const IMAGES: usize = 99;
 
@@ -251,6 +252,7 @@ fn unreadable_images_of_any_rank_are_told_by_the_first() {
 #[test]
 fn one_that_is_asked_to_stop_stops_all() {
     let folder = tempfile::tempdir().expect("a folder");
+    let saved = folder.path().join(checkpoint_name(1));
     let interrupted = on_ranks(2, |ranks| {
         let stop = AtomicBool::new(false);
         let asked = ranks.rank() == 1;
@@ -265,10 +267,15 @@ fn one_that_is_asked_to_stop_stops_all() {
             .and_then(|t| t.among(ranks))
             .expect("ranks that agree");
         stop.store(asked, Ordering::Relaxed);
-        trainer.run(&mut |_: &Event| (), &stop)
+        let mut slow = |event: &Event| match event {
+            Event::Save { .. } => thread::sleep(Duration::from_millis(300)),
+            _ => (),
+        };
+        let outcome = trainer.run(&mut slow, &stop);
+        (outcome, saved.exists())
     });
-    let saved = folder.path().join(checkpoint_name(1));
-    for outcome in interrupted {
+    for (outcome, saved_before) in interrupted {
+        assert!(saved_before, "nobody goes before rank 0 has saved");
         match outcome {
             Ok(Outcome::Interrupted { checkpoint }) => assert_eq!(checkpoint, saved),
             other => panic!("{other:?}"),

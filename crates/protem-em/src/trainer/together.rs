@@ -116,6 +116,15 @@ impl Trainer {
         Ok(Some(all))
     }
 
+    /// Holds all but rank 0 until that has saved: what starts processes may end all of them when one has ended.
+    pub(super) fn await_first(&mut self) -> Result<(), EmError> {
+        let told = self.ranks.broadcast(0, Vec::new());
+        match self.ranks.is_first() {
+            true => Ok(()), // everything is saved, whoever has gone meanwhile
+            false => Ok(told.map(drop)?),
+        }
+    }
+
     /// Whether any rank was asked to stop.
     pub(super) fn any(&mut self, stop: bool) -> Result<bool, EmError> {
         Ok(self.ranks.any(stop)?)
