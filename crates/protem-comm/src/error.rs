@@ -82,8 +82,9 @@ impl CommError {
     /// Of a connection with a rank.
     pub(crate) fn lost(rank: usize, source: io::Error) -> Self {
         let source = match source.kind() {
-            // Its own words are of buffers.
+            // Their own words are of buffers and resources.
             kind @ io::ErrorKind::UnexpectedEof => io::Error::new(kind, "its connection ended"),
+            kind @ io::ErrorKind::WouldBlock => io::Error::new(kind, "it does not answer"),
             _ => source,
         };
         Self::Lost { rank, source }

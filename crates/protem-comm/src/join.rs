@@ -13,10 +13,14 @@ use std::time::{Duration, Instant};
 /// With each other rank, by its number.
 type Links = Vec<Option<Link>>;
 
+/// Is told how many ranks are missing, as rank 0 knows, or why rank 0 is not reached.
+pub(crate) type Waiting<'a> = dyn FnMut(Result<usize, &io::Error>) + 'a;
+
 /// What all that calls at a port says first; the last byte counts the versions of what follows.
 const MAGIC: [u8; 8] = *b"protem\x00\x01";
-/// How long somebody who calls may take to say who it is.
+/// How long somebody who calls may take to say who it is, and how many may do so at a time.
 const GREETING: Duration = Duration::from_secs(5);
+const SILENT: usize = 256;
 /// Between two looks at a port.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Between two tries to reach rank 0, and how long one may take.
@@ -53,18 +57,73 @@ impl Hello {
         stream.write_all(&bytes)
     }
 
-    /// None of somebody else, or who takes too long.
-    fn read(mut stream: &TcpStream) -> Option<Self> {
-        stream.set_nonblocking(false).ok()?;
-        stream.set_read_timeout(Some(GREETING)).ok()?;
+    /// What has come, once all of it is there; none of somebody else.
+    fn read(mut stream: &TcpStream) -> Heard {
         let mut bytes = [0; Self::BYTES];
-        stream.read_exact(&mut bytes).ok()?;
+        match stream.peek(&mut bytes) {
+            Ok(Self::BYTES) => {}
+            Ok(1..) => return Heard::NotYet,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Heard::NotYet,
+            _ => return Heard::Another, // who has gone again
+        }
+        if bytes[..8] != MAGIC || stream.read_exact(&mut bytes).is_err() {
+            return Heard::Another;
+        }
         let word = |at| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-        (bytes[..8] == MAGIC).then(|| Self {
+        Heard::Rank(Self {
             rank: word(8),
             world: word(12),
             word: u64::from_le_bytes(std::array::from_fn(|i| bytes[16 + i])),
         })
+    }
+}
+
+/// What somebody who calls has said.
+enum Heard {
+    NotYet,
+    Rank(Hello),
+    Another,
+}
+
+/// A port and those who call there, who may be other programs: nobody has to wait until one of them says something.
+struct Door {
+    listener: TcpListener,
+    /// Who has said nothing yet, and since when.
+    silent: Vec<(TcpStream, SocketAddr, Instant)>,
+}
+
+impl Door {
+    fn new(listener: TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            listener,
+            silent: Vec::new(),
+        })
+    }
+
+    /// A rank that has come, if there is one by now, and where it calls from.
+    fn next(&mut self) -> Option<(Hello, TcpStream, SocketAddr)> {
+        while self.silent.len() < SILENT
+            && let Ok((stream, from)) = self.listener.accept()
+        {
+            if stream.set_nonblocking(true).is_ok() {
+                self.silent.push((stream, from, Instant::now()));
+            }
+        }
+        let mut i = 0;
+        while let Some((stream, _, since)) = self.silent.get(i) {
+            match Hello::read(stream) {
+                Heard::NotYet if since.elapsed() < GREETING => i += 1,
+                Heard::Rank(hello) => {
+                    let (stream, from, _) = self.silent.swap_remove(i);
+                    let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+                    stream.set_nonblocking(false).ok()?;
+                    return Some((hello, stream, from));
+                }
+                _ => drop(self.silent.swap_remove(i)),
+            }
+        }
+        None
     }
 }
 
@@ -94,7 +153,7 @@ impl Patience {
 pub(crate) fn join(
     launch: &Launch,
     patience: Duration,
-    waiting: &mut dyn FnMut(Option<usize>),
+    waiting: &mut Waiting<'_>,
 ) -> Result<Links, CommError> {
     let mut patience = Patience {
         begun: Instant::now(),
@@ -107,36 +166,56 @@ pub(crate) fn join(
     }
 }
 
-/// Rank 0's port. Its name may be that of a gateway's side that this machine does not have: then any side will do.
-fn listen(launch: &Launch) -> Result<TcpListener, CommError> {
+/// Rank 0's port.
+fn listen(launch: &Launch) -> Result<Door, CommError> {
     let at = (launch.address.as_str(), launch.port);
-    let anywhere = (Ipv4Addr::UNSPECIFIED, launch.port);
-    let listener = TcpListener::bind(at).or_else(|error| match error.kind() {
-        ErrorKind::AddrNotAvailable => TcpListener::bind(anywhere),
-        _ => Err(error),
-    });
-    let listener = listener.and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
-    listener.map_err(|source| CommError::Listen {
-        address: format!("{}:{}", launch.address, launch.port),
-        source,
-    })
+    let listener = match is_exact(launch) {
+        false => anywhere(launch.port),
+        true => TcpListener::bind(at).or_else(|error| match error.kind() {
+            // It is a gateway's.
+            ErrorKind::AddrNotAvailable => anywhere(launch.port),
+            _ => Err(error),
+        }),
+    };
+    listener
+        .and_then(Door::new)
+        .map_err(|source| CommError::Listen {
+            address: format!("{}:{}", launch.address, launch.port),
+            source,
+        })
+}
+
+/// Whether rank 0's place is one address. A name may mean another here than elsewhere: that of a machine is 127.0.1.1 to
+/// itself in Debian's hosts file.
+fn is_exact(launch: &Launch) -> bool {
+    launch.address == "localhost" || launch.address.parse::<IpAddr>().is_ok()
+}
+
+/// At all addresses of this machine.
+fn anywhere(port: u16) -> io::Result<TcpListener> {
+    let (all, without_v6) = (Ipv6Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
+    TcpListener::bind(&[SocketAddr::from((all, port)), (without_v6, port).into()][..])
 }
 
 /// Rank 0: hears from all, and tells each where those are that it has to call at.
 fn lead(
     launch: &Launch,
-    listener: TcpListener,
+    door: Door,
     patience: &mut Patience,
-    waiting: &mut dyn FnMut(Option<usize>),
+    waiting: &mut Waiting<'_>,
 ) -> Result<Links, CommError> {
-    let mut callers = heard(launch, &listener, patience, waiting)?;
+    let mut callers = heard(launch, door, patience, waiting)?;
     let token = RandomState::new().hash_one(std::process::id());
     let mut table = token.to_le_bytes().to_vec();
+    // Who is on this machine may have called within it: others find it where they found rank 0.
+    let from_outside = callers.iter().find(|(_, at)| !at.ip().is_loopback());
+    let outside = from_outside.and_then(|(stream, _)| Some(stream.local_addr().ok()?.ip()));
     for (_, at) in &callers {
-        let ip = match at.ip() {
+        let ip = match outside {
+            Some(ip) if at.ip().is_loopback() => ip,
+            _ => at.ip(),
+        };
+        let ip = match ip {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             IpAddr::V6(ip) => ip,
         };
@@ -155,9 +234,9 @@ fn lead(
 /// Who called at rank 0, in the order of their ranks from 1, and where each listens.
 fn heard(
     launch: &Launch,
-    listener: &TcpListener,
+    mut door: Door,
     patience: &mut Patience,
-    waiting: &mut dyn FnMut(Option<usize>),
+    waiting: &mut Waiting<'_>,
 ) -> Result<Vec<(TcpStream, SocketAddr)>, CommError> {
     let mut callers: Vec<Option<(TcpStream, SocketAddr)>> = Vec::new();
     callers.resize_with(launch.world - 1, || None);
@@ -171,16 +250,12 @@ fn heard(
             });
         }
         if patience.is_to_tell() {
-            waiting(Some(
-                callers.iter().filter(|caller| caller.is_none()).count(),
-            ));
+            let missing = callers.iter().filter(|caller| caller.is_none());
+            waiting(Ok(missing.count()));
         }
-        let Ok((stream, from)) = listener.accept() else {
-            thread::sleep(PAUSE); // nobody, or somebody who has gone again
+        let Some((hello, stream, from)) = door.next() else {
+            thread::sleep(PAUSE);
             continue;
-        };
-        let Some(hello) = Hello::read(&stream) else {
-            continue; // somebody who looks for another program
         };
         let stranger = |reason| CommError::Stranger {
             from: from.to_string(),
@@ -207,20 +282,25 @@ fn heard(
 fn follow(
     launch: &Launch,
     patience: &mut Patience,
-    waiting: &mut dyn FnMut(Option<usize>),
+    waiting: &mut Waiting<'_>,
 ) -> Result<Links, CommError> {
     let (rank, world) = (launch.rank, launch.world);
     let of_first = lost(0);
     let mut first = reach(launch, patience, waiting)?;
-    let own = first.local_addr().map_err(of_first)?.ip();
-    let listener = TcpListener::bind((own, 0)).map_err(of_first)?;
+    let mut own = first.local_addr().map_err(of_first)?;
+    own.set_port(0);
+    let listener = match is_exact(launch) {
+        true => TcpListener::bind(own),
+        false => anywhere(0),
+    };
+    let listener = listener.map_err(of_first)?;
     let port = listener.local_addr().map_err(of_first)?.port();
     Hello::new(launch, u64::from(port))
         .write(&first)
         .map_err(of_first)?;
-    // Rank 0 answers when all have called, or goes when its own patience ends.
-    let wait = patience.left().unwrap_or(PAUSE) + TRY;
-    first.set_read_timeout(Some(wait)).map_err(of_first)?;
+    // Rank 0 answers when all have called, or goes when its own patience ends, which may have begun just now.
+    let wait = Some(patience.of + TRY);
+    first.set_read_timeout(wait).map_err(of_first)?;
     let mut table = vec![0; 8 + (world - 1) * 18];
     first.read_exact(&mut table).map_err(of_first)?;
     let (token, places) = table.split_at(8);
@@ -237,22 +317,20 @@ fn follow(
         hello.write(&stream).map_err(lost(before))?;
         links[before] = Some(Link::new(before, stream).map_err(lost(before))?);
     }
-    listener.set_nonblocking(true).map_err(of_first)?;
+    let mut door = Door::new(listener).map_err(of_first)?;
     let begun = Instant::now();
     while let Some(behind) = (rank + 1..world).find(|behind| links[*behind].is_none()) {
         if begun.elapsed() > TRY + GREETING {
             return Err(lost(behind)(ErrorKind::TimedOut.into()));
         }
-        let Ok((stream, _)) = listener.accept() else {
+        let Some((caller, stream, _)) = door.next() else {
             thread::sleep(PAUSE);
             continue;
         };
-        let Some(caller) = Hello::read(&stream).filter(|of| of.word == hello.word) else {
-            continue; // nobody of this run
-        };
-        if let Some(free @ None) = links.get_mut(caller.rank as usize) {
-            let caller = caller.rank as usize;
-            *free = Some(Link::new(caller, stream).map_err(lost(caller))?);
+        let rank = caller.rank as usize;
+        let is_of_run = caller.word == hello.word;
+        if let Some(free @ None) = links.get_mut(rank).filter(|_| is_of_run) {
+            *free = Some(Link::new(rank, stream).map_err(lost(rank))?);
         }
     }
     Ok(links)
@@ -262,7 +340,7 @@ fn follow(
 fn reach(
     launch: &Launch,
     patience: &mut Patience,
-    waiting: &mut dyn FnMut(Option<usize>),
+    waiting: &mut Waiting<'_>,
 ) -> Result<TcpStream, CommError> {
     let at = (launch.address.as_str(), launch.port);
     loop {
@@ -288,7 +366,7 @@ fn reach(
             });
         }
         if patience.is_to_tell() {
-            waiting(None);
+            waiting(Err(&failed));
         }
         thread::sleep(RETRY);
     }

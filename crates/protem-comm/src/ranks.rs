@@ -5,6 +5,7 @@ use crate::join;
 use crate::launch::Launch;
 use crate::link::{Call, Kind, Link};
 use bytemuck::Pod;
+use std::io;
 use std::ops::Range;
 use std::thread;
 use std::time::Duration;
@@ -26,15 +27,15 @@ impl Ranks {
         Self::of_links(0, vec![None])
     }
 
-    /// Finds the others within `patience` and connects with each. `waiting` is told now and then how many are still missing, as far as is
-    /// known: rank 0 alone knows.
+    /// Finds the others within `patience` and connects with each. `waiting` is told now and then what for: on rank 0 how many are still
+    /// missing, on others why rank 0 is not reached yet.
     ///
     /// # Errors
     /// Ranks that do not come or do not belong together; a port that cannot be had.
     pub fn join(
         launch: &Launch,
         patience: Duration,
-        waiting: &mut dyn FnMut(Option<usize>),
+        waiting: &mut dyn FnMut(Result<usize, &io::Error>),
     ) -> Result<Self, CommError> {
         let links = join::join(launch, patience, waiting)?;
         Ok(Self::of_links(launch.rank, links))
@@ -143,6 +144,9 @@ impl Ranks {
     ///
     /// # Errors
     /// As [`Self::gather`].
+    ///
+    /// # Panics
+    /// If there is no rank `from`.
     pub fn broadcast(&mut self, from: usize, own: Vec<u8>) -> Result<Vec<u8>, CommError> {
         let call = self.next(Kind::Broadcast);
         let done = match &self.links[from] {
@@ -160,7 +164,10 @@ impl Ranks {
     /// The same of values.
     ///
     /// # Errors
-    /// As [`Self::gather`].
+    /// As [`Self::gather`]; bytes that are no such values.
+    ///
+    /// # Panics
+    /// As [`Self::broadcast`].
     pub fn broadcast_values<T: Pod>(
         &mut self,
         from: usize,

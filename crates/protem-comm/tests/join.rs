@@ -2,9 +2,9 @@
 
 use protem_comm::{CommError, Launch, Ranks};
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -58,11 +58,42 @@ fn others_who_call_are_passed_over() {
         .write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
         .expect("heard");
     drop(call());
-    let silent = call(); // is waited for, but not for long
+    let mut half = call();
+    half.write_all(b"protem").expect("heard");
+    let silent: Vec<TcpStream> = (0..20).map(|_| call()).collect();
+    let begun = Instant::now();
     let second = join(&launch(1, 2, port), LONG).map(|ranks| ranks.rank());
     assert_eq!(second.expect("found"), 1);
     assert_eq!(first.join().expect("no panic").expect("found"), 2);
-    drop(silent);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(4), "they are not waited for");
+    drop((half, silent));
+}
+
+/// A machine's name may mean 127.0.0.1 to itself. Who called at rank 0 by that is found by others all the same.
+#[test]
+fn names_may_mean_another_address_on_rank_0s_machine() {
+    let outside = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?; // sends nothing
+        socket.local_addr()
+    });
+    // Without a network all is within the machine.
+    let outside = outside.map_or("127.0.0.1".into(), |at| at.ip().to_string());
+    for last in [1, 2] {
+        let (port, world) = (free_port(), 3);
+        let ranks = [0, 1, 2].map(|rank| {
+            let of = Launch {
+                // A name to Rust, and 127.0.0.1 to the system.
+                address: if rank == last { &*outside } else { "127.1" }.into(),
+                ..launch(rank, world, port)
+            };
+            thread::spawn(move || join(&of, LONG)?.gather_values(&[rank as u32]))
+        });
+        for found in ranks {
+            let all = found.join().expect("no panic").expect("all come");
+            assert_eq!(all, [0, 1, 2]);
+        }
+    }
 }
 
 #[test]

@@ -40,11 +40,14 @@ pub fn join() -> Result<Ranks, Failure> {
     let at = format!("{}:{}", launch.address, launch.port);
     let joined = Ranks::join(&launch, PATIENCE, &mut |missing| {
         console::warn(match missing {
-            Some(missing) => format!(
+            Ok(missing) => format!(
                 "waiting at {at} for {missing} of {} ranks ({world})",
                 launch.world
             ),
-            None => format!("waiting for rank 0 at {at} ({rank} = {})", launch.rank),
+            Err(why) => format!(
+                "waiting for rank 0 at {at} ({rank} = {}): {why}",
+                launch.rank
+            ),
         });
     });
     joined.map_err(|error| of_joining(&error, &launch))
