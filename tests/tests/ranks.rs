@@ -1,5 +1,6 @@
 //! Runs of several processes: they train together, stop together, and go on to the same bits.
 
+use protem_comm::{Launch, Ranks};
 use protem_tests::*;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -13,17 +14,19 @@ struct Together(Vec<Child>);
 impl Together {
     /// As many as there are commands.
     fn start(commands: Vec<Command>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port().to_string();
-        drop(listener);
-        let world = commands.len().to_string();
+        let world = commands.len();
+        Self::start_of(world, free_port(), commands)
+    }
+
+    /// The first of `world` ranks, at a port.
+    fn start_of(world: usize, port: u16, commands: Vec<Command>) -> Self {
         let start = |(rank, mut command): (usize, Command)| {
             let command = command
                 .env("RANK", rank.to_string())
-                .env("WORLD_SIZE", &world);
+                .env("WORLD_SIZE", world.to_string());
             let command = command
                 .env("MASTER_ADDR", "127.0.0.1")
-                .env("MASTER_PORT", &port);
+                .env("MASTER_PORT", port.to_string());
             let command = command.stdin(Stdio::null());
             let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
             command.spawn().unwrap()
@@ -74,6 +77,12 @@ impl Drop for Together {
             let _ = child.wait();
         }
     }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 fn codes(ended: &[Ended]) -> Vec<Option<i32>> {
@@ -192,4 +201,70 @@ fn what_cannot_be_is_refused_before_training() {
     assert_eq!(codes(&ended), [Some(0), Some(0)], "{}", ended[0].stderr);
     assert_eq!(ended[1].stdout, "");
     assert!(!out.exists(), "nothing is begun");
+}
+
+/// Another version may say something else from the second word on.
+#[test]
+fn versions_are_held_together_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let first = Together::start_of(2, port, vec![tiny(&folder.path().join("run"), &[], &[])]);
+    let other = Launch {
+        rank: 1,
+        world: 2,
+        address: "127.0.0.1".into(),
+        port,
+        told_by: ["RANK", "WORLD_SIZE"],
+    };
+    let joined = Ranks::join(&other, Duration::from_secs(60), &mut |_| ());
+    let differ = joined.unwrap().agree("their version", "0.0.0").unwrap_err();
+    let ended = first.end();
+    assert_eq!(codes(&ended), [Some(2)]);
+    let told = "ranks differ in their version of protem: rank 1 has 0.0.0, and rank 0 has";
+    assert!(ended[0].stderr.contains(told), "{}", ended[0].stderr);
+    assert!(differ.to_string().contains("rank 1 has 0.0.0"), "{differ}");
+}
+
+/// What one would have room for need not be there for each of two.
+#[test]
+fn ranks_of_one_machine_share_its_memory() {
+    let Ok(machine) = fs::read_to_string("/proc/meminfo") else {
+        return skipped("ranks that share memory: the system does not tell how much there is");
+    };
+    let machine = machine.lines().find_map(|l| l.strip_prefix("MemTotal:"));
+    let machine = machine.unwrap().trim().trim_end_matches(" kB");
+    let machine = machine.parse::<usize>().unwrap() * 1024;
+    let group = fs::read_to_string("/sys/fs/cgroup/memory.max").unwrap_or_default();
+    let memory = group.trim().parse().unwrap_or(machine).min(machine);
+    // The queue, and embeddings twice while they are clustered: three quarters of the memory.
+    let dim = 1 << 16;
+    let images = memory / 4 / (4 * dim) / 16 * 16;
+    let set = [
+        format!("data.generated_images={images}"),
+        format!("method.queue={images}"),
+        format!("encoder.dim={dim}"),
+    ];
+    let set = set.each_ref().map(String::as_str);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let big = || tiny(&out, &[], &set);
+    let ended = Together::start(vec![big(), big()]).end();
+    assert_eq!(codes(&ended), [Some(2), Some(2)], "{}", ended[0].stderr);
+    let told = "of memory at least on each of 2 ranks here";
+    assert!(ended[0].stderr.contains(told), "{}", ended[0].stderr);
+}
+
+/// What each computes by itself (its part of a gradient, of keys, of embeddings) may differ from processor to processor:
+/// all take what comes of it together, and their weights are compared behind each epoch.
+#[test]
+fn ranks_may_be_on_processors_of_other_kinds() {
+    let folder = tempfile::tempdir().unwrap();
+    for optimizer in ["sgd", "lars"] {
+        let out = folder.path().join(optimizer);
+        let set = format!("optim.optimizer={optimizer}");
+        let mut commands = vec![tiny(&out, &[], &[&set]), tiny(&out, &[], &[&set])];
+        commands[1].env("PROTEM_ISA", "portable");
+        let ended = Together::start(commands).end();
+        assert_eq!(codes(&ended), [Some(0), Some(0)], "{}", ended[0].stderr);
+    }
 }

@@ -7,7 +7,7 @@ use crate::room::check_memory;
 use crate::system::{set_stop_flag, start_threads};
 use crate::{advice, config};
 use protem_comm::{CommError, Launch, LaunchError, Ranks};
-use protem_em::{Checkpoint, Outcome, Settings, Trainer};
+use protem_em::{Checkpoint, EmError, Outcome, Settings, Trainer};
 use protem_report::Listed;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -50,39 +50,59 @@ pub fn join() -> Result<Ranks, Failure> {
             ),
         });
     });
-    joined.map_err(|error| of_joining(&error, &launch))
+    let mut ranks = joined.map_err(|error| of_joining(&error, &launch))?;
+    // Before anything else is said, which another version may say otherwise.
+    let version = ranks.agree("their version of protem", env!("CARGO_PKG_VERSION"));
+    version.map_err(lost)?;
+    Ok(ranks)
 }
 
-/// How many threads each of several ranks takes where neither a setting nor the environment tells: as many as there are,
-/// divided by the ranks that may use the same processors.
-pub fn threads(ranks: &mut Ranks) -> Result<Option<usize>, Failure> {
+/// What a rank has of the machine it shares with others.
+pub struct Share {
+    /// Threads, where neither a setting nor the environment tells: as many as there are, divided by the ranks that may use the same
+    /// processors. None for one rank, which has them all.
+    pub threads: Option<usize>,
+    /// Ranks that have the machine's memory between them.
+    pub of_memory: usize,
+}
+
+/// Finds out which ranks share a machine.
+pub fn share(ranks: &mut Ranks) -> Result<Share, Failure> {
     if ranks.world() == 1 {
-        return Ok(None);
+        return Ok(Share {
+            threads: None,
+            of_memory: 1,
+        });
     }
-    let told = std::env::var_os("RAYON_NUM_THREADS").is_some();
-    // One boot of one machine, and what of it the process may use.
+    // One boot of one machine; what of it the process may use; and its container, of which each may have memory of its own.
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let allowed = status
         .lines()
         .find(|line| line.starts_with("Cpus_allowed:"));
-    let own = (boot, allowed.map(str::to_owned));
+    let container = std::fs::read_link("/proc/self/ns/mnt").ok();
+    let own = (boot, allowed.map(str::to_owned), container);
     let all = ranks.gather_data(own.clone()).map_err(lost)?;
-    let alike = all.iter().filter(|of| **of == own).count();
+    let beside = |alike: &dyn Fn(&(_, _, _)) -> bool| all.iter().filter(|of| alike(of)).count();
+    let of_processors = beside(&|(boot, allowed, _)| (boot, allowed) == (&own.0, &own.1));
+    let told = std::env::var_os("RAYON_NUM_THREADS").is_some();
     let machine = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok((!told).then_some((machine / alike.max(1)).max(1)))
+    Ok(Share {
+        threads: (!told).then_some((machine / of_processors).max(1)),
+        of_memory: beside(&|(boot, _, container)| (boot, container) == (&own.0, &own.2)),
+    })
 }
 
 /// Follows rank 0 through its run; it tells and keeps what comes of it.
 pub fn follow(mut ranks: Ranks) -> Result<(), Failure> {
-    let threads = threads(&mut ranks)?;
+    let share = share(&mut ranks)?;
     let brief: Brief = ranks.broadcast_data(0, None).map_err(lost)?;
     let settings = &brief.settings;
-    start_threads("threads", settings.threads.or(threads))?;
+    start_threads("threads", settings.threads.or(share.threads))?;
     let sets = Sets::list(settings)?;
     let images = sets.readable(settings, brief.left_out.as_ref(), &mut ranks)?;
     let plan = config::plan(settings, images.train.len(), ranks.world())?;
-    check_memory(&plan, &images)?;
+    check_memory(&plan, &images, share.of_memory)?;
     if brief.dry_run {
         return Ok(());
     }
@@ -92,7 +112,9 @@ pub fn follow(mut ranks: Ranks) -> Result<(), Failure> {
         Some(from) => Trainer::resume(plan, train, test, PathBuf::new(), from),
         None => Trainer::new(plan, train, test, PathBuf::new()),
     };
-    let mut trainer = trainer.and_then(|t| t.among(ranks)).map_err(advice::em)?;
+    let mut trainer = trainer
+        .and_then(|t| t.among(ranks))
+        .map_err(before_training)?;
     match trainer.run(&mut |_| (), &stop).map_err(advice::em)? {
         Outcome::Finished => Ok(()),
         Outcome::Interrupted { .. } => Err(Failure::interrupted("stopped with the others")),
@@ -127,10 +149,16 @@ fn received(ranks: &mut Ranks) -> Result<Option<Checkpoint>, Failure> {
 /// What the user can do where ranks lose each other before there is a run.
 pub fn lost(error: CommError) -> Failure {
     match error {
-        CommError::Lost { .. } => {
-            Failure::running(format!("{}; what it printed tells why", explain(&error)))
-        }
-        error => advice::em(error.into()),
+        error @ CommError::Differ { .. } => advice::em(error.into()),
+        error => Failure::running(format!("{}; what it printed tells why", explain(&error))),
+    }
+}
+
+/// The same of all that can come between.
+pub fn before_training(error: EmError) -> Failure {
+    match error {
+        EmError::Comm(error) => lost(error),
+        error => advice::em(error),
     }
 }
 

@@ -7,8 +7,8 @@ use crate::system::{free_bytes, memory_bytes, size};
 use protem_em::{Plan, Sizes, checkpoint_size, list_checkpoints};
 use protem_report::RunFolder;
 
-/// Whether memory holds what the plan alone takes.
-pub fn check_memory(plan: &Plan, images: &Images) -> Result<(), Failure> {
+/// Whether memory holds what the plan alone takes, on each of the ranks that have it between them.
+pub fn check_memory(plan: &Plan, images: &Images, ranks: usize) -> Result<(), Failure> {
     let sizes = Sizes::of(plan, images.test.as_ref().map_or(0, |test| test.len()));
     // As little as it may come to.
     let needed = Sizes {
@@ -16,9 +16,13 @@ pub fn check_memory(plan: &Plan, images: &Images) -> Result<(), Failure> {
         pixels_bytes: 0,
         ..sizes
     };
+    let each = match ranks {
+        1 => String::new(),
+        _ => format!(" on each of {ranks} ranks here"),
+    };
     match memory_bytes() {
-        Some(memory) if sizes.least() > memory => Err(Failure::usage(format!(
-            "the run takes {} of memory at least, and there are {}: {}; take what lessens the largest of them, such as a smaller optim.batch (with optim.accumulate), encoder.width, encoder.dim or method.queue, fewer images, or eval.knn_every = 0",
+        Some(memory) if sizes.least() > memory / ranks as u64 => Err(Failure::usage(format!(
+            "the run takes {} of memory at least{each}, and there are {}: {}; take what lessens the largest of them, such as a smaller optim.batch (with optim.accumulate), encoder.width, encoder.dim or method.queue, fewer images, or eval.knn_every = 0",
             size(sizes.least()),
             size(memory),
             parts(&needed, &size(sizes.maps_bytes))

@@ -7,7 +7,7 @@ use crate::encoder;
 use crate::failure::{Failure, explain, explain_em};
 use crate::images::{Images, Sets};
 use crate::progress::Progress;
-use crate::ranks::{self, Brief, lost};
+use crate::ranks::{self, Brief, before_training, lost};
 use crate::room::{check_disk, check_memory};
 use crate::system::{start_threads, stop_flag};
 use crate::{config, dry_run};
@@ -23,10 +23,10 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     if !ranks.is_first() {
         return ranks::follow(ranks);
     }
-    let threads = ranks::threads(&mut ranks)?;
+    let share = ranks::share(&mut ranks)?;
     check_names(&args)?;
     let settings = settings(&args)?;
-    start_threads("threads", settings.threads.or(threads))?;
+    start_threads("threads", settings.threads.or(share.threads))?;
     check_out(&args)?;
     // Only the images that the checkpoint knows of: looking again could find others unreadable.
     let goes_on = args.resume && RunFolder::has_checkpoints(&args.out);
@@ -54,7 +54,7 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
         from.check_images(&settings, &*images.train).map_err(em)?;
     }
     let mut plan = config::plan(&settings, images.train.len(), ranks.world())?;
-    check_memory(&plan, &images)?;
+    check_memory(&plan, &images, share.of_memory)?;
     warn_of_speed(&plan);
     match &from {
         Some(from) => say_what_is_new(&args, &mut plan, from),
@@ -279,13 +279,17 @@ fn begin(
     if let Some(checkpoint) = from {
         let position = *checkpoint.position();
         let trainer = Trainer::resume(plan, train, test, checkpoints, checkpoint);
-        let trainer = trainer.and_then(|t| t.among(ranks)).map_err(em)?;
+        let trainer = trainer
+            .and_then(|t| t.among(ranks))
+            .map_err(before_training)?;
         let run = RunFolder::resume(&args.out, &position).map_err(report)?;
         keep_folders(args, &settings, &run)?;
         return Ok((run, trainer));
     }
     let trainer = Trainer::new(plan, train, test, checkpoints);
-    let trainer = trainer.and_then(|t| t.among(ranks)).map_err(em)?;
+    let trainer = trainer
+        .and_then(|t| t.among(ranks))
+        .map_err(before_training)?;
     if args.resume {
         let run = RunFolder::begin_again(&args.out).map_err(report)?;
         warn("there is no checkpoint yet: the run begins again");
