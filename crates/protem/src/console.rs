@@ -45,9 +45,10 @@ pub fn is_quiet() -> bool {
 
 /// A line for standard error.
 pub fn warn(line: impl Display) {
-    let mut err = std::io::stderr();
-    let _ = match RANK.get() {
-        Some(rank) => writeln!(err, "protem (rank {rank}): {line}"),
-        None => writeln!(err, "protem: {line}"),
+    let line = match RANK.get() {
+        Some(rank) => format!("protem (rank {rank}): {line}\n"),
+        None => format!("protem: {line}\n"),
     };
+    // In one piece: other ranks may write there too.
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
