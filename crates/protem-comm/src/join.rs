@@ -37,6 +37,9 @@ struct Hello {
     word: u64,
 }
 
+/// Bytes that tell where a rank listens: address and port.
+const PLACE: usize = 18;
+
 impl Hello {
     const BYTES: usize = 24;
 
@@ -278,13 +281,12 @@ fn heard(
     Ok(callers.into_iter().flatten().collect())
 }
 
-/// Any other rank: calls at rank 0, then at those before it, and is called at by those behind it.
+/// Any other rank: calls at rank 0, which tells it where the others are.
 fn follow(
     launch: &Launch,
     patience: &mut Patience,
     waiting: &mut Waiting<'_>,
 ) -> Result<Links, CommError> {
-    let (rank, world) = (launch.rank, launch.world);
     let of_first = lost(0);
     let mut first = reach(launch, patience, waiting)?;
     let mut own = first.local_addr().map_err(of_first)?;
@@ -301,7 +303,7 @@ fn follow(
     // Rank 0 answers when all have called, or goes when its own patience ends, which may have begun just now.
     let wait = Some(patience.of + TRY);
     first.set_read_timeout(wait).map_err(of_first)?;
-    let mut table = vec![0; 8 + (world - 1) * 18];
+    let mut table = vec![0; 8 + (launch.world - 1) * PLACE];
     first.read_exact(&mut table).map_err(of_first)?;
     let (token, places) = table.split_at(8);
     let hello = Hello::new(
@@ -309,15 +311,22 @@ fn follow(
         u64::from_le_bytes(std::array::from_fn(|i| token[i])),
     );
     let mut links: Links = vec![Some(Link::new(0, first).map_err(of_first)?)];
-    links.resize_with(world, || None);
-    for (before, place) in (1..rank).zip(places.chunks_exact(18)) {
+    links.resize_with(launch.world, || None);
+    let door = Door::new(listener).map_err(of_first)?;
+    meet(hello, places, door, &mut links)?;
+    Ok(links)
+}
+
+/// Calls at the ranks between rank 0 and this one, and is called at by those behind it.
+fn meet(hello: Hello, places: &[u8], mut door: Door, links: &mut Links) -> Result<(), CommError> {
+    let (rank, world) = (hello.rank as usize, links.len());
+    for (before, place) in (1..rank).zip(places.chunks_exact(PLACE)) {
         let ip = Ipv6Addr::from(std::array::from_fn(|i| place[i])).to_canonical();
         let at = SocketAddr::new(ip, u16::from_le_bytes([place[16], place[17]]));
         let stream = TcpStream::connect_timeout(&at, TRY).map_err(lost(before))?;
         hello.write(&stream).map_err(lost(before))?;
         links[before] = Some(Link::new(before, stream).map_err(lost(before))?);
     }
-    let mut door = Door::new(listener).map_err(of_first)?;
     let begun = Instant::now();
     while let Some(behind) = (rank + 1..world).find(|behind| links[*behind].is_none()) {
         if begun.elapsed() > TRY + GREETING {
@@ -333,7 +342,7 @@ fn follow(
             *free = Some(Link::new(rank, stream).map_err(lost(rank))?);
         }
     }
-    Ok(links)
+    Ok(())
 }
 
 /// A connection with rank 0, which may begin later than this one.
