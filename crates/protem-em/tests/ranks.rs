@@ -267,9 +267,10 @@ fn one_that_is_asked_to_stop_stops_all() {
             .and_then(|t| t.among(ranks))
             .expect("ranks that agree");
         stop.store(asked, Ordering::Relaxed);
-        let mut slow = |event: &Event| match event {
-            Event::Save { .. } => thread::sleep(Duration::from_millis(300)),
-            _ => (),
+        let mut slow = |event: &Event| {
+            if matches!(event, Event::Save { .. }) {
+                thread::sleep(Duration::from_millis(300));
+            }
         };
         let outcome = trainer.run(&mut slow, &stop);
         (outcome, saved.exists())

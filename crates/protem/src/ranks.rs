@@ -57,21 +57,21 @@ pub fn join() -> Result<Ranks, Failure> {
     Ok(ranks)
 }
 
-/// What a rank has of the machine it shares with others.
-pub struct Share {
+/// The machine, which this rank may share with others.
+pub struct Machine {
     /// Threads, where neither a setting nor the environment tells: as many as there are, divided by the ranks that may use the same
     /// processors. None for one rank, which has them all.
     pub threads: Option<usize>,
-    /// Ranks that have the machine's memory between them.
-    pub of_memory: usize,
+    /// Ranks that have its memory between them.
+    pub ranks: usize,
 }
 
 /// Finds out which ranks share a machine.
-pub fn share(ranks: &mut Ranks) -> Result<Share, Failure> {
+pub fn machine(ranks: &mut Ranks) -> Result<Machine, Failure> {
     if ranks.world() == 1 {
-        return Ok(Share {
+        return Ok(Machine {
             threads: None,
-            of_memory: 1,
+            ranks: 1,
         });
     }
     // One boot of one machine; what of it the process may use; and its container, of which each may have memory of its own.
@@ -86,23 +86,23 @@ pub fn share(ranks: &mut Ranks) -> Result<Share, Failure> {
     let beside = |alike: &dyn Fn(&(_, _, _)) -> bool| all.iter().filter(|of| alike(of)).count();
     let of_processors = beside(&|(boot, allowed, _)| (boot, allowed) == (&own.0, &own.1));
     let told = std::env::var_os("RAYON_NUM_THREADS").is_some();
-    let machine = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(Share {
-        threads: (!told).then_some((machine / of_processors).max(1)),
-        of_memory: beside(&|(boot, _, container)| (boot, container) == (&own.0, &own.2)),
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(Machine {
+        threads: (!told).then_some((processors / of_processors).max(1)),
+        ranks: beside(&|(boot, _, container)| (boot, container) == (&own.0, &own.2)),
     })
 }
 
 /// Follows rank 0 through its run; it tells and keeps what comes of it.
 pub fn follow(mut ranks: Ranks) -> Result<(), Failure> {
-    let share = share(&mut ranks)?;
+    let machine = machine(&mut ranks)?;
     let brief: Brief = ranks.broadcast_data(0, None).map_err(lost)?;
     let settings = &brief.settings;
-    start_threads("threads", settings.threads.or(share.threads))?;
+    start_threads("threads", settings.threads.or(machine.threads))?;
     let sets = Sets::list(settings)?;
     let images = sets.readable(settings, brief.left_out.as_ref(), &mut ranks)?;
     let plan = config::plan(settings, images.train.len(), ranks.world())?;
-    check_memory(&plan, &images, share.of_memory)?;
+    check_memory(&plan, &images, machine.ranks)?;
     if brief.dry_run {
         return Ok(());
     }

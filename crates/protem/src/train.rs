@@ -23,10 +23,10 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     if !ranks.is_first() {
         return ranks::follow(ranks);
     }
-    let share = ranks::share(&mut ranks)?;
+    let machine = ranks::machine(&mut ranks)?;
     check_names(&args)?;
     let settings = settings(&args)?;
-    start_threads("threads", settings.threads.or(share.threads))?;
+    start_threads("threads", settings.threads.or(machine.threads))?;
     check_out(&args)?;
     // Only the images that the checkpoint knows of: looking again could find others unreadable.
     let goes_on = args.resume && RunFolder::has_checkpoints(&args.out);
@@ -54,7 +54,7 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
         from.check_images(&settings, &*images.train).map_err(em)?;
     }
     let mut plan = config::plan(&settings, images.train.len(), ranks.world())?;
-    check_memory(&plan, &images, share.of_memory)?;
+    check_memory(&plan, &images, machine.ranks)?;
     warn_of_speed(&plan);
     match &from {
         Some(from) => say_what_is_new(&args, &mut plan, from),
