@@ -243,6 +243,51 @@ fn names_are_optional_and_must_fit() {
     ended.says(&["no names in", "called by their rows"]);
 }
 
+/// A name may hold what would colour a terminal or clear it.
+#[test]
+#[cfg(unix)]
+fn control_characters_in_names_are_not_printed() {
+    let set = Set::generated();
+    let (name, shown) = (
+        "é\u{1b}[31m\u{9b}\u{7f}.png",
+        "é\\u001b[31m\\u009b\\u007f.png",
+    );
+    let image = format!("images/class-1/{name}");
+    picture(&set.path(&image), 1, 3);
+    fs::copy(set.path(&image), set.path("images/class-2/copy.png")).unwrap();
+    let broken = format!("images/class-1/broken{name}");
+    fs::write(set.path(&broken), "nothing").unwrap();
+    let harmless = |ended: &Ended| {
+        let said = ended.stdout.clone() + &ended.stderr;
+        assert!(!said.contains(['\u{1b}', '\u{9b}', '\u{7f}']), "{said:?}");
+        assert!(said.contains(shown), "{said}");
+    };
+    let ended = set.embed("x.npy", &[]).expect(0);
+    harmless(&ended);
+    ended.says(&["skipped class-1/broken"]);
+    assert!(set.names().contains(&format!("class-1/{name}")));
+    harmless(&set.search("x.npy", &[&image], &["--top=2"]).expect(0));
+    harmless(&set.duplicates("x.npy", &["--threshold=0.9999"]).expect(0));
+    let inspect = |args: &[&str]| {
+        let mut command = protem(&["data", "inspect"]);
+        run(command.arg(set.path("images")).args(args)).expect(0)
+    };
+    harmless(&inspect(&[]));
+    // JSON means the same.
+    let ended = set
+        .search("x.npy", &[&image], &["--top=3", "--json"])
+        .expect(0);
+    harmless(&ended);
+    let found = lines(&ended);
+    assert_eq!(found[0]["query"], set.path(&image).to_str().unwrap());
+    assert!(names_of(&found[0]).contains(&&*format!("class-1/{name}")));
+    let told = &lines(&inspect(&["--json"]))[0];
+    assert_eq!(
+        told["unreadable"][0]["name"],
+        format!("class-1/broken{name}")
+    );
+}
+
 #[test]
 fn what_cannot_be_searched_is_refused_before_the_work() {
     let set = Set::generated();
