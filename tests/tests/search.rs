@@ -177,6 +177,16 @@ fn duplicates_are_grouped_the_most_alike_first() {
             most = most.max(similarity);
         }
         assert!(most <= last, "{}", ended.stdout);
+        let row = |image: &Value| image["row"].as_u64().unwrap() as usize;
+        let rows: Vec<usize> = images.iter().map(row).collect();
+        let pairs = rows
+            .iter()
+            .flat_map(|a| rows.iter().map(|b| cosines[*a][*b]));
+        let least = group["least"].as_f64().unwrap();
+        assert!(
+            (least - pairs.fold(f64::MAX, f64::min)).abs() < 1e-5,
+            "{group}"
+        );
         last = most;
     }
     let one = set
@@ -188,6 +198,15 @@ fn duplicates_are_grouped_the_most_alike_first() {
         .expect(0)
         .stdout;
     assert!(few.starts_with("1.0000  class-0/0.jpg\n"), "{few}");
+    let least = found[0]["least"].as_f64().unwrap();
+    assert!(
+        few.contains(&format!("\nany two: {least:.4} or more\n\n")),
+        "{few}"
+    );
+    let chains = found
+        .iter()
+        .any(|group| group["least"].as_f64().unwrap() < threshold);
+    assert_eq!(few.contains("some are less alike"), chains, "{few}");
     let said = format!("{} group", found.len());
     assert!(
         few.contains(&said) && few.contains("among 13 images"),

@@ -1,20 +1,35 @@
 //! Near duplicates: groups of images whose features are much alike.
 
-use crate::neighbours::{BLOCK, Similar, TOGETHER, largest, similarities};
+use crate::neighbours::{BLOCK, Similar, TILE, TOGETHER, largest, rounded, similarities};
 use crate::{EvalError, Features};
 use rayon::prelude::*;
 use std::cmp::Ordering;
 use std::sync::{Mutex, PoisonError};
 
+/// Images that are much alike.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// Two at least, ascending, each with its similarity to the one that is most similar to it.
+    pub images: Vec<Similar>,
+    /// The least similarity of any two of them, rounded as [`Similar::similarity`]: below the threshold where
+    /// some are alike only by others between them.
+    pub least: f32,
+}
+
+impl Group {
+    /// Whether two of them are less alike than the threshold by which they were found.
+    pub fn is_chain(&self, threshold: f32) -> bool {
+        self.least < rounded(threshold)
+    }
+}
+
 /// Groups of images of which each has a cosine similarity of at least `threshold` to another of its
-/// group, and to none of the other groups: the connected components of all such pairs. Two of a group may be
-/// less alike, if others lie between them. The group with the most similar pair comes first, of equals the
-/// one with the first image; in a group images ascend, each with its similarity to the one that is most
-/// similar to it. A row of zeros is like none.
+/// group, and to none of the other groups: the connected components of all such pairs. The group with the
+/// most similar pair comes first, of equals the one with the first image. A row of zeros is like none.
 ///
-/// All pairs are compared, a block with a tile at a time; what is kept grows with the images, not with the
-/// pairs. The features are normalised where they lie. `progress` is told the number of images done and
-/// answers whether to go on; nothing if it does not.
+/// All pairs are compared, a block with a tile at a time, and those of a group again, to find its least;
+/// what is kept grows with the images, not with the pairs. The features are normalised where they lie.
+/// `progress` is told the number of images done and answers whether to go on; nothing if it does not.
 ///
 /// # Errors
 /// A threshold that does not lie above 0 and below 1.
@@ -22,7 +37,7 @@ pub fn duplicates(
     features: Features,
     threshold: f32,
     progress: &mut dyn FnMut(usize) -> bool,
-) -> Result<Option<Vec<Vec<Similar>>>, EvalError> {
+) -> Result<Option<Vec<Group>>, EvalError> {
     if !(threshold > 0.0 && threshold < 1.0) {
         return Err(EvalError::Threshold { value: threshold });
     }
@@ -40,7 +55,47 @@ pub fn duplicates(
         }
     }
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Some(found.groups()))
+    let with_least = |images: Vec<Similar>| Group {
+        least: least(&images, &features),
+        images,
+    };
+    let groups = found.groups().into_par_iter().map(with_least);
+    Ok(Some(groups.collect()))
+}
+
+/// The least similarity of any two of a group.
+fn least(group: &[Similar], features: &Features) -> f32 {
+    let known = group.iter().map(|image| image.similarity);
+    let known = known.fold(1.0, f32::min);
+    if group.len() == 2 {
+        return known;
+    }
+    let rows = |images: &[Similar]| {
+        let rows: Vec<usize> = images.iter().map(|image| image.image as usize).collect();
+        features.some(&rows)
+    };
+    let mut least = known;
+    // A tile of the group at a time lies together: all of it may be as large as the features.
+    let width = group.len().div_ceil(group.len().div_ceil(TILE));
+    for (tile, others) in group.chunks(width).enumerate() {
+        let behind = &group[tile * width..];
+        let others = rows(others);
+        let of_block = |block: &[Similar]| {
+            let mut least = f32::INFINITY;
+            similarities(
+                rows(block).values(),
+                others.values(),
+                features.dim(),
+                |_, _, some| {
+                    least = some.iter().fold(least, |a, b| a.min(*b));
+                },
+            );
+            least
+        };
+        let of_tile = behind.par_chunks(BLOCK).map(of_block);
+        least = least.min(of_tile.reduce(|| f32::INFINITY, f32::min));
+    }
+    rounded(least)
 }
 
 /// Joins the images of a block with those behind them that are like them.

@@ -38,7 +38,7 @@ pub use agreement::{Agreement, ami};
 pub use average_precision::average_precision;
 pub use classified::Classified;
 pub use clusters::{ClusterConfig, cluster_agreement};
-pub use duplicates::duplicates;
+pub use duplicates::{Group, duplicates};
 pub use error::EvalError;
 pub use finetune::{FinetuneConfig, FinetuneError, Finetuned, Trains, finetune, top_k};
 pub use knn::{KnnConfig, KnnResult, knn};

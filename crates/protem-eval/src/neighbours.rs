@@ -18,16 +18,23 @@ pub struct Similar {
 impl Similar {
     /// Without what rounding made of the similarity.
     pub(crate) fn rounded(self) -> Self {
-        const STEPS: f32 = (1 << 18) as f32;
-        let similarity = (self.similarity.clamp(-1.0, 1.0) * STEPS).round() / STEPS;
-        Self { similarity, ..self }
+        Self {
+            similarity: rounded(self.similarity),
+            ..self
+        }
     }
+}
+
+/// A similarity without what rounding made of it.
+pub(crate) fn rounded(similarity: f32) -> f32 {
+    const STEPS: f32 = (1 << 18) as f32;
+    (similarity.clamp(-1.0, 1.0) * STEPS).round() / STEPS
 }
 
 /// Images whose similarities to a tile are one matrix product.
 pub(crate) const BLOCK: usize = 64;
 /// Images of a tile at most: half a megabyte of similarities, which stays in a core's cache.
-const TILE: usize = 2048;
+pub(crate) const TILE: usize = 2048;
 
 /// The `k` images (one at least, and no more than there are) most similar to each query, the most
 /// similar first; of equally similar ones the first. A row of zeros has similarity 0 to all. The features

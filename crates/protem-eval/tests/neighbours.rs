@@ -1,7 +1,7 @@
 //! Nearest images and near duplicates against loops in f64.
 
 use proptest::prelude::*;
-use protem_eval::{EvalError, Features, Similar, duplicates, nearest};
+use protem_eval::{EvalError, Features, Group, Similar, duplicates, nearest};
 use std::collections::BTreeSet;
 
 /// How far a similarity may be from that of `f64`.
@@ -12,9 +12,13 @@ fn search(images: &Features, queries: &Features, k: usize) -> Vec<Vec<Similar>> 
     found.unwrap().expect("never asked to stop")
 }
 
-fn groups(features: &Features, threshold: f32) -> Vec<Vec<Similar>> {
+fn groups(features: &Features, threshold: f32) -> Vec<Group> {
     let found = duplicates(features.clone(), threshold, &mut |_| true);
     found.unwrap().expect("never asked to stop")
+}
+
+fn numbers(group: &Group) -> Vec<u32> {
+    group.images.iter().map(|similar| similar.image).collect()
 }
 
 fn row(features: &Features, i: usize) -> &[f32] {
@@ -73,6 +77,13 @@ fn obvious(features: &Features, threshold: f64) -> BTreeSet<Vec<u32>> {
     let all = (0..images).map(members).filter(|group| group.len() > 1);
     all.map(|group| group.into_iter().map(|i| i as u32).collect())
         .collect()
+}
+
+/// The similarity of the two of a group that are least alike.
+fn least(features: &Features, group: &[u32]) -> f64 {
+    let of = |a: u32, b: u32| cosine(row(features, a as usize), row(features, b as usize));
+    let pairs = group.iter().flat_map(|a| group.iter().map(move |b| (a, b)));
+    pairs.map(|(a, b)| of(*a, *b)).fold(f64::MAX, f64::min)
 }
 
 /// A threshold with no pair so near it that rounding decides.
@@ -142,7 +153,7 @@ fn equal_images_are_equally_near() {
             }
             let found = groups(&images, 0.99999);
             assert_eq!(found.len(), 1);
-            assert!(found[0].iter().map(|s| s.image).eq(0..rows as u32));
+            assert!(found[0].images.iter().map(|s| s.image).eq(0..rows as u32));
         }
     }
 }
@@ -162,28 +173,32 @@ fn duplicates_are_those_of_a_loop() {
         for about in [0.9, 0.99, 0.9999] {
             let threshold = between(&features, about);
             let found = groups(&features, threshold as f32);
-            let images = |group: &Vec<Similar>| group.iter().map(|s| s.image).collect::<Vec<_>>();
-            let sets: BTreeSet<Vec<u32>> = found.iter().map(images).collect();
+            let sets: BTreeSet<Vec<u32>> = found.iter().map(numbers).collect();
             assert_eq!(sets.len(), found.len());
             assert_eq!(
                 sets,
                 obvious(&features, threshold),
                 "{rows} × {dim}, {threshold}"
             );
-            for similar in found.iter().flatten() {
+            for group in &found {
+                let least = least(&features, &numbers(group));
+                assert!((f64::from(group.least) - least).abs() < ROUNDING);
+                assert_eq!(group.is_chain(threshold as f32), least < threshold);
+            }
+            for similar in found.iter().flat_map(|group| &group.images) {
                 let image = similar.image as usize;
                 let others = (0..rows).filter(|other| *other != image);
                 let of = |other| cosine(row(&features, image), row(&features, other));
                 let most = others.map(of).fold(f64::MIN, f64::max);
                 assert!((f64::from(similar.similarity) - most).abs() < ROUNDING);
             }
-            let most = |group: &Vec<Similar>| {
-                let all = group.iter().map(|s| s.similarity);
+            let most = |group: &Group| {
+                let all = group.images.iter().map(|s| s.similarity);
                 all.fold(f32::MIN, f32::max)
             };
-            let in_order = |pair: &[Vec<Similar>]| {
+            let in_order = |pair: &[Group]| {
                 let (a, b) = (most(&pair[0]), most(&pair[1]));
-                a > b || a == b && pair[0][0].image < pair[1][0].image
+                a > b || a == b && numbers(&pair[0])[0] < numbers(&pair[1])[0]
             };
             assert!(found.windows(2).all(in_order));
         }
@@ -197,12 +212,29 @@ fn images_between_others_join_them() {
     let degrees = [20.0, 200.0, 0.0, 40.0, 10.0, 209.0, 30.0, 120.0];
     let features = Features::new(degrees.into_iter().flat_map(angle).collect(), 2).unwrap();
     let found = groups(&features, 0.98);
-    let images: Vec<Vec<u32>> = found
-        .iter()
-        .map(|group| group.iter().map(|s| s.image).collect())
-        .collect();
+    let images: Vec<Vec<u32>> = found.iter().map(numbers).collect();
     assert_eq!(images, [vec![1, 5], vec![0, 2, 3, 4, 6]]);
+    assert_eq!([0, 1].map(|i| found[i].is_chain(0.98)), [false, true]);
+    // The ends are 40° apart.
+    assert!((f64::from(found[1].least) - 40f64.to_radians().cos()).abs() < ROUNDING);
     assert!(groups(&features, 0.99).is_empty());
+}
+
+#[test]
+fn a_chain_of_any_length_tells_how_far_apart_its_ends_are() {
+    // All around within 60°, in an order that brings the ends into the middle.
+    for images in [3, 64, 65, 2048, 2049, 4101] {
+        let angle =
+            |i: usize| (60.0 * ((i * 7919 + images / 2) % images) as f64) / (images - 1) as f64;
+        let place = |i| [angle(i).to_radians().cos(), angle(i).to_radians().sin()];
+        let values = (0..images).flat_map(place).map(|x| x as f32).collect();
+        let found = groups(&Features::new(values, 2).unwrap(), 0.8);
+        assert_eq!((found.len(), found[0].images.len()), (1, images));
+        assert!(
+            (f64::from(found[0].least) - 0.5).abs() < ROUNDING,
+            "{images}"
+        );
+    }
 }
 
 #[test]
@@ -273,8 +305,8 @@ proptest! {
             }
         }
         let found = groups(&features, 0.9999);
-        let images = |group: &Vec<Similar>| group.iter().map(|s| s.image).collect::<Vec<_>>();
-        prop_assert_eq!(found.iter().map(images).collect::<BTreeSet<_>>(), expected);
+        prop_assert!(found.iter().all(|group| group.least == 1.0));
+        prop_assert_eq!(found.iter().map(numbers).collect::<BTreeSet<_>>(), expected);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::eval::whole;
 use crate::failure::Failure;
 use crate::features::{image_bar, start};
 use crate::named::{Named, Names};
-use protem_eval::{Similar, duplicates};
+use protem_eval::{Group, duplicates};
 use protem_report::counted;
 use serde_json::json;
 
@@ -31,34 +31,45 @@ pub fn run(args: &DuplicatesArgs) -> Result<(), Failure> {
         true
     };
     let groups = whole(&bar, duplicates(features, threshold, &mut progress))?;
+    let chains = groups.iter().filter(|group| group.is_chain(threshold));
+    let chains = chains.count();
     let shown = args.top.unwrap_or(groups.len()).min(groups.len());
     for group in &groups[..shown] {
         tell(args, group, &names);
     }
     if !args.json {
-        say(summary(args, images, &groups, shown));
+        say(summary(args, images, &groups, (shown, chains)));
     }
     Ok(())
 }
 
-fn tell(args: &DuplicatesArgs, group: &[Similar], names: &Names) {
+fn tell(args: &DuplicatesArgs, Group { images, least }: &Group, names: &Names) {
     if args.json {
-        say(json!({"images": names.json(group)}));
+        say(json!({"images": names.json(images), "least": least}));
         return;
     }
-    group.iter().for_each(|image| say(names.say(image)));
-    say("");
+    images.iter().for_each(|image| say(names.say(image)));
+    say(format!("any two: {least:.4} or more\n"));
 }
 
 /// What was found, in a line.
-fn summary(args: &DuplicatesArgs, images: usize, groups: &[Vec<Similar>], shown: usize) -> String {
-    let members: usize = groups.iter().map(Vec::len).sum();
+fn summary(
+    args: &DuplicatesArgs,
+    images: usize,
+    groups: &[Group],
+    (shown, chains): (usize, usize),
+) -> String {
+    let members: usize = groups.iter().map(|group| group.images.len()).sum();
     let more = match groups.len() - shown {
         0 => String::new(),
         more => format!(" ({more} not shown)"),
     };
+    let chains = match chains {
+        0 => String::new(),
+        chains => format!("; in {} some are less alike", counted(chains, "group")),
+    };
     format!(
-        "{}{more} of {} among {}, similarity {} or more",
+        "{}{more} of {} among {}, similarity {} or more{chains}",
         counted(groups.len(), "group"),
         counted(members, "image"),
         counted(images, "image"),
