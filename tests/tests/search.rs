@@ -307,6 +307,31 @@ fn control_characters_in_names_are_not_printed() {
     );
 }
 
+/// Names of images in an archive begin with that of the archive.
+#[test]
+fn images_of_an_archive_are_called_by_it_once() {
+    let set = Set::generated();
+    let mut archive = tar::Builder::new(fs::File::create(set.path("some.tar")).unwrap());
+    archive
+        .append_dir_all("in", set.path("images/class-1"))
+        .unwrap();
+    archive.finish().unwrap();
+    let ended = set.search("x.npy", &["some.tar"], &["--top=1", "--json"]);
+    let queries: Vec<Value> = lines(&ended.expect(0))
+        .iter()
+        .map(|line| line["query"].clone())
+        .collect();
+    assert_eq!(queries.len(), 4);
+    for name in ["0.jpg", "1.png", "2.jpg", "3.png"] {
+        let expected = set.path("some.tar/in").join(name);
+        assert!(queries.contains(&expected.to_str().into()), "{queries:?}");
+    }
+    fs::write(set.path("list.txt"), "images/class-1/2.jpg\n").unwrap();
+    let ended = set.search("x.npy", &["list.txt"], &["--top=1"]).expect(0);
+    let first = set.path("list.txt/images/class-1/2.jpg");
+    assert_eq!(ended.stdout.lines().next(), first.to_str());
+}
+
 #[test]
 fn what_cannot_be_searched_is_refused_before_the_work() {
     let set = Set::generated();

@@ -8,11 +8,12 @@ use crate::failure::Failure;
 use crate::features::{check_memory, features_of, image_bar, start};
 use crate::images::open_images;
 use crate::named::{Named, Names};
-use protem_data::{Joined, Source, image_file};
+use protem_data::{Joined, Location, Source, image_file};
 use protem_em::Output;
 use protem_eval::{Similar, nearest};
 use protem_report::{counted, escape};
 use serde_json::json;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -92,13 +93,29 @@ fn open_queries(queries: &[PathBuf]) -> Result<Joined, Failure> {
         parts.push(match image_file(query) {
             Some(image) => (String::new(), image),
             None => {
-                let source = query.display().to_string();
-                let before = format!("{}/", source.trim_end_matches('/'));
-                (before, open_images(query)?)
+                let source = open_images(query)?;
+                (before_names(query, &*source), source)
             }
         });
     }
     Ok(Joined::new(parts))
+}
+
+/// What precedes the names of a source's images: its own, or where these begin with that of its file, as
+/// those of an archive do, the folder of that.
+fn before_names(query: &Path, source: &dyn Source) -> String {
+    let location = Location::parse(query);
+    let file = location.path.file_name().map(OsStr::to_string_lossy);
+    let told = |file: &str| {
+        let first = source.name(0);
+        let rest = first.strip_prefix(file);
+        rest.is_some_and(|rest| rest.starts_with(['/', ':']))
+    };
+    if location.path.is_file() && !source.is_empty() && file.is_some_and(|file| told(&file)) {
+        return location.path.with_file_name("").display().to_string();
+    }
+    let name = query.display().to_string();
+    format!("{}/", name.trim_end_matches('/'))
 }
 
 fn tell(args: &SearchArgs, query: &str, near: &[Similar], names: &Names) {
