@@ -332,6 +332,24 @@ fn images_of_an_archive_are_called_by_it_once() {
     assert_eq!(ended.stdout.lines().next(), first.to_str());
 }
 
+/// More queries than go together, of which the first ones cannot be read.
+#[test]
+fn many_queries_are_answered_in_their_order() {
+    let set = Set::generated();
+    fs::write(set.path("broken.jpg"), "nothing").unwrap();
+    let many = format!("{}images/class-0/1.png\n{0}", "broken.jpg\n".repeat(1030));
+    fs::write(set.path("list.txt"), many + "images/class-2/copy.jpg\n").unwrap();
+    let ended = set.search("x.npy", &["list.txt"], &["--top=1"]).expect(0);
+    let path = |name: &str| set.path("list.txt").join(name).display().to_string();
+    let expected = [
+        &path("images/class-0/1.png"),
+        "  1.0000  class-0/1.png",
+        &path("images/class-2/copy.jpg"),
+        "  1.0000  class-0/0.jpg",
+    ];
+    assert_eq!(ended.stdout.lines().collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn what_cannot_be_searched_is_refused_before_the_work() {
     let set = Set::generated();

@@ -37,26 +37,25 @@ pub(crate) const BLOCK: usize = 64;
 pub(crate) const TILE: usize = 2048;
 
 /// The `k` images (one at least, and no more than there are) most similar to each query, the most
-/// similar first; of equally similar ones the first. A row of zeros has similarity 0 to all. The features
-/// are normalised where they lie. `progress` is told the number of queries done and answers whether to go
-/// on; nothing if it does not.
+/// similar first; of equally similar ones the first. A row of zeros has similarity 0 to all. Both are to be
+/// normalised ([`Features::normalised`]). `progress` is told the number of queries done and answers whether
+/// to go on; nothing if it does not.
 ///
 /// # Errors
 /// Queries of other dimensions than the images.
 pub fn nearest(
-    images: Features,
-    queries: Features,
+    images: &Features,
+    queries: &Features,
     k: usize,
     progress: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<Vec<Vec<Similar>>>, EvalError> {
     EvalError::counted("dimensions of queries", queries.dim(), images.dim())?;
-    let (images, queries) = (images.normalised(), queries.normalised());
     let rounded = |near: Vec<Similar>| {
         let mut near: Vec<Similar> = near.into_iter().map(Similar::rounded).collect();
         near.sort_by(nearer);
         near
     };
-    Ok(of_each(&images, &queries, k, &rounded, progress))
+    Ok(of_each(images, queries, k, &rounded, progress))
 }
 
 /// What `with` makes of the `k` images nearest to each query. Both are normalised.

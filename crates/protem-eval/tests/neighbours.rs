@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 const ROUNDING: f64 = 4e-6;
 
 fn search(images: &Features, queries: &Features, k: usize) -> Vec<Vec<Similar>> {
-    let found = nearest(images.clone(), queries.clone(), k, &mut |_| true);
+    let [images, queries] = [images, queries].map(|some| some.clone().normalised());
+    let found = nearest(&images, &queries, k, &mut |_| true);
     found.unwrap().expect("never asked to stop")
 }
 
@@ -256,7 +257,7 @@ fn threads_change_nothing() {
 fn what_cannot_be_is_refused_and_a_search_can_be_stopped() {
     let (three, two) = (clumps(9, 3, 0.1), clumps(9, 2, 0.1));
     assert_eq!(
-        nearest(three.clone(), two, 1, &mut |_| true),
+        nearest(&three, &two, 1, &mut |_| true),
         Err(EvalError::Count {
             what: "dimensions of queries",
             left: 2,
@@ -272,10 +273,7 @@ fn what_cannot_be_is_refused_and_a_search_can_be_stopped() {
         told.push(done);
         false
     };
-    assert_eq!(
-        nearest(three.clone(), three.clone(), 1, &mut stop),
-        Ok(None)
-    );
+    assert_eq!(nearest(&three, &three, 1, &mut stop), Ok(None));
     assert_eq!(duplicates(three, 0.5, &mut stop), Ok(None));
     assert_eq!(told, [9, 9]);
 }

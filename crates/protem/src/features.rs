@@ -54,6 +54,22 @@ pub fn outputs_of(
     folder: Arc<dyn Source>,
     output: Output,
 ) -> Result<FolderFeatures, Failure> {
+    outputs_of_readable(encoder, trained, path, folder, output)?.ok_or_else(|| none_of(path))
+}
+
+/// That there are no features of any of the images.
+pub fn none_of(path: &Path) -> Failure {
+    Failure::running(format!("no image of {} can be read", path.display()))
+}
+
+/// The same, or none where no image can be read.
+pub fn outputs_of_readable(
+    encoder: &Encoder,
+    trained: &Trained,
+    path: &Path,
+    folder: Arc<dyn Source>,
+    output: Output,
+) -> Result<Option<FolderFeatures>, Failure> {
     let folder = Arc::new(Decoded::new(folder, trained.decode_options(), 0));
     let dim = match output {
         Output::Features => encoder.config().feature_dim(),
@@ -80,17 +96,14 @@ pub fn outputs_of(
     let skipped = extracted.unreadable.len();
     let (values, indices) = extracted.readable(dim);
     if values.is_empty() {
-        return Err(Failure::running(format!(
-            "no image of {} can be read",
-            path.display()
-        )));
+        return Ok(None);
     }
     let features = Features::new(values, dim).map_err(|e| Failure::running(explain(&e)))?;
-    Ok(FolderFeatures {
+    Ok(Some(FolderFeatures {
         features,
         indices,
         skipped,
-    })
+    }))
 }
 
 impl EmbedKind {

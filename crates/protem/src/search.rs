@@ -5,17 +5,20 @@ use crate::console::{say, warn};
 use crate::encoder::Trained;
 use crate::eval::whole;
 use crate::failure::Failure;
-use crate::features::{check_memory, features_of, image_bar, start};
+use crate::features::{check_memory, image_bar, none_of, outputs_of_readable, start};
 use crate::images::open_images;
 use crate::named::{Named, Names};
-use protem_data::{Joined, Location, Source, image_file};
+use protem_data::{Joined, Location, Source, Subset, image_file};
 use protem_em::Output;
-use protem_eval::{Similar, nearest};
+use protem_eval::{Features, Similar, nearest};
 use protem_report::{counted, escape};
 use serde_json::json;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Queries of which what is found is printed together.
+const TOGETHER: usize = 1024;
 
 /// Finds and prints them.
 pub fn run(args: &SearchArgs) -> Result<(), Failure> {
@@ -31,27 +34,43 @@ pub fn run(args: &SearchArgs) -> Result<(), Failure> {
     let queries: Arc<dyn Source> = Arc::new(open_queries(&args.queries)?);
     let images = features.rows();
     let of_each = 4 * trained.dim(output) + 8 * args.top.min(images);
-    check_memory(
-        (queries.len() * of_each) as u64,
-        "search for fewer at a time",
-    )?;
-    let what = Path::new("the images to search for");
-    let asked = features_of(&trained, what, queries.clone(), output)?;
+    let together = queries.len().min(TOGETHER);
+    check_memory((together * of_each) as u64, "take a smaller --top")?;
     if args.top > images {
         let images = counted(images, "image");
         warn(format!("--top {}: there are {images} to find", args.top));
     }
-    let bar = image_bar(asked.indices.len(), "searching".into());
+    let (encoder, features) = (trained.encoder()?, features.normalised());
+    let what = Path::new("the images to search for");
+    let mut any = false;
+    for first in (0..queries.len()).step_by(TOGETHER) {
+        let some = first..queries.len().min(first + TOGETHER);
+        let some = Arc::new(Subset::new(
+            queries.clone(),
+            some.map(|i| i as u32).collect(),
+        ));
+        let asked = outputs_of_readable(&encoder, &trained, what, some.clone(), output)?;
+        let Some(asked) = asked else {
+            continue;
+        };
+        any = true;
+        let found = find(&features, asked.features, args.top)?;
+        for (index, near) in asked.indices.iter().zip(found) {
+            tell(args, &some.name(*index as usize), &near, &names);
+        }
+    }
+    any.then_some(()).ok_or_else(|| none_of(what))
+}
+
+/// The images nearest to each query.
+fn find(images: &Features, queries: Features, top: usize) -> Result<Vec<Vec<Similar>>, Failure> {
+    let bar = image_bar(queries.rows(), "searching".into());
     let mut progress = |done| {
         bar.set_position(done as u64);
         true
     };
-    let found = nearest(features, asked.features, args.top, &mut progress);
-    let found = whole(&bar, found)?;
-    for (index, near) in asked.indices.iter().zip(found) {
-        tell(args, &queries.name(*index as usize), &near, &names);
-    }
-    Ok(())
+    let found = nearest(images, &queries.normalised(), top, &mut progress);
+    whole(&bar, found)
 }
 
 /// Features must have as many values as the encoder gives them.
