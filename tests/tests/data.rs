@@ -65,6 +65,35 @@ fn inspect_tells_what_a_set_holds() {
     }
 }
 
+/// What it wrote until then, the next one removes.
+#[test]
+#[cfg(unix)]
+fn a_killed_pack_is_tidied_up_by_the_next() {
+    let root = tempfile::tempdir().unwrap();
+    let out = root.path().join("shards");
+    let pack = |images: &str| {
+        let mut command = protem(&["data", "pack", images, "--out"]);
+        command.arg(&out);
+        command
+    };
+    let mut killed = pack("generated:images=1000000,size=64").spawn().unwrap();
+    let aside = || {
+        let files = files(root.path()).into_iter();
+        files
+            .filter(|file| file.join("shard-000000.tar").exists())
+            .count()
+    };
+    while aside() == 0 {
+        assert!(killed.try_wait().unwrap().is_none(), "it ended");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(aside(), 1);
+    run(&mut pack("generated:images=3,size=8")).expect(0);
+    assert_eq!(files(root.path()), [out]);
+}
+
 /// Mean and deviation of pixels that are known: 0, 51 and 255 in equal parts.
 #[test]
 fn inspect_measures_channels_over_all_pixels() {

@@ -39,6 +39,7 @@
 //! # Ok::<(), protem_data::DataError>(())
 //! ```
 
+mod aside;
 mod augment;
 mod class_names;
 mod decode;

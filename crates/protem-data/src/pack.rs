@@ -1,5 +1,6 @@
 //! Writes a source as tar shards.
 
+use crate::aside::{Aside, remove_left};
 use crate::error::ReadError;
 use crate::source::{Encoded, Labelling, Source, Unreadable};
 use image::{ImageFormat, RgbImage};
@@ -70,8 +71,9 @@ pub enum PackError {
 ///
 /// The folder appears when it is whole: it is written aside, as a hidden folder beside it, and
 /// renamed. One that is there already, empty, gets the shards when all of them are written; until
-/// then they lie in a hidden folder in it. `progress` is told the number of images done, and answers
-/// whether to go on.
+/// then they lie in a hidden folder in it. What a packing into this folder that was killed has left is
+/// removed first, where the file system tells by a lock that nobody writes it. `progress` is told the number
+/// of images done, and answers whether to go on.
 ///
 /// # Errors
 /// A folder that exists and is not empty; bytes of an image that cannot be got, unless such are left
@@ -86,6 +88,10 @@ pub fn pack(
     progress: &dyn Fn(usize) -> bool,
 ) -> Result<Packed, PackError> {
     assert!(config.images > 0, "images of a shard");
+    let beside = out.parent().filter(|p| !p.as_os_str().is_empty());
+    let beside = beside.unwrap_or(Path::new("."));
+    remove_left(beside, out);
+    remove_left(out, out);
     let empty = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
     if out.symlink_metadata().is_ok() && !empty {
         return Err(PackError::Occupied(out.to_path_buf()));
@@ -94,17 +100,11 @@ pub fn pack(
         let path = path.to_path_buf();
         move |source| PackError::Write { path, source }
     };
-    let parent = out.parent().filter(|p| !p.as_os_str().is_empty());
-    let parent = if empty { Some(out) } else { parent };
-    let parent = parent.unwrap_or(Path::new("."));
+    let parent = if empty { out } else { beside };
     fs::create_dir_all(parent).map_err(refused(parent))?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".packing-");
-    // A temporary folder is its maker's alone; a data set is as readable as any new folder.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    let aside = builder.tempdir_in(parent).map_err(refused(parent))?;
+    let aside = Aside::new(parent, out).map_err(refused(parent))?;
     let packed = write(source, aside.path(), config, progress)?;
+    let aside = aside.whole().map_err(refused(parent))?;
     if empty {
         move_up(aside.path(), out).map_err(refused(out))?;
     } else {

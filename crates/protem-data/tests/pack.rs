@@ -74,6 +74,54 @@ fn an_image_that_is_gone_leaves_nothing() {
 }
 
 #[test]
+fn what_a_killed_packing_left_is_removed() {
+    let root = tempfile::tempdir().unwrap();
+    let set = open("generated:images=3,size=8").unwrap();
+    let out = root.path().join("out");
+    let left = |name: &str, of: Option<&str>| {
+        let folder = root.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("shard-000000.tar"), "torn").unwrap();
+        let lock = of.map(|of| {
+            fs::write(folder.join(".lock"), of).unwrap();
+            fs::File::open(folder.join(".lock")).unwrap()
+        });
+        (folder, lock)
+    };
+    let (killed, _) = left(".packing-killed", Some("out"));
+    let (under_way, lock) = left(".packing-under-way", Some("out"));
+    let lock = lock.unwrap();
+    lock.lock().unwrap();
+    let (within, _) = left("out/.packing-within", Some("out"));
+    let stay = [
+        left(".packing-other", Some("other")).0,
+        left(".packing-unknown", None).0,
+        left("kept", Some("out")).0,
+    ];
+    let packed = pack(&*set, &out, ALL, &|_| {
+        assert!(!killed.exists() && !within.exists() && under_way.exists());
+        true
+    });
+    assert_eq!(packed.unwrap().images, 3);
+    assert!(stay.iter().all(|folder| folder.exists()));
+    // One that is under way is left alone by the next, and its lock is no part of the set.
+    fs::remove_dir_all(&out).unwrap();
+    drop(lock);
+    pack(&*set, &out, ALL, &|done| {
+        if done == 1 {
+            assert!(!under_way.exists());
+            let others = pack(&*set, &out, ALL, &|_| true);
+            assert_eq!(others.unwrap().images, 3);
+            fs::remove_dir_all(&out).unwrap();
+        }
+        true
+    })
+    .unwrap();
+    let names = fs::read_dir(&out).unwrap().count();
+    assert_eq!(names, 3, "a shard, names.txt, classnames.txt");
+}
+
+#[test]
 fn equal_images_are_found_by_their_bytes() {
     let root = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(root.path().join(name), bytes).unwrap();

@@ -375,7 +375,8 @@ pub struct PackArgs {
     /// Images: any source that `train` takes.
     pub data: PathBuf,
     /// Folder to write: shard-000000.tar and so on, classnames.txt, and names.txt (a line per image:
-    /// its name in the shards, a tab, the name it had). It must not hold anything.
+    /// its name in the shards, a tab, the name it had). It must not hold anything; what an earlier one into
+    /// it that was killed has left is removed.
     #[arg(long)]
     pub out: PathBuf,
     /// Images of a shard at most.
