@@ -1,7 +1,7 @@
 //! Lists a tree of folders, several at a time.
 
 use rayon::prelude::*;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,8 @@ pub(crate) struct Refused {
 /// A folder that is still to be listed.
 struct Open {
     path: PathBuf,
-    /// The real places of the folder and those above it: a link back to one would go round.
+    /// The real places of the folder and those above it: a link back to one, or to a folder that one lies
+    /// in, would go round.
     real: Arc<Chain>,
 }
 
@@ -47,16 +48,22 @@ struct Chain {
 }
 
 impl Chain {
-    fn holds(&self, path: &Path) -> bool {
+    /// Whether one lists such a folder again from `path` on.
+    fn is_below(&self, path: &Path) -> bool {
         let mut at = Some(self);
         while let Some(chain) = at {
-            if chain.real == path {
+            let way = chain.real.strip_prefix(path);
+            if way.is_ok_and(|way| !way.iter().any(is_hidden)) {
                 return true;
             }
             at = chain.above.as_deref();
         }
         false
     }
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 /// A listed tree: every folder below `root`, links followed, hidden entries passed over.
@@ -148,7 +155,7 @@ fn one(
     for entry in std::fs::read_dir(&place).map_err(refused(&place))? {
         let entry = entry.map_err(refused(&place))?;
         let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(b".") {
+        if is_hidden(&name) {
             continue;
         }
         let kind = entry.file_type().map_err(refused(&place))?;
@@ -183,7 +190,7 @@ fn one(
             } else {
                 expected
             };
-            if is_link && open.real.holds(&real) {
+            if is_link && open.real.is_below(&real) {
                 return Err(refused(&at)(io::Error::other(
                     "the link leads back to a folder it lies in",
                 )));

@@ -155,17 +155,29 @@ mod links {
 
     #[test]
     fn that_lead_nowhere_or_round_are_refused_by_name() {
-        for target in ["gone", "."] {
-            let root = folder(&["a/a.png"]);
-            let link = root.path().join("class");
+        for target in ["gone", "class", ".", ".."] {
+            let above = folder(&["set/a/a.png"]);
+            let root = above.path().join("set");
+            let link = root.join("class");
             symlink(target, &link).expect("linked");
-            let refused = Folder::open(root.path()).expect_err("cannot be listed");
+            let refused = Folder::open(&root).expect_err("cannot be listed");
             assert!(
                 matches!(&refused, DataError::List { path, .. } if *path == link),
                 "{refused}"
             );
         }
     }
+}
+
+/// From above one does not come to it again.
+#[cfg(unix)]
+#[test]
+fn a_hidden_folder_may_have_a_link_to_what_it_lies_in() {
+    let above = folder(&["a.png", ".set/b.png"]);
+    let root = above.path().join(".set");
+    std::os::unix::fs::symlink("..", root.join("all")).expect("linked");
+    let folder = Folder::open(&root).expect("opens");
+    assert_eq!(names(&folder), ["all/a.png", "b.png"]);
 }
 
 #[test]
