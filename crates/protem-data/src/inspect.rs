@@ -228,20 +228,27 @@ fn duplicates(source: &dyn Source, seen: &[Seen]) -> Vec<Vec<u32>> {
         let images = alike.entry((image.hash, image.bytes)).or_default();
         images.push(image.index);
     }
-    let mut groups: Vec<Vec<u32>> = Vec::new();
-    for mut images in alike.into_values() {
-        while images.len() > 1 {
-            let first = source.encoded(images[0] as usize).ok();
-            let same = |i: &u32| first.is_some() && source.encoded(*i as usize).ok() == first;
-            let (mut equal, other): (Vec<u32>, Vec<u32>) =
-                images[1..].iter().partition(|i| same(i));
-            equal.insert(0, images[0]);
-            if equal.len() > 1 {
-                groups.push(equal);
-            }
-            images = other;
-        }
-    }
+    let alike = alike.into_par_iter().map(|(_, images)| images);
+    let mut groups: Vec<Vec<u32>> = alike
+        .flat_map_iter(|images| equal(source, images))
+        .collect();
     groups.sort();
+    groups
+}
+
+/// Groups of those that are equal, of images that may be.
+fn equal(source: &dyn Source, mut images: Vec<u32>) -> Vec<Vec<u32>> {
+    let mut groups = Vec::new();
+    while images.len() > 1 {
+        let first = source.encoded(images[0] as usize).ok();
+        let same = |i: &u32| first.is_some() && source.encoded(*i as usize).ok() == first;
+        let (mut equal, other): (Vec<u32>, Vec<u32>) =
+            images[1..].par_iter().partition(|i| same(i));
+        equal.insert(0, images[0]);
+        if equal.len() > 1 {
+            groups.push(equal);
+        }
+        images = other;
+    }
     groups
 }

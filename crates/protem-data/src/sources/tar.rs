@@ -3,7 +3,7 @@
 //! A gzip stream has no places: it is decompressed once when it is opened, into an unnamed
 //! temporary file in the user's cache folder (`$XDG_CACHE_HOME/protem`; the system's temporary
 //! folder if that cannot be written to) that is gone with the source. It may expand to 64 times its
-//! size, or 1 GiB if that is more.
+//! size, or 1 GiB if that is more. Each thread fills a file of its own.
 
 use super::tar_index::{Found, index};
 use super::tar_members::{Place, is_header};
@@ -23,7 +23,7 @@ use rayon::prelude::*;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How the labels are left out, where they cannot be read.
 const WITHOUT: &str = "; ?label= reads the images without labels";
@@ -211,59 +211,87 @@ fn below_shared_folders(found: &[Vec<Found>]) -> Paths {
     paths
 }
 
-/// The shards, with gzip streams replaced by parts of one temporary file.
+/// The shards, with gzip streams replaced by parts of temporary files, one for each thread.
 fn expanded(shards: Vec<Storage>) -> Result<Vec<Storage>, DataError> {
-    if !shards.iter().any(Storage::is_gzip) {
-        return Ok(shards);
-    }
-    let first = shards.first().map_or(Path::new(""), Storage::path);
-    let (mut file, place) = temporary().map_err(|source| DataError::Read {
-        path: first.to_path_buf(),
-        source,
-    })?;
-    let mut parts = Vec::new();
-    let mut end = 0;
-    for shard in &shards {
+    let idle: Mutex<Vec<Temporary>> = Mutex::default();
+    let idle = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+    let expand = |shard: Storage| {
         if !shard.is_gzip() {
-            parts.push(None);
-            continue;
+            return Ok(shard);
         }
+        let of_another = idle().pop();
+        let mut file = match of_another {
+            Some(file) => file,
+            None => Temporary::new().map_err(|source| DataError::Read {
+                path: shard.path().to_path_buf(),
+                source,
+            })?,
+        };
+        let part = file.expand(&shard)?;
+        idle().push(file);
+        Ok(part)
+    };
+    shards.into_par_iter().map(expand).collect()
+}
+
+/// A file without a name that gzip streams are decompressed into, one after another.
+struct Temporary {
+    file: Arc<File>,
+    end: u64,
+    /// Where it lies.
+    folder: PathBuf,
+}
+
+impl Temporary {
+    fn new() -> io::Result<Self> {
+        let at = |file, folder| Self {
+            file: Arc::new(file),
+            end: 0,
+            folder,
+        };
+        if let Some(folder) = cache_folder()
+            && std::fs::create_dir_all(&folder).is_ok()
+            && let Ok(file) = tempfile::tempfile_in(&folder)
+        {
+            return Ok(at(file, folder));
+        }
+        Ok(at(tempfile::tempfile()?, std::env::temp_dir()))
+    }
+
+    /// What a shard is when it is decompressed.
+    fn expand(&mut self, shard: &Storage) -> Result<Storage, DataError> {
+        let path = || shard.path().to_path_buf();
         let limit = shard.len().saturating_mul(GZIP_EXPANSION).max(SMALL);
         let mut out = Filled {
-            file: &mut file,
+            file: &self.file,
             refused: false,
         };
         let copied = shard.gunzip(limit, &mut out);
         let copied = copied.map_err(|e| match out.refused {
             true => DataError::Decompress {
-                path: shard.path().to_path_buf(),
-                folder: place.clone(),
+                path: path(),
+                folder: self.folder.clone(),
                 source: e,
             },
             false => shard.damaged(0, format!("no whole gzip stream: {e}")),
         })?;
         if copied > limit {
             return Err(DataError::TooLarge {
-                path: shard.path().to_path_buf(),
+                path: path(),
                 what: "bytes when decompressed, or more",
                 size: copied,
                 limit,
             });
         }
-        parts.push(Some((end, copied)));
-        end += copied;
+        let part = Storage::part(self.file.clone(), self.end, copied, path());
+        self.end += copied;
+        Ok(part)
     }
-    let file = Arc::new(file);
-    let place = |(shard, part): (Storage, Option<(u64, u64)>)| match part {
-        Some((start, len)) => Storage::part(file.clone(), start, len, shard.path().to_path_buf()),
-        None => shard,
-    };
-    Ok(shards.into_iter().zip(parts).map(place).collect())
 }
 
 /// A file that is filled, and whether it took everything.
 struct Filled<'a> {
-    file: &'a mut File,
+    file: &'a File,
     refused: bool,
 }
 
@@ -279,17 +307,6 @@ impl Write for Filled<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-/// A file without a name, and the folder it lies in.
-fn temporary() -> io::Result<(File, PathBuf)> {
-    if let Some(folder) = cache_folder()
-        && std::fs::create_dir_all(&folder).is_ok()
-        && let Ok(file) = tempfile::tempfile_in(&folder)
-    {
-        return Ok((file, folder));
-    }
-    Ok((tempfile::tempfile()?, std::env::temp_dir()))
 }
 
 impl Source for Tar {
