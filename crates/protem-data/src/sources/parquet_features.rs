@@ -8,7 +8,7 @@ use super::parquet_schema::{is_text, the_columns};
 use super::parquet_zstd::HARMLESS;
 use crate::error::DataError;
 use crate::storage::Storage;
-use parquet::basic::Type;
+use parquet::basic::{LogicalType, Type};
 use parquet::file::metadata::ParquetMetaData;
 use rayon::prelude::*;
 use std::path::Path;
@@ -269,7 +269,12 @@ fn features(metadata: &ParquetMetaData) -> Result<usize, String> {
         // What is in a list lies three groups deep at most.
         _ if leaves.next().is_some() || column.path().parts().len() > 3 => "structs".into(),
         (1, Type::FLOAT | Type::DOUBLE) => return Ok(leaf),
+        (1, Type::INT32 | Type::INT64) => "lists of whole numbers".into(),
+        (1, _) if column.logical_type_ref() == Some(&LogicalType::Float16) => {
+            "lists of 16-bit floats".into()
+        }
         (1, other) => format!("lists of type {other}"),
+        _ if column.path().parts().len() > 1 => "structs".into(),
         _ => "single values".into(),
     };
     Err(format!("the column {FEATURES} of {what}"))
