@@ -187,6 +187,14 @@ fn what_is_no_table_of_features_is_refused_and_stays() {
     // Earlier features are replaced, and images that are read are not.
     set.embed("@images", "other.parquet").expect(0);
     assert_eq!(set.names("other.parquet").len(), 12);
+    // A table among images would be taken for more of them.
+    for out in ["images/x.parquet", "images/new/x.parquet"] {
+        set.embed("@images", out)
+            .expect(2)
+            .says(&["taken for images", "name one elsewhere"]);
+    }
+    assert!(!set.path("images/new").exists());
+    set.embed("@images", "images/x.npy").expect(0);
     set.embed("@images", "x.csv")
         .expect(2)
         .says(&[".npy or a .parquet file"]);

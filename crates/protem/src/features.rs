@@ -252,6 +252,13 @@ fn check_targets(args: &EmbedArgs, targets: &Targets<'_>) -> Result<(), Failure>
     let mut written = vec![features];
     written.extend(beside.iter().map(|(path, _)| *path));
     outputs::inputs_stay(&written, &[&args.encoder.checkpoint, &data])?;
+    if targets.beside.is_none() && outputs::lies_in(features, &data) {
+        return Err(Failure::usage(format!(
+            "--out {}: a .parquet file in {} would be taken for images of it from then on; name one elsewhere, or a .npy",
+            features.display(),
+            data.display()
+        )));
+    }
     let extension = features.extension();
     if let Some(extension) = extension.filter(|e| *e != "npy" && *e != "parquet") {
         return Err(Failure::usage(format!(

@@ -32,6 +32,14 @@ pub fn folder_of(out: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
+/// Whether a file of `--out` is to lie in a folder or below it.
+pub fn lies_in(out: &Path, folder: &Path) -> bool {
+    let mut above = folder_of(out).ancestors();
+    let there = above.find_map(|above| above.canonicalize().ok());
+    let folder = folder.canonicalize();
+    there.is_some_and(|there| folder.is_ok_and(|folder| there.starts_with(folder)))
+}
+
 /// Makes a folder, if it is yet to be.
 pub fn make(folder: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(folder)
