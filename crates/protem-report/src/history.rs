@@ -1,5 +1,6 @@
 //! The story that a run's metrics tell.
 
+use crate::report::counted;
 use protem_em::{EncoderConfig, EvalSettings, Evaluated, Event, Precision};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -265,7 +266,11 @@ impl History {
         };
         let steps = run.epochs.saturating_mul(run.steps_per_epoch);
         let state = match self.done {
-            Some(done) => format!("Finished: {} epochs, {} steps.", done.epochs, self.step),
+            Some(done) => format!(
+                "Finished: {}, {}.",
+                counted(done.epochs, "epoch"),
+                counted(self.step as usize, "step")
+            ),
             None => format!(
                 "Not finished: {} of {} epochs are whole, {} of {steps} steps are done.",
                 self.epochs.len(),

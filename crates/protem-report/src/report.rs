@@ -19,7 +19,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::time::SystemTime;
-use words::{date, duration};
+use words::{date, duration, visible};
 
 pub use words::{counted, percent};
 
@@ -80,7 +80,7 @@ impl Report {
                 }
             }
         };
-        page.into_string()
+        visible(page.into_string())
     }
 
     fn header(&self, title: &str) -> Markup {
@@ -297,7 +297,7 @@ mod tests {
                 "a&lt;b&gt;&amp;&quot;c",
                 "&lt;/pre&gt;&lt;script&gt;",
                 "alt=\"&quot;&gt;&lt;script&gt;&amp;.jpg\"",
-                "50.0 % &lt;i&gt;",
+                "50.0 % <bdi>&lt;i&gt;</bdi>",
                 "src=\"data:image/jpeg;base64,/9j/\"",
             ],
         );
@@ -358,6 +358,26 @@ mod tests {
             &report(more).html(),
             &["Not finished: 1 of 4", "resumed once, at step 40"],
         );
+    }
+
+    #[test]
+    fn one_epoch_is_one() {
+        let mut end = done();
+        if let Event::Done { epochs, .. } = &mut end {
+            *epochs = 1;
+        }
+        let page = report([run(0, false), epoch(1), end]).html();
+        has(&page, &["Finished: 1 epoch, 10 steps."]);
+    }
+
+    #[test]
+    fn control_characters_of_names_are_pictures() {
+        let mut report = report([]);
+        report.name = "a\x1b[31m\0\x7f\u{9b}b".into();
+        let page = report.html();
+        has(&page, &["<h1>Run a␛[31m␀␡\u{fffd}b</h1>"]);
+        let control = |c: char| c.is_control() && c != '\n';
+        assert!(!page.contains(control), "{page}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::outputs;
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_cluster::Npy;
 use protem_eval::{Features, Tsne, TsneConfig, TsneProgress, tsne};
-use protem_report::npy;
+use protem_report::{counted, npy};
 use std::path::Path;
 use std::time::Instant;
 
@@ -35,12 +35,16 @@ pub fn run(args: &MapArgs) -> Result<(), Failure> {
     let perplexity = config.perplexity_of(count);
     // Lists of neighbours, twice, and the matrix made of them, while the array is there too.
     let of_row = 8 * dim as u64 + 64 * (3.0 * perplexity + 2.0) as u64;
-    check_memory(count as u64 * of_row, "map some of the rows")?;
+    check_memory(
+        count as u64 * of_row,
+        "map some of the rows, or lower --perplexity",
+    )?;
     outputs::check_room(&args.out, 8 * count as u64)?;
     if perplexity < args.perplexity {
         warn(format!(
-            "--perplexity {}: {count} rows have one of {perplexity:.2} at most, which is taken",
-            args.perplexity
+            "--perplexity {}: taken is {perplexity:.2}, the most for {}",
+            args.perplexity,
+            counted(count, "row")
         ));
     }
     if count > MANY {

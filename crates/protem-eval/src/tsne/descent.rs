@@ -100,7 +100,7 @@ pub fn gradient(
     pushes.par_iter().enumerate().map(of).collect()
 }
 
-/// `Σ p ln(p/q)` over the pairs with an affinity, in nats.
+/// `Σ p ln(p/q)` over the pairs with an affinity, in nats: never less than 0, which the sum may be by rounding.
 pub fn divergence(affinities: &Affinities, places: &[[f64; 2]], theta: f64) -> f64 {
     let weight = weight(&Quadtree::of(places).pushes(theta));
     let of_row = |i: usize| -> f64 {
@@ -113,5 +113,5 @@ pub fn divergence(affinities: &Affinities, places: &[[f64; 2]], theta: f64) -> f
         affinities.row(i).map(of_pair).sum()
     };
     let rows: Vec<f64> = (0..affinities.rows()).into_par_iter().map(of_row).collect();
-    rows.into_iter().sum()
+    rows.into_iter().sum::<f64>().max(0.0)
 }

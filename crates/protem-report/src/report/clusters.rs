@@ -186,7 +186,7 @@ impl Card {
                     b { "Cluster " (self.number) } ": " (counted(self.size, "image"))
                     ", φ " (format!("{:.3}", self.concentration))
                     @if let Some(class) = &self.class {
-                        ", " (percent(class.share)) " " (class.name)
+                        ", " (percent(class.share)) " " bdi { (class.name) }
                     }
                 }
                 @if !self.pictures.is_empty() {

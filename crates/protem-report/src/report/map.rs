@@ -15,6 +15,10 @@ const SHAPES: [&str; 3] = ["", " square", " diamond"];
 const KINDS: usize = COLOURS * SHAPES.len();
 /// Side of a shown image, in pixels of the page.
 const SHOWN: usize = 96;
+/// Widths of a point, in pixels of the page: where there are few, and at least.
+const DOT: [f64; 2] = [7.0, 4.0];
+/// Points of which the widest leave each other room.
+const ROOM: f64 = 2000.0;
 /// Of the picture's width, what lies between its edge and the points, on each side.
 const MARGIN: f64 = 0.02;
 
@@ -113,13 +117,20 @@ impl Plane {
         html! {
             @for note in &self.notes { p { (note) } }
             p.note { "Point at an image to see it; the arrow keys go on from it." }
-            div.map role="radiogroup" aria-label={ "Map of " (counted(self.points.len(), "image")) } style=(frame.aspect()) {
+            div.map role="radiogroup" aria-label={ "Map of " (counted(self.points.len(), "image")) } style={ (frame.aspect()) "; " (self.width()) } {
                 @for (i, point) in self.points.iter().enumerate() {
                     (self.point(point, i, &kinds, &frame))
                 }
             }
             (self.legend(&kinds))
         }
+    }
+
+    /// Of points at most: more of them cover no more of the picture, as long as they can be seen.
+    fn width(&self) -> String {
+        let [most, least] = DOT;
+        let width = most * (ROOM / self.points.len().max(1) as f64).sqrt();
+        format!("--most:{:.1}px", width.clamp(least, most))
     }
 
     fn point(&self, point: &Point, i: usize, kinds: &Kinds, frame: &Frame) -> Markup {
@@ -148,7 +159,7 @@ impl Plane {
                 @for group in &kinds.0 {
                     li {
                         span class={ "dot " (kinds.class(Some(*group))) } {}
-                        (self.groups.names[*group]) " " b { (of(*group).count()) }
+                        bdi { (self.groups.names[*group]) } " " b { (of(*group).count()) }
                     }
                 }
                 @if others > 0 && !kinds.0.is_empty() {
@@ -270,9 +281,9 @@ mod tests {
             "style=\"--x:2.0;--y:50.0;--c:0;--r:0\"",
             "class=\"m0\" style=\"--x:98.0;--y:11.6;--c:1;--r:0\"",
             "class=\"m0 up\" style=\"--x:50.0;--y:88.4;--c:0;--r:1\"",
-            "style=\"aspect-ratio: 2.000\"",
+            "style=\"aspect-ratio: 2.000; --most:7.0px\"",
             "a&lt;b&gt;.jpg<br>&quot;x&quot; &amp; y",
-            "&lt;1&gt; <b>3</b>",
+            "<bdi>&lt;1&gt;</bdi> <b>3</b>",
             "Map of 3 images",
             "A note.",
         ] {
@@ -289,6 +300,14 @@ mod tests {
             style.contains("url(data:image/jpeg;base64,/9j/)"),
             "{style}"
         );
+    }
+
+    #[test]
+    fn many_points_are_smaller() {
+        for (points, width) in [(0, "7.0"), (2000, "7.0"), (3000, "5.7"), (10_000, "4.0")] {
+            let plane = plane(0, &vec![([0.0; 2], None); points]);
+            assert_eq!(plane.width(), format!("--most:{width}px"), "{points}");
+        }
     }
 
     #[test]

@@ -26,6 +26,21 @@ pub fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{plural}")
 }
 
+/// A page with pictures of the control characters that names of files may have, and HTML must not.
+pub fn visible(page: String) -> String {
+    let control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !page.contains(control) {
+        return page;
+    }
+    let picture = |c: char| match c {
+        '\x7f' => '␡',
+        '\0'..'\x20' => char::from_u32('␀' as u32 + c as u32).expect("a picture of each"),
+        _ => char::REPLACEMENT_CHARACTER,
+    };
+    let shown = |c: char| if control(c) { picture(c) } else { c };
+    page.chars().map(shown).collect()
+}
+
 /// Seconds as a reader thinks of them.
 pub fn duration(seconds: f64) -> String {
     match seconds {
