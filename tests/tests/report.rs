@@ -48,7 +48,7 @@ fn a_run_on_files_becomes_a_page() {
             "alt=\"class-0/a&lt;b&gt;&amp;&quot;c.png\"",
             "data:image/jpeg;base64,/9j/",
             "of the images are of the commonest class of their cluster",
-            " % class-",
+            " % <bdi>class-",
             "Some of the 3 clusters",
             "by the key encoder of step",
             "raw pixels",
@@ -78,7 +78,7 @@ fn a_run_on_files_becomes_a_page() {
             &format!("All {kept} images by their features"),
             "Colours are classes.",
             "<b><i></i>class-0/a&lt;b&gt;&amp;&quot;c.png<br>class-0, cluster ",
-            "class-1 <b>",
+            "class-1</bdi> <b>",
         ],
     );
     // The same on any number of threads, and an earlier report is replaced.
@@ -103,7 +103,7 @@ fn a_run_on_files_becomes_a_page() {
         &[
             "Without images, as was asked for.",
             "Without a map, as was asked for.",
-            " % class-",
+            " % <bdi>class-",
         ],
     );
     assert!(!without.contains("<img ") && !without.contains("<input"));
@@ -241,6 +241,10 @@ fn without_classes_a_map_has_the_colours_of_clusters() {
     let page = page(&out, &[]);
     has(
         &page,
-        &["Colours are clusters.", "<br>cluster ", "cluster 0 <b>"],
+        &[
+            "Colours are clusters.",
+            "<br>cluster ",
+            "cluster 0</bdi> <b>",
+        ],
     );
 }
