@@ -177,6 +177,11 @@ fn a_rank_that_is_killed_is_named_and_one_can_go_on_alone() {
     let ended = run(&mut resume(&out)).expect(0);
     let told = "the run had 2 ranks, and has 1 from here on";
     assert!(ended.stdout.contains(told), "{}", ended.stdout);
+    // Its parts of a batch are two.
+    let ended = Together::start(vec![resume(&out), resume(&out), resume(&out)]).end();
+    assert_eq!(codes(&ended), [Some(2), Some(1), Some(1)]);
+    let told = "it can go on with 1, 2";
+    assert!(ended[0].stderr.contains(told), "{}", ended[0].stderr);
 }
 
 #[test]

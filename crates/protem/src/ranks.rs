@@ -121,6 +121,20 @@ pub fn follow(mut ranks: Ranks) -> Result<(), Failure> {
     }
 }
 
+/// Whether a run that was begun with these settings can go on with so many ranks: its parts of a batch stay.
+pub fn check_parts(settings: &Settings, ranks: usize) -> Result<(), Failure> {
+    let parts = settings.encoder.split_bn;
+    if parts.is_multiple_of(ranks) {
+        return Ok(());
+    }
+    let numbers = (1..=parts).filter(|ranks| parts.is_multiple_of(*ranks));
+    let numbers: Vec<String> = numbers.map(|ranks| ranks.to_string()).collect();
+    Err(Failure::usage(format!(
+        "there are {ranks} ranks, and the run was begun with encoder.split_bn = {parts}, which stays: it can go on with {}",
+        numbers.join(", ")
+    )))
+}
+
 /// Sends the checkpoint to go on from, if there is one, to all.
 pub fn send(ranks: &mut Ranks, from: Option<&Checkpoint>) -> Result<(), Failure> {
     if ranks.world() == 1 {

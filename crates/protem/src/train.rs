@@ -30,6 +30,9 @@ pub fn train(args: TrainArgs) -> Result<(), Failure> {
     check_out(&args)?;
     // Only the images that the checkpoint knows of: looking again could find others unreadable.
     let goes_on = args.resume && RunFolder::has_checkpoints(&args.out);
+    if goes_on {
+        ranks::check_parts(&settings, ranks.world())?;
+    }
     let left_out = goes_on.then(|| RunFolder::left_out(&args.out)).transpose();
     let left_out = left_out.map_err(report)?;
     let sets = Sets::list(&settings).map_err(|failure| of_config(&args, &settings, failure))?;
