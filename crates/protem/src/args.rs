@@ -293,7 +293,8 @@ pub struct EmbedArgs {
     pub data: PathBuf,
     /// File to write: images in their order by features, 32-bit floats. Beside a .npy go names (x.txt for
     /// x.npy), and classes (x.labels.npy, 32 bits, unsigned) where each image has one; a .parquet has them
-    /// as columns (name, label, class, features). Earlier features of that name are replaced.
+    /// as columns (name, label, class, features), and lies outside of the images. Earlier features of that
+    /// name are replaced.
     #[arg(long)]
     pub out: PathBuf,
     /// What is written.
