@@ -36,13 +36,8 @@ pub struct Origin {
     /// Training images.
     pub images: ImageSet,
     /// Ranks that had the run between them.
-    #[serde(default = "one")]
+    #[serde(default = "crate::events::one")]
     pub ranks: usize,
-}
-
-/// Checkpoints that do not tell of ranks are of one.
-fn one() -> usize {
-    1
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

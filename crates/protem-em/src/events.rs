@@ -238,8 +238,8 @@ pub enum Phase {
     Comparing,
 }
 
-/// Runs of which no number of ranks was written had one.
-fn one() -> usize {
+/// Runs and checkpoints of which no number of ranks was written had one.
+pub(crate) fn one() -> usize {
     1
 }
 

@@ -123,7 +123,7 @@ pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
     outputs::check_writable(&args.out)?;
     let source = open_images(&args.data)?;
     let bar = bar("packing", source.len());
-    let stop = stop_flag("stopping, and writing nothing")?;
+    let stop = stop_flag(Some("stopping, and writing nothing"))?;
     let packed = pack(&*source, &args.out, config, &|done| {
         bar.set_position(done as u64);
         !stop.load(Ordering::Relaxed)

@@ -9,8 +9,8 @@ use crate::outputs;
 use crate::system::{memory_bytes, size, start_threads};
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_cluster::Npy;
-use protem_data::{Decoded, FeatureTable, Labelling, Location, Source};
-use protem_em::{EmError, Output, extract};
+use protem_data::{Decoded, FeatureTable, Labelling, Location, Source, Unreadable};
+use protem_em::{EmError, Extracted, Output, extract};
 use protem_encoder::Encoder;
 use protem_eval::Features;
 use protem_report::{counted, escape, npy, npy_labels, parquet_features};
@@ -75,24 +75,8 @@ pub fn outputs_of_readable(
         Output::Features => encoder.config().feature_dim(),
         Output::Embedding => encoder.config().dim,
     };
-    let bar = image_bar(folder.len(), path.display().to_string());
-    let extracted = extract(
-        encoder,
-        folder,
-        trained.image_size(),
-        rayon::current_num_threads(),
-        output,
-        &mut |done| {
-            bar.set_position(done as u64);
-            true
-        },
-    );
-    bar.finish_and_clear();
-    let extracted = extracted.map_err(|e| Failure::running(explain(&e)))?;
-    let extracted = extracted.expect("never asked to stop");
-    for bad in &extracted.unreadable {
-        warn(format!("skipped {}: {}", bad.name, bad.reason));
-    }
+    let what = path.display().to_string();
+    let extracted = embedded(encoder, folder, trained.image_size(), output, what)?;
     let skipped = extracted.unreadable.len();
     let (values, indices) = extracted.readable(dim);
     if values.is_empty() {
@@ -122,6 +106,29 @@ pub fn image_bar(images: usize, what: String) -> ProgressBar {
     ProgressBar::new(images as u64)
         .with_style(style.expect("a fixed template").progress_chars("=> "))
         .with_message(what)
+}
+
+/// Outputs of an encoder for images, with a bar of `what` while they are computed; what cannot be read is told.
+pub fn embedded(
+    encoder: &Encoder,
+    images: Arc<dyn Source>,
+    image_size: u32,
+    output: Output,
+    what: String,
+) -> Result<Extracted, Failure> {
+    let bar = image_bar(images.len(), what);
+    let workers = rayon::current_num_threads();
+    let extracted = extract(encoder, images, image_size, workers, output, &mut |done| {
+        bar.set_position(done as u64);
+        true
+    });
+    bar.finish_and_clear();
+    let extracted = extracted.map_err(|e| Failure::running(explain(&e)))?;
+    let extracted = extracted.expect("never asked to stop");
+    for Unreadable { name, reason, .. } in &extracted.unreadable {
+        warn(format!("skipped {name}: {reason}"));
+    }
+    Ok(extracted)
 }
 
 /// Where features go, and what belongs to them.

@@ -3,9 +3,9 @@
 use crate::args::ReportArgs;
 use crate::console::warn;
 use crate::failure::{Failure, explain};
-use crate::features::image_bar;
-use protem_data::{Source, Subset, Unreadable, thumbnail};
-use protem_em::{Checkpoint, Clustering, Output, extract, normalise_rows};
+use crate::features::{embedded, image_bar};
+use protem_data::{Source, Subset, thumbnail};
+use protem_em::{Checkpoint, Clustering, Output, normalise_rows};
 use protem_report::{Card, ClassShare, Picture, Section, counted};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -218,25 +218,9 @@ fn nearest(
         .key_encoder()
         .map_err(|e| Failure::running(explain(&e)))?;
     let dim = encoder.config().dim;
-    let all = Subset::new(source.clone(), samples.concat());
-    let bar = image_bar(all.len(), "embedding images of the clusters".into());
-    let extracted = extract(
-        &encoder,
-        Arc::new(all),
-        checkpoint.image_size(),
-        rayon::current_num_threads(),
-        Output::Embedding,
-        &mut |done| {
-            bar.set_position(done as u64);
-            true
-        },
-    );
-    bar.finish_and_clear();
-    let extracted = extracted.map_err(|e| Failure::running(explain(&e)))?;
-    let mut extracted = extracted.expect("never asked to stop");
-    for Unreadable { name, reason, .. } in &extracted.unreadable {
-        warn(format!("skipped {name}: {reason}"));
-    }
+    let all = Arc::new(Subset::new(source.clone(), samples.concat()));
+    let (size, what) = (checkpoint.image_size(), "embedding images of the clusters");
+    let mut extracted = embedded(&encoder, all, size, Output::Embedding, what.into())?;
     let bad: BTreeSet<u32> = extracted.unreadable.iter().map(|bad| bad.index).collect();
     normalise_rows(&mut extracted.values, dim);
     let mut prototypes = clustering.centroids.clone();

@@ -3,13 +3,11 @@
 use crate::args::ReportArgs;
 use crate::console::warn;
 use crate::failure::{Failure, explain};
-use crate::features::image_bar;
+use crate::features::{embedded, image_bar};
 use crate::gallery::{class_name, sample};
 use crate::map::laid_out;
-use protem_data::{
-    Labelling, RgbImage, Source, Subset, Unreadable, contact_sheet, fitted, sheet_jpeg,
-};
-use protem_em::{Checkpoint, Clustering, Output, extract};
+use protem_data::{Labelling, RgbImage, Source, Subset, contact_sheet, fitted, sheet_jpeg};
+use protem_em::{Checkpoint, Clustering, Output};
 use protem_eval::{Features, Tsne, TsneConfig};
 use protem_report::{Groups, Map, Plane, Point, Sheet};
 use rayon::prelude::*;
@@ -83,24 +81,9 @@ impl Shown {
         let encoder = checkpoint
             .key_encoder()
             .map_err(|e| Failure::running(explain(&e)))?;
-        let bar = image_bar(images.len(), "embedding images of the map".into());
-        let extracted = extract(
-            &encoder,
-            Arc::new(Subset::new(source.clone(), images.clone())),
-            checkpoint.image_size(),
-            rayon::current_num_threads(),
-            Output::Features,
-            &mut |done| {
-                bar.set_position(done as u64);
-                true
-            },
-        );
-        bar.finish_and_clear();
-        let extracted = extracted.map_err(|e| Failure::running(explain(&e)))?;
-        let extracted = extracted.expect("never asked to stop");
-        for Unreadable { name, reason, .. } in &extracted.unreadable {
-            warn(format!("skipped {name}: {reason}"));
-        }
+        let some = Arc::new(Subset::new(source.clone(), images.clone()));
+        let (size, what) = (checkpoint.image_size(), "embedding images of the map");
+        let extracted = embedded(&encoder, some, size, Output::Features, what.into())?;
         let dim = encoder.config().feature_dim();
         let (values, rows) = extracted.readable(dim);
         if rows.is_empty() {

@@ -4,7 +4,7 @@ use crate::console;
 use crate::failure::{Failure, explain};
 use crate::images::Sets;
 use crate::room::check_memory;
-use crate::system::{set_stop_flag, start_threads};
+use crate::system::{start_threads, stop_flag};
 use crate::{advice, config};
 use protem_comm::{CommError, Launch, LaunchError, Ranks};
 use protem_em::{Checkpoint, EmError, Outcome, Settings, Trainer};
@@ -106,7 +106,7 @@ pub fn follow(mut ranks: Ranks) -> Result<(), Failure> {
     if brief.dry_run {
         return Ok(());
     }
-    let stop = set_stop_flag(None)?;
+    let stop = stop_flag(None)?;
     let (train, test) = (images.train.clone(), images.test.clone());
     let trainer = match received(&mut ranks)? {
         Some(from) => Trainer::resume(plan, train, test, PathBuf::new(), from),

@@ -142,12 +142,7 @@ const ONE_REQUEST: Duration = Duration::from_secs(1);
 
 /// What Ctrl-C, a polite kill and a terminal that closes set; what is `said` of it is printed at once.
 /// Another one later ends the program where it is.
-pub fn stop_flag(said: &'static str) -> Result<Arc<AtomicBool>, Failure> {
-    set_stop_flag(Some(said))
-}
-
-/// The same where there may be nothing to say.
-pub fn set_stop_flag(said: Option<&'static str>) -> Result<Arc<AtomicBool>, Failure> {
+pub fn stop_flag(said: Option<&'static str>) -> Result<Arc<AtomicBool>, Failure> {
     let cannot = |e| Failure::running(format!("cannot listen for signals: {e}"));
     let mut kinds = vec![SIGINT, SIGTERM];
     if !hang_up_is_ignored() {

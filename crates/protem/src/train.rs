@@ -330,9 +330,9 @@ fn drive(
     mut trainer: Trainer,
     images: &Images,
 ) -> Result<(), Failure> {
-    let stop = stop_flag(
+    let stop = stop_flag(Some(
         "stopping behind the step or pass under way, and saving; asked again, the run ends without saving",
-    )?;
+    ))?;
     let mut progress = Progress::new(args.log_format);
     let mut history = History::of(run.metrics().map_err(report)?);
     let (mut failed, mut unwritten) = (None, Vec::new());
