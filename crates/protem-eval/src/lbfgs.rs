@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// Where [`minimise`] ended.
+/// Where a [`Descent`] ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Minimum {
     pub at: Vec<f64>,
@@ -21,65 +21,148 @@ const SHARE: f64 = 1e-4;
 /// What a value may be off by, relative to itself: it may be a sum in f32.
 const ROUNDING: f64 = 1e-6;
 
-/// Minimises `function`, which answers value and gradient at once, by L-BFGS (Nocedal and Wright
-/// 2006, algorithm 7.5) with steps that are halved until the value falls enough. Ends after so many
-/// `iterations`, where no derivative exceeds `tolerance` (times the value where that is below 1: there
-/// is little left to gain then, and yet it counts), or where no step goes down any more;
-/// nothing if `go_on`, asked before the first iteration and after each, says no.
+/// Minimises `function`, which answers value and gradient at once, as a [`Descent`] does; nothing if
+/// `go_on`, asked after each evaluation, says no.
 pub(crate) fn minimise(
     start: Vec<f64>,
-    (iterations, tolerance): (usize, f64),
+    limits: (usize, f64),
     function: impl Fn(&[f64]) -> (f64, Vec<f64>),
     go_on: &mut dyn FnMut() -> bool,
 ) -> Option<Minimum> {
-    let mut at = start;
-    let (mut value, mut gradient) = function(&at);
-    let mut steps = Steps::default();
-    let mut done = 0;
-    if !go_on() {
-        return None;
-    }
-    let small = |value: f64, gradient: &[f64]| {
-        let most = tolerance * value.abs().min(1.0);
-        gradient.iter().all(|g| g.abs() <= most)
-    };
-    while done < iterations && !small(value, &gradient) {
-        let direction = steps.direction(&gradient);
-        let slope = dot(&direction, &gradient);
-        let mut length = match steps.0.is_empty() {
-            true => 1.0 / dot(&gradient, &gradient).sqrt(),
-            false => 1.0,
-        };
-        let found = (0..HALVINGS).find_map(|_| {
-            let there: Vec<f64> = at
-                .iter()
-                .zip(&direction)
-                .map(|(x, d)| x + length * d)
-                .collect();
-            let (lower, new) = function(&there);
-            // Armijo's condition; or, where rounding hides by how much a value falls, what it says of
-            // the slopes (Hager and Zhang 2005, eq. 4.1). Written so that a NaN fails.
-            let falls = lower <= value + SHARE * length * slope;
-            let level = lower <= value + ROUNDING * value.abs();
-            let slopes = dot(&new, &direction) <= (2.0 * SHARE - 1.0) * slope;
-            length /= 2.0;
-            (falls || level && slopes).then_some((there, lower, new))
-        });
-        let Some((there, lower, new)) = found else {
-            break;
-        };
-        steps.add(&at, &there, &gradient, &new);
-        (at, value, gradient) = (there, lower, new);
-        done += 1;
+    let mut descent = Descent::new(start, limits);
+    while let Some(at) = descent.asks() {
+        let (value, gradient) = function(at);
+        descent.tell(value, gradient);
         if !go_on() {
             return None;
         }
     }
-    Some(Minimum {
-        converged: small(value, &gradient),
-        at,
-        iterations: done,
-    })
+    Some(descent.minimum())
+}
+
+/// A way down to the minimum of a function, which is evaluated by whoever holds it, where it asks: so
+/// that several functions can be evaluated at once. L-BFGS (Nocedal and Wright 2006, algorithm 7.5) with
+/// steps that are halved until the value falls enough. Ends after so many iterations, where no derivative
+/// exceeds the tolerance (times the value where that is below 1: there is little left to gain then, and
+/// yet it counts), or where no step goes down any more.
+pub(crate) struct Descent {
+    at: Vec<f64>,
+    value: f64,
+    gradient: Vec<f64>,
+    steps: Steps,
+    done: usize,
+    iterations: usize,
+    tolerance: f64,
+    /// None before the first evaluation, and at the end.
+    trial: Option<Trial>,
+    begun: bool,
+}
+
+/// A step that is tried.
+struct Trial {
+    direction: Vec<f64>,
+    /// Along the direction, of the value.
+    slope: f64,
+    length: f64,
+    there: Vec<f64>,
+    halvings: usize,
+}
+
+impl Trial {
+    /// Whether a step falls enough: Armijo's condition; or, where rounding hides by how much a value falls,
+    /// what it says of the slopes (Hager and Zhang 2005, eq. 4.1). Written so that a NaN fails.
+    fn falls(&self, from: f64, to: f64, gradient: &[f64]) -> bool {
+        let falls = to <= from + SHARE * self.length * self.slope;
+        let level = to <= from + ROUNDING * from.abs();
+        falls || level && dot(gradient, &self.direction) <= (2.0 * SHARE - 1.0) * self.slope
+    }
+}
+
+impl Descent {
+    /// From a point, with iterations at most and the tolerance.
+    pub fn new(start: Vec<f64>, (iterations, tolerance): (usize, f64)) -> Self {
+        Self {
+            at: start,
+            value: f64::NAN,
+            gradient: Vec::new(),
+            steps: Steps::default(),
+            done: 0,
+            iterations,
+            tolerance,
+            trial: None,
+            begun: false,
+        }
+    }
+
+    /// Where to evaluate the function next; nowhere at the end.
+    pub fn asks(&self) -> Option<&[f64]> {
+        match (&self.trial, self.begun) {
+            (Some(trial), _) => Some(&trial.there),
+            (None, false) => Some(&self.at),
+            (None, true) => None,
+        }
+    }
+
+    /// Value and gradient where it [asks](Self::asks).
+    pub fn tell(&mut self, value: f64, gradient: Vec<f64>) {
+        match self.trial.take() {
+            None => {
+                self.begun = true;
+                (self.value, self.gradient) = (value, gradient);
+            }
+            Some(mut trial) if !trial.falls(self.value, value, &gradient) => {
+                trial.halvings += 1;
+                if trial.halvings < HALVINGS {
+                    trial.length /= 2.0;
+                    trial.there = moved(&self.at, trial.length, &trial.direction);
+                    self.trial = Some(trial);
+                }
+                return;
+            }
+            Some(Trial { there, .. }) => {
+                self.steps.add(&self.at, &there, &self.gradient, &gradient);
+                (self.at, self.value, self.gradient) = (there, value, gradient);
+                self.done += 1;
+            }
+        }
+        if self.done < self.iterations && !self.is_small() {
+            self.trial = Some(self.next());
+        }
+    }
+
+    /// Where it is.
+    pub fn minimum(self) -> Minimum {
+        Minimum {
+            converged: self.begun && self.is_small(),
+            at: self.at,
+            iterations: self.done,
+        }
+    }
+
+    fn next(&self) -> Trial {
+        let direction = self.steps.direction(&self.gradient);
+        let length = match self.steps.0.is_empty() {
+            true => 1.0 / dot(&self.gradient, &self.gradient).sqrt(),
+            false => 1.0,
+        };
+        Trial {
+            slope: dot(&direction, &self.gradient),
+            there: moved(&self.at, length, &direction),
+            direction,
+            length,
+            halvings: 0,
+        }
+    }
+
+    fn is_small(&self) -> bool {
+        let most = self.tolerance * self.value.abs().min(1.0);
+        self.gradient.iter().all(|g| g.abs() <= most)
+    }
+}
+
+fn moved(from: &[f64], length: f64, direction: &[f64]) -> Vec<f64> {
+    let both = from.iter().zip(direction);
+    both.map(|(x, d)| x + length * d).collect()
 }
 
 /// The last steps: how far each went, how the gradient changed, and one over the product of both.
@@ -122,8 +205,20 @@ impl Steps {
     }
 }
 
+/// Sums that are kept side by side, for vectors.
+const LANES: usize = 8;
+
 fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a * b);
+    lanes.into_iter().chain(rest).sum()
 }
 
 fn add(to: &mut [f64], factor: f64, values: &[f64]) {

@@ -1,10 +1,12 @@
 //! Linear support vector machines on frozen features, one for each class.
 
-use crate::lbfgs::{Minimum, minimise};
-use crate::{Classified, EvalError, Features, average_precision};
+mod problem;
+
+use crate::{Classified, EvalError, average_precision};
+use problem::{Hyperplanes, Problem};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How often an image that has the class counts in what [`svm`] minimises; one that has not counts once.
 pub const POSITIVE_WEIGHT: f64 = 2.0;
@@ -12,10 +14,8 @@ pub const POSITIVE_WEIGHT: f64 = 2.0;
 /// What lengths of features are raised by before they are divided by them.
 const RAISE: f64 = 1e-5;
 
-/// No derivative of what is minimised is larger at the end of a fit that converged. It grows from its
-/// minimum at least as half the square of the way there, so that the weights are within `√(dim + 1)`
-/// times this of the best ones, in length, and scores within 1.5 times that.
-const TOLERANCE: f64 = 1e-6;
+/// Classes that are learnt together, so that a pass over the images serves all of them.
+const TOGETHER: usize = 32;
 
 /// The highest cost there may be: the length of the weights does not count beside it long since.
 const MOST: f64 = 1e6;
@@ -119,14 +119,13 @@ pub fn svm(
     }
     let done = AtomicUsize::new(0);
     let go_on = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, fits);
-    let mut results = Vec::new();
-    for (sample, classes) in samples.iter().zip(&classes) {
-        match measure.fit(sample, classes, &go_on) {
-            Some(fitted) => results.push(measure.result(&fitted)?),
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(results))
+    let fit = |(sample, classes): (&Vec<usize>, &Vec<usize>)| {
+        let fitted = measure.fit(sample, classes, &go_on)?;
+        Some(measure.result(&fitted))
+    };
+    let results: Option<Vec<Result<SvmResult, EvalError>>> =
+        samples.par_iter().zip(&classes).map(fit).collect();
+    results.map(|all| all.into_iter().collect()).transpose()
 }
 
 /// With features of length one, nearly.
@@ -165,35 +164,32 @@ impl Measure {
         (0..there.len()).filter(|class| there[*class]).collect()
     }
 
-    /// Learns classes, as many at a time as there are threads, each on one of them.
+    /// Learns classes, a few together.
     fn fit(
         &self,
         sample: &[usize],
         classes: &[usize],
         go_on: &(dyn Fn() -> bool + Sync),
     ) -> Option<Vec<Fitted>> {
-        let stopped = AtomicBool::new(false);
-        let fit = |class: &usize| {
-            let problem = Problem {
-                x: &self.train.features,
-                images: sample,
-                positive: sample.iter().map(|i| self.train.has(*i, *class)).collect(),
-                cost: self.config.cost,
-            };
-            let not_stopped = &mut || !stopped.load(Ordering::Relaxed);
-            let found = problem.fit(self.config.iterations, not_stopped)?;
-            let test = &self.test.features;
-            let scores = test.values.chunks_exact(test.dim);
-            let fitted = Fitted {
+        let mut fitted = Vec::with_capacity(classes.len());
+        for classes in classes.chunks(TOGETHER) {
+            let problem = Problem::new(&self.train, sample, classes, self.config.cost);
+            let found = problem.fit(self.config.iterations, go_on)?;
+            let weights: Vec<&[f64]> = found.iter().map(|minimum| &minimum.at[..]).collect();
+            let scores = Hyperplanes::new(&weights).scores_of_all(&self.test.features);
+            let of = |(at, class): (usize, &usize)| Fitted {
                 class: *class,
-                scores: scores.map(|x| score(x, &found.at)).collect(),
-                converged: found.converged,
+                scores: scores
+                    .iter()
+                    .skip(at)
+                    .step_by(classes.len())
+                    .copied()
+                    .collect(),
+                converged: found[at].converged,
             };
-            let whole = go_on();
-            stopped.fetch_or(!whole, Ordering::Relaxed);
-            whole.then_some(fitted)
-        };
-        classes.par_iter().map(fit).collect()
+            fitted.extend(classes.iter().enumerate().map(of));
+        }
+        Some(fitted)
     }
 
     fn result(&self, fitted: &[Fitted]) -> Result<SvmResult, EvalError> {
@@ -230,72 +226,14 @@ impl Measure {
     }
 }
 
-/// What is minimised: weights and then the bias, which is the weight of a further value of 1.
-struct Problem<'a> {
-    x: &'a Features,
-    images: &'a [usize],
-    /// Whether each of `images` has the class.
-    positive: Vec<bool>,
-    cost: f64,
-}
-
-impl Problem<'_> {
-    fn fit(&self, iterations: usize, go_on: &mut dyn FnMut() -> bool) -> Option<Minimum> {
-        let start = vec![0.0; self.x.dim() + 1];
-        minimise(start, (iterations, TOLERANCE), |at| self.value(at), go_on)
-    }
-
-    /// The value, and the derivatives.
-    fn value(&self, at: &[f64]) -> (f64, Vec<f64>) {
-        let dim = self.x.dim();
-        let mut value = at.iter().map(|w| w * w).sum::<f64>() / 2.0;
-        let mut gradient = at.to_vec();
-        for (image, positive) in self.images.iter().zip(&self.positive) {
-            let x = &self.x.values()[image * dim..][..dim];
-            let (sign, cost) = match positive {
-                true => (1.0, self.cost * POSITIVE_WEIGHT),
-                false => (-1.0, self.cost),
-            };
-            let short = 1.0 - sign * score(x, at);
-            if short > 0.0 {
-                value += cost * short * short;
-                let slope = -2.0 * cost * short * sign;
-                gradient
-                    .iter_mut()
-                    .zip(x)
-                    .for_each(|(g, x)| *g += slope * f64::from(*x));
-                gradient[dim] += slope;
-            }
-        }
-        (value, gradient)
-    }
-}
-
-/// Sums that are kept side by side, for vectors.
-const LANES: usize = 8;
-
-/// Of an image, by weights and bias.
-fn score(x: &[f32], at: &[f64]) -> f64 {
-    let (weights, bias) = at.split_at(x.len());
-    let (x, x_rest) = x.as_chunks::<LANES>();
-    let (weights, rest) = weights.as_chunks::<LANES>();
-    let mut lanes = [0.0; LANES];
-    for (x, w) in x.iter().zip(weights) {
-        for ((lane, x), w) in lanes.iter_mut().zip(x).zip(w) {
-            *lane += f64::from(*x) * w;
-        }
-    }
-    let rest = x_rest.iter().zip(rest).map(|(x, w)| f64::from(*x) * w);
-    lanes.into_iter().chain(rest).sum::<f64>() + bias[0]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Features;
 
     /// Images of five values that tell a little of three classes, of which an image has any number; one
     /// image has the last.
-    fn waves(first: u32, images: u32) -> Classified {
+    pub(super) fn waves(first: u32, images: u32) -> Classified {
         let mut labels = Vec::new();
         let values = (0..images).flat_map(|i| {
             let mut row =
@@ -419,56 +357,17 @@ mod tests {
         let all: Vec<usize> = (0..61).collect();
         for (at, (cost, weights, ap)) in SCIKIT.into_iter().enumerate() {
             let class = at % 3;
-            let problem = Problem {
-                x: &train.features,
-                images: &all,
-                positive: all.iter().map(|i| train.has(*i, class)).collect(),
-                cost,
-            };
-            let found = problem.fit(2000, &mut || true).unwrap();
+            let problem = Problem::new(&train, &all, &[class], cost);
+            let found = problem.fit(2000, &|| true).unwrap().remove(0);
             assert!(found.converged, "{cost}, {class}: {found:?}");
             for (got, want) in found.at.iter().zip(weights) {
                 // Both are within the tolerance; the features' last bits may differ.
                 assert!((got - want).abs() < 1e-6, "{cost}, {class}: {found:?}");
             }
-            let scores = test.features.values.chunks_exact(5);
-            let scores: Vec<f64> = scores.map(|x| score(x, &found.at)).collect();
+            let scores = Hyperplanes::new(&[&found.at]).scores_of_all(&test.features);
             let positive: Vec<bool> = (0..37).map(|i| test.has(i, class)).collect();
             let got = average_precision(&scores, &positive).unwrap().unwrap();
             assert!((got - ap).abs() < 1e-12, "{cost}, {class}: {got}");
-        }
-    }
-
-    #[test]
-    fn derivatives_are_differences() {
-        let train = scaled(waves(1, 23));
-        let images: Vec<usize> = (0..23).chain([3, 3]).collect();
-        let problem = Problem {
-            x: &train.features,
-            images: &images,
-            positive: images.iter().map(|i| train.has(*i, 1)).collect(),
-            cost: 0.7,
-        };
-        let at = [0.3, -0.8, 1.1, 0.2, -0.4, 0.6];
-        let (_, gradient) = problem.value(&at);
-        for i in 0..at.len() {
-            let value = |step: f64| {
-                let mut there = at;
-                there[i] += step;
-                problem.value(&there).0
-            };
-            let difference = (value(1e-5) - value(-1e-5)) / 2e-5;
-            assert!((gradient[i] - difference).abs() < 1e-5, "{i}: {gradient:?}");
-        }
-    }
-
-    #[test]
-    fn scores_of_any_number_of_values_are_sums() {
-        for dim in [1, 7, 8, 9, 31] {
-            let x: Vec<f32> = (0..dim).map(|i| (i as f32).cos()).collect();
-            let at: Vec<f64> = (0..=dim).map(|i| (i as f64).sin()).collect();
-            let sum: f64 = x.iter().zip(&at).map(|(x, w)| f64::from(*x) * w).sum();
-            assert!((score(&x, &at) - (sum + at[dim])).abs() < 1e-13, "{dim}");
         }
     }
 
