@@ -5,7 +5,7 @@ use serde_json::Value;
 
 #[test]
 fn every_command_shows_an_example() {
-    let commands: [&[&str]; 31] = [
+    let commands: [&[&str]; 32] = [
         &[],
         &["train"],
         &["eval"],
@@ -19,6 +19,7 @@ fn every_command_shows_an_example() {
         &["search"],
         &["duplicates"],
         &["map"],
+        &["prototypes"],
         &["export"],
         &["cluster"],
         &["assign"],

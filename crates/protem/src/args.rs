@@ -30,6 +30,7 @@ use std::path::PathBuf;
   search       protem search --checkpoint runs/photos --features photos.npy picture.jpg
   duplicates   protem duplicates --features photos.npy
   map          protem map --features photos.npy --out photos.map.npy
+  prototypes   protem prototypes --checkpoint runs/photos --out prototypes
   export       protem export --checkpoint runs/photos --out photos.safetensors
   cluster      protem cluster --input photos.npy --k 100 --out clusters
   data         protem data inspect ~/photos
@@ -113,6 +114,12 @@ pub enum Command {
         after_help = "Examples:\n  protem export --checkpoint runs/photos --out photos.safetensors\n  protem export --checkpoint runs/photos --out photos.onnx\n  protem export --checkpoint resnet50.pth --out resnet50.safetensors"
     )]
     Export(ExportArgs),
+    /// Write the prototypes of a run's last E-step as .npy files: centroids, concentrations, and which image
+    /// belongs to which.
+    #[command(
+        after_help = "Examples:\n  protem prototypes --checkpoint runs/photos --out prototypes\n  protem assign --input embeddings.npy --centroids prototypes/k500/centroids.npy --out assigned"
+    )]
+    Prototypes(PrototypesArgs),
     /// Cluster the rows of a .npy file, or features in a .parquet file, by k-means.
     #[command(
         after_help = "Examples:\n  protem cluster --input photos.npy --k 100 --out clusters\n  protem cluster --input photos.npy --k 1000,5000 --restarts 5 --out clusters --json"
@@ -330,6 +337,23 @@ pub struct ExportArgs {
     /// 1, for it; of a file that `eval finetune` wrote it has `logits`.
     #[arg(long)]
     pub head: bool,
+}
+
+/// Arguments of `prototypes`.
+#[derive(Debug, Args)]
+pub struct PrototypesArgs {
+    /// The run's folder, whose newest checkpoint is taken, or a file of its checkpoints.
+    #[arg(long)]
+    pub checkpoint: PathBuf,
+    /// Folder to write: `images.txt`, a name a line, and for each clustering a folder (k500 for K = 500)
+    /// with `centroids.npy` (K × values of an embedding, each the mean of its images' embeddings: prototypes are
+    /// centroids at length 1), `concentration.npy` (K, the temperature of each) and `labels.npy` (for each line
+    /// of `images.txt` the cluster). Earlier ones are replaced.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Whether something is done.

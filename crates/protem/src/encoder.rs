@@ -33,7 +33,7 @@ impl Trained {
             )));
         }
         let from = match weights {
-            false => From::Run(Box::new(open_checkpoint(path)?)),
+            false => From::Run(Box::new(open_checkpoint(path, ADVICE)?)),
             true => From::File {
                 weights: open_weights(path, args.prefix.as_deref())?,
                 path: path.clone(),
@@ -263,10 +263,12 @@ fn allowed(size: u32) -> bool {
 const ADVICE: &str =
     "Name a file of a run's checkpoints folder, the run's folder, or a file of weights.";
 
-fn open_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
+/// The checkpoint of this name: a file, or the newest whole one of a run's folder. `advice` says what else
+/// to name.
+pub fn open_checkpoint(path: &Path, advice: &str) -> Result<Checkpoint, Failure> {
     if !path.exists() {
         return Err(Failure::usage(format!(
-            "there is no checkpoint {}. {ADVICE}",
+            "there is no checkpoint {}. {advice}",
             path.display()
         )));
     }
@@ -276,7 +278,7 @@ fn open_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
     } else {
         Checkpoint::open(path)
     };
-    opened.map_err(|e| Failure::running(format!("{}\n{ADVICE}", explain_em(&e))))
+    opened.map_err(|e| Failure::running(format!("{}\n{advice}", explain_em(&e))))
 }
 
 /// The newest whole checkpoint of a folder; newer ones that are none are told.
@@ -327,7 +329,7 @@ pub fn weights_file(path: &Path) -> Result<PathBuf, Failure> {
         ));
     }
     let file = match path.is_dir() {
-        true => open_checkpoint(path)?.path().to_path_buf(),
+        true => open_checkpoint(path, ADVICE)?.path().to_path_buf(),
         false => path.to_path_buf(),
     };
     std::path::absolute(&file).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))

@@ -7,6 +7,7 @@ mod arrays;
 mod assign;
 mod bench;
 mod cluster;
+mod clustered;
 mod config;
 mod console;
 mod data;
@@ -29,6 +30,7 @@ mod named;
 mod outputs;
 mod process;
 mod progress;
+mod prototypes;
 mod ranks;
 mod report;
 mod room;
@@ -109,6 +111,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Search(args) => search::run(&args),
         Command::Duplicates(args) => duplicates::run(&args),
         Command::Map(args) => map::run(&args),
+        Command::Prototypes(args) => prototypes::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Cluster(args) => cluster::run(args),

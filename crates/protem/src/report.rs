@@ -1,18 +1,18 @@
 //! `protem report`: a run as one HTML page.
 
 use crate::args::ReportArgs;
+use crate::clustered;
 use crate::config;
 use crate::console::{say, warn};
 use crate::encoder::newest_whole;
 use crate::failure::{Failure, explain, explain_em};
 use crate::features::start;
 use crate::gallery::{Gallery, gallery};
-use crate::images::Sets;
 use crate::map_of_run::{MOST, map_of_run};
 use crate::outputs;
 use crate::system::size;
 use protem_data::Source;
-use protem_em::{Checkpoint, Clustering, EmError, Ranks, Settings};
+use protem_em::{Checkpoint, Clustering, EmError, Settings};
 use protem_report::{
     Clusters, Distribution, History, Map, Report, RunFolder, Shown, counted, is_report,
 };
@@ -202,7 +202,7 @@ fn found(
 ) -> Result<(Map, Clusters), Failure> {
     let clusterings = clusterings(args, checkpoint)?;
     let settings = settings.unwrap_or(&checkpoint.origin().settings);
-    let images = images(&args.run, settings, checkpoint);
+    let images = clustered::images(&args.run, settings, checkpoint);
     let pictures = !args.no_images;
     if let Err(why) = &images
         && (clusterings.is_ok() || pictures && args.map_images > 0)
@@ -224,23 +224,13 @@ fn clusterings(
     args: &ReportArgs,
     checkpoint: &Checkpoint,
 ) -> Result<Result<(Vec<Clustering>, usize), String>, Failure> {
-    let own = &checkpoint.origin().settings;
-    if !own.mode.has_prototypes() {
-        return Ok(Err("The run is one of MoCo: it makes no clusters.".into()));
-    }
-    let clusterings = checkpoint
-        .clusterings()
-        .map_err(|e| Failure::running(explain(&e)))?;
-    if let Some(of) = choose(args.k, &clusterings)? {
-        return Ok(Ok((clusterings, of)));
-    }
-    let warmup = counted(own.method.warmup_epochs, "epoch");
-    Ok(Err(match own.method.warmup_epochs >= own.optim.epochs {
-        true => format!("There are no clusters: the warm-up of {warmup} is the whole run."),
-        false => format!(
-            "The newest checkpoint holds no clusters: the first E-step comes after {warmup}."
-        ),
-    }))
+    Ok(match clustered::clusterings(checkpoint)? {
+        Ok(all) => {
+            let of = choose(args.k, &all)?;
+            Ok((all, of))
+        }
+        Err(why) => Err(why),
+    })
 }
 
 fn clusters(
@@ -254,7 +244,7 @@ fn clusters(
     let position = checkpoint.position();
     let epoch = position.epoch + usize::from(position.batch > 0);
     let distribution = |(place, clustering): (usize, &Clustering)| Distribution {
-        sizes: sizes(clustering),
+        sizes: clustered::sizes(clustering),
         concentration: clustering.concentration.clone(),
         ami_previous: history.agreement(epoch, place),
     };
@@ -273,47 +263,17 @@ fn clusters(
     }))
 }
 
-/// Which clustering is shown: the smallest, or the one asked for; none where there is none.
-fn choose(k: Option<usize>, clusterings: &[Clustering]) -> Result<Option<usize>, Failure> {
-    let (Some(k), false) = (k, clusterings.is_empty()) else {
-        let smallest = clusterings.iter().enumerate().min_by_key(|(_, c)| c.k());
-        return Ok(smallest.map(|(i, _)| i));
+/// Which clustering is shown: the smallest, or the one asked for.
+fn choose(k: Option<usize>, clusterings: &[Clustering]) -> Result<usize, Failure> {
+    let mut all = clusterings.iter().map(Clustering::k);
+    let Some(k) = k else {
+        let smallest = all.enumerate().min_by_key(|(_, k)| *k);
+        return Ok(smallest.map_or(0, |(i, _)| i));
     };
-    let found = clusterings.iter().position(|c| c.k() == k);
-    let all: Vec<usize> = clusterings.iter().map(Clustering::k).collect();
-    found.map(Some).ok_or_else(|| {
+    all.position(|other| other == k).ok_or_else(|| {
+        let all: Vec<usize> = clusterings.iter().map(Clustering::k).collect();
         Failure::usage(format!(
             "--k {k}: the run's clusterings have K {all:?}; name one of these"
         ))
     })
-}
-
-/// Images of each cluster.
-fn sizes(clustering: &Clustering) -> Vec<usize> {
-    let mut sizes = vec![0; clustering.k()];
-    for label in &clustering.labels {
-        sizes[*label as usize] += 1;
-    }
-    sizes
-}
-
-/// The images that a checkpoint's labels are of, or why they are not to be had.
-fn images(
-    root: &Path,
-    settings: &Settings,
-    checkpoint: &Checkpoint,
-) -> Result<Arc<dyn Source>, String> {
-    let known = RunFolder::left_out(root).map_err(|e| explain(&e))?;
-    // The training images alone: where others are measured on, none of these is held out.
-    let mut alone = settings.clone();
-    if alone.data.test_folder.take().is_some() {
-        alone.data.held_out = 0.0;
-    }
-    let images = Sets::list(&alone)
-        .and_then(|sets| sets.readable(&alone, Some(&known), &mut Ranks::alone()));
-    let train = images.map_err(|failure| failure.to_string())?.train;
-    match checkpoint.check_images(settings, &*train) {
-        Ok(()) => Ok(train),
-        Err(error) => Err(explain_em(&error)),
-    }
 }
