@@ -239,6 +239,10 @@ fn points_are_assigned_to_centroids_that_are_given() {
     assign(&at("none.npy"), &at("no"), &[])
         .expect(2)
         .says(&["holds no points"]);
+    write(&at("holed.npy"), &[0.0, 1.0, f32::NAN, 0.0], 2);
+    assign(&at("holed.npy"), &at("no"), &[])
+        .expect(2)
+        .says(&["holed.npy", "row 1", "not finite"]);
     fs::copy(&centroids, at("same/labels.npy")).unwrap();
     let ended = assign(&at("same/labels.npy"), &at("same"), &[]).expect(2);
     ended.says(&["would be replaced"]);
@@ -282,21 +286,11 @@ fn refusals_say_what_to_do() {
     refused(&["--k=3,0"], "--k 0");
     let init = folder.path().join("init.npy");
     write(&init, &[f32::NAN, 0.0], 2);
-    let ended = cluster(
-        &input,
-        &out,
-        &["--k=3", &format!("--init={}", init.display())],
-    )
-    .expect(1);
-    assert!(
-        ended.stderr.contains("initial centroids: row 0"),
-        "{}",
-        ended.stderr
-    );
+    let given = format!("--init={}", init.display());
+    refused(&["--k=3", &given], "initial centroids: row 0");
     refused(&["--k=3", "--iters=0"], "at least 1");
     let mut points = corners(9);
     points[4] = f32::NAN;
     write(&input, &points, 2);
-    let ended = cluster(&input, &out, &["--k=3"]).expect(1);
-    assert!(ended.stderr.contains("row 2"), "{}", ended.stderr);
+    refused(&["--k=3"], "x.npy: row 2 holds a value that is not finite");
 }

@@ -70,7 +70,7 @@ fn folders_that_hold_too_little() {
     fs::write(images.join("notes.txt"), "no image").unwrap();
     refused(&[path], &[], &["looked for", "jpg", "notes.txt"]);
     picture(&images.join("one.png"), 0, 0);
-    refused(&[path], &[], &["1 image(s)", "at least 4"]);
+    refused(&[path], &[], &["to learn from: 1,", "at least 4"]);
 }
 
 #[test]

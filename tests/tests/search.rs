@@ -5,6 +5,7 @@ use protem_tests::*;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 /// A folder with a run, images in class folders, and their features.
 struct Set {
@@ -393,6 +394,28 @@ fn what_cannot_be_searched_is_refused_before_the_work() {
     set.duplicates("holed.npy", &[])
         .expect(2)
         .says(&["row 5", "not finite"]);
+}
+
+/// What is broken among the second thousand queries is not even read.
+#[test]
+fn a_search_whose_reader_has_gone_ends() {
+    let set = Set::generated();
+    let mut queries = vec![set.path("images/class-0/0.jpg"); 1024];
+    fs::write(set.path("broken.jpg"), b"\xff\xd8").unwrap();
+    queries.push(set.path("broken.jpg"));
+    let mut command = protem(&["search", "--checkpoint"]);
+    command.arg(set.path("run")).args(&queries);
+    command.arg("--features").arg(set.path("x.npy"));
+    run(&mut command).expect(0).says(&["broken.jpg"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(
+        ended.status.success() && !said.contains("broken.jpg"),
+        "{said}"
+    );
 }
 
 /// A `.npy` file of so many rows.

@@ -3,9 +3,9 @@
 use crate::args::AssignArgs;
 use crate::arrays;
 use crate::console::say;
-use crate::failure::{Failure, explain};
+use crate::failure::{Failure, explain, of_points};
 use crate::outputs;
-use protem_cluster::{Assignment, ClusterError, Isa, Matrix, assign};
+use protem_cluster::{Assignment, Isa, Matrix, assign};
 use protem_em::write_together;
 use protem_report::{npy_labels, npy_vector};
 use std::time::Instant;
@@ -30,15 +30,9 @@ pub fn run(args: &AssignArgs) -> Result<(), Failure> {
     outputs::check_room_in(&args.out, 8 * points.rows() as u64)?;
     outputs::check_writable(&args.out)?;
     let begun = Instant::now();
-    let found = assign(points, centroids, args.threads).map_err(|e| match e {
-        ClusterError::Setting { .. } => Failure::usage(e.to_string()),
-        _ => Failure::running(format!(
-            "cannot assign {} to {}: {}",
-            args.input.display(),
-            args.centroids.display(),
-            explain(&e)
-        )),
-    })?;
+    let (input, of) = (args.input.display(), args.centroids.display());
+    let found = assign(points, centroids, args.threads)
+        .map_err(|e| of_points(format_args!("{input}, to centroids of {of}"), &e))?;
     let seconds = begun.elapsed().as_secs_f64();
     outputs::make(&args.out)?;
     write_together(&[

@@ -3,7 +3,7 @@
 use crate::args::{Beginning, ClusterArgs, Switch, WhenEmpty};
 use crate::arrays;
 use crate::console::{say, warn, word};
-use crate::failure::{Failure, explain};
+use crate::failure::{Failure, explain, of_points};
 use crate::outputs;
 use protem_cluster::{Empty, Fit, Init, KMeans, Matrix};
 use protem_em::write_together;
@@ -47,10 +47,7 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
     for (kmeans, &k) in all?.iter().zip(&args.k) {
         let begun = std::time::Instant::now();
         let fit = kmeans.fit(points);
-        let fit = fit.map_err(|e| {
-            let input = args.input.display();
-            Failure::running(format!("cannot cluster {input}: {}", explain(&e)))
-        })?;
+        let fit = fit.map_err(|e| of_points(args.input.display(), &e))?;
         let seconds = begun.elapsed().as_secs_f64();
         fit.warnings.iter().for_each(warn);
         let folder = folder_of(&args, k);

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{Error, ErrorKind, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The first error of writing to standard output.
 static LOST: OnceLock<Error> = OnceLock::new();
@@ -25,17 +26,26 @@ fn harmless(text: &str) -> Cow<'_, str> {
     text.chars().map(shown).collect::<String>().into()
 }
 
+/// Whether nobody reads standard output any more.
+static UNHEARD: AtomicBool = AtomicBool::new(false);
+
 /// A line for standard output.
 pub fn say(line: impl Display) {
     let line = line.to_string();
     let line = harmless(&line);
     let mut out = std::io::stdout();
     let written = writeln!(out, "{line}").and_then(|()| out.flush());
-    if let Err(error) = written
-        && error.kind() != ErrorKind::BrokenPipe
-    {
-        let _ = LOST.set(error); // there may be one already
+    if let Err(error) = written {
+        match error.kind() {
+            ErrorKind::BrokenPipe => UNHEARD.store(true, Ordering::Relaxed),
+            _ => _ = LOST.set(error), // there may be one already
+        }
     }
+}
+
+/// Whether what is yet to be said would be said to nobody.
+pub fn is_unheard() -> bool {
+    UNHEARD.load(Ordering::Relaxed)
 }
 
 /// Why something that was said is lost, if it is.

@@ -1,5 +1,6 @@
 //! How a command fails: what to print, and with which exit code.
 
+use protem_cluster::ClusterError;
 use protem_em::EmError;
 use std::fmt;
 
@@ -46,6 +47,19 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
+    }
+}
+
+/// Points that cannot be clustered as they were to be.
+pub fn of_points(what: impl fmt::Display, error: &ClusterError) -> Failure {
+    let text = format!("{what}: {}", explain(error));
+    match error {
+        ClusterError::Setting { .. } => Failure::usage(explain(error)),
+        ClusterError::Initial(_)
+        | ClusterError::NotFinite { .. }
+        | ClusterError::TooLarge { .. }
+        | ClusterError::TooMany { .. } => Failure::usage(text),
+        _ => Failure::running(text),
     }
 }
 

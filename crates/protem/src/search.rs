@@ -1,7 +1,7 @@
 //! `protem search`: the images of a set that are most like given ones.
 
 use crate::args::SearchArgs;
-use crate::console::{say, warn};
+use crate::console::{is_unheard, say, warn};
 use crate::encoder::Trained;
 use crate::eval::whole;
 use crate::failure::Failure;
@@ -57,6 +57,9 @@ pub fn run(args: &SearchArgs) -> Result<(), Failure> {
         let found = find(&features, asked.features, args.top)?;
         for (index, near) in asked.indices.iter().zip(found) {
             tell(args, &some.name(*index as usize), &near, &names);
+        }
+        if is_unheard() {
+            break;
         }
     }
     any.then_some(()).ok_or_else(|| none_of(what))

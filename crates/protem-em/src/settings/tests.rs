@@ -175,7 +175,7 @@ fn bounds_themselves_are_allowed() {
 fn each_violation_has_its_value_and_what_would_work() {
     type Change = fn(&mut Settings);
     let cases: [(usize, Change, &str, &str); 17] = [
-        (1, |_| (), "1 image(s)", "at least 4"),
+        (1, |_| (), "to learn from: 1,", "at least 4"),
         (100, |_| (), "optim.batch = 128", "64 say"),
         (5000, |s| s.optim.batch = 1, "optim.batch = 1", "256"),
         (

@@ -7,7 +7,7 @@ use protem_data::InvalidView;
 pub enum Violation {
     /// Nothing to contrast with.
     #[error(
-        "{images} image(s): contrastive learning needs at least 4; name a folder with more, or keep fewer out of training (data.held_out)"
+        "images to learn from: {images}, and contrastive learning needs at least 4; name a folder with more, or keep fewer out of training (data.held_out)"
     )]
     TooFewImages {
         /// Images of the training set.
