@@ -93,6 +93,11 @@ pub use sources::tar::Tar;
 pub use sources::{open, open_memory};
 pub use storage::{Storage, StorageReader};
 
+/// The README's examples are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// Mean of ImageNet's channels, of values between 0 and 1.
 pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Standard deviation of ImageNet's channels, of values between 0 and 1.
