@@ -1,4 +1,6 @@
-//! The repository's rules: dependency arrows; headers, lengths and names of files, and their sizes.
+//! The repository's rules: dependency arrows, licences and sources; headers, lengths and names of files, and their sizes.
+
+mod dependencies;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -62,6 +64,7 @@ pub fn run() -> ExitCode {
         breaches.extend(check_file(&file));
     }
     breaches.extend(large_files(&root));
+    breaches.extend(dependencies::breaches(&root));
     breaches
         .iter()
         .for_each(|breach| println!("tidy: {breach}"));
