@@ -81,6 +81,30 @@ fn the_best_and_every_third_are_kept_besides_the_last() {
     );
 }
 
+/// What was saved before the first step is of no epoch.
+#[test]
+fn the_beginning_is_not_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let out = root.path().join("run");
+    trained(
+        &out,
+        &["checkpoint.keep_every=1", "checkpoint.every_epochs=1"],
+    );
+    let kept = steps(&out);
+    let folder = out.join("checkpoints");
+    let beginning = folder.join("step-0000000000.safetensors");
+    std::fs::copy(checkpoints(&out).pop().unwrap(), &beginning).unwrap();
+    let config = out.join("config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let epochs = text
+        .lines()
+        .find(|line| line.starts_with("epochs = "))
+        .unwrap();
+    std::fs::write(&config, text.replace(epochs, "epochs = 9")).unwrap();
+    run(&mut resume(&out)).expect(0);
+    assert!(!beginning.exists() && steps(&out).len() > kept.len());
+}
+
 /// A best that is not there, or that was measured otherwise, is none.
 #[test]
 fn the_best_is_one_that_is_kept_and_measured_alike() {
@@ -108,6 +132,12 @@ fn the_best_is_one_that_is_kept_and_measured_alike() {
     let said = ended.stdout + &ended.stderr;
     assert!(said.contains("counts from here on"), "{said}");
     assert_eq!(best(&out)["step"], 42);
+    // Also where the measure changed while the best was not kept.
+    set("keep_best = true", "keep_best = false");
+    set("knn_k = 3", "knn_k = 5");
+    set("epochs = 7", "epochs = 8");
+    run(&mut resume(&out)).expect(0);
+    assert_eq!(best(&out)["step"], 48);
     // Without a measure there is none.
     let set = [
         "eval.knn_every=0",

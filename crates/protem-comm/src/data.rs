@@ -21,8 +21,8 @@ impl Ranks {
             return Ok(vec![own]);
         }
         let all = self.gather(&bytes(&own))?;
-        let all = (0..).zip(&all).map(|(rank, bytes)| parsed(rank, bytes));
-        all.collect()
+        let all = (0..).zip(&all);
+        all.map(|(rank, bytes)| self.parsed(rank, bytes)).collect()
     }
 
     /// What rank `from` has; others pass nothing.
@@ -39,7 +39,7 @@ impl Ranks {
     ) -> Result<T, CommError> {
         if self.rank() != from {
             let bytes = self.broadcast(from, Vec::new())?;
-            return parsed(from, &bytes);
+            return self.parsed(from, &bytes);
         }
         let own = own.expect("who tells has something to tell");
         if self.world() > 1 {
@@ -47,16 +47,19 @@ impl Ranks {
         }
         Ok(own)
     }
+
+    fn parsed<T: DeserializeOwned>(&self, rank: usize, bytes: &[u8]) -> Result<T, CommError> {
+        serde_json::from_slice(bytes).map_err(|error| {
+            self.close();
+            CommError::OutOfStep {
+                rank,
+                found: error.to_string(),
+                expected: "other data".into(),
+            }
+        })
+    }
 }
 
 fn bytes(own: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(own).expect("plain data")
-}
-
-fn parsed<T: DeserializeOwned>(rank: usize, bytes: &[u8]) -> Result<T, CommError> {
-    serde_json::from_slice(bytes).map_err(|error| CommError::OutOfStep {
-        rank,
-        found: error.to_string(),
-        expected: "other data".into(),
-    })
 }

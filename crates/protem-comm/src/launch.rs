@@ -53,8 +53,8 @@ pub enum LaunchError {
         /// How many there are.
         world: usize,
     },
-    /// Several machines, and none named as rank 0's.
-    #[error("MASTER_ADDR is not set, and {} tells of {world} ranks on several machines", names[1])]
+    /// None named as rank 0's machine, and nothing that tells of one machine.
+    #[error("MASTER_ADDR is not set, and nothing tells that the {world} ranks of {} are on one machine", names[1])]
     NoAddress {
         /// The variables that tell of ranks.
         names: [&'static str; 2],
@@ -310,7 +310,7 @@ mod tests {
                 ("PMI_SIZE", "4"),
                 ("MPI_LOCALNRANKS", "2")
             ]),
-            "MASTER_ADDR is not set, and PMI_SIZE tells of 4 ranks on several machines"
+            "MASTER_ADDR is not set, and nothing tells that the 4 ranks of PMI_SIZE are on one machine"
         );
         assert_eq!(
             refused(&[("RANK", "0"), ("WORLD_SIZE", "10000000000")]),

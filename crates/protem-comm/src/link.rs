@@ -47,7 +47,8 @@ impl Call {
 }
 
 impl Link {
-    /// With `rank`, for messages: without delay, and told within minutes of a machine that is gone.
+    /// With `rank`, for messages: without delay, and told of a machine that is gone within minutes, or within the system's
+    /// time for what was sent and not received (a quarter of an hour on Linux).
     pub fn new(rank: usize, stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(None)?;

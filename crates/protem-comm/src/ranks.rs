@@ -287,7 +287,7 @@ impl Ranks {
         Call { kind, number }
     }
 
-    fn close(&self) {
+    pub(crate) fn close(&self) {
         self.links.iter().flatten().for_each(Link::close);
     }
 }

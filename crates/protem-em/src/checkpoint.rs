@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 const FORMAT: u32 = 2;
 /// What the header takes beside the tensors, generously.
-const HEADER_BYTES: u64 = 64 * 1024;
+const HEADER_BYTES: u64 = 256 * 1024;
 /// The longest header that safetensors may have.
 const LONGEST_HEADER: u64 = 100_000_000;
 
@@ -55,17 +55,17 @@ struct Header {
 ///
 /// # Errors
 /// What the file system refuses.
-pub fn save(path: &Path, state: &State, origin: &Origin) -> Result<(), EmError> {
+pub(crate) fn save(path: &Path, state: &State, origin: &Origin) -> Result<(), EmError> {
+    let (queue, queue_pointer, queue_filled) = state.queue.parts()?;
     let header = Header {
         format: FORMAT,
         encoder: *state.pair.query.config(),
         origin: origin.clone(),
         position: state.position,
-        queue_pointer: state.queue.pointer(),
-        queue_filled: state.queue.filled(),
+        queue_pointer,
+        queue_filled,
         clusterings: state.clusterings.len(),
     };
-    let queue = state.queue.tensor().flatten_all()?.to_vec1::<f32>()?;
     let tensors = tensors(state, &queue);
     let header = serde_json::to_string(&header).expect("a plain struct");
     let clock = serde_json::to_string(&state.clock).expect("a plain struct");

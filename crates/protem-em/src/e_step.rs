@@ -11,43 +11,6 @@ use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Settings of the E-step; see PCL §3.2 and the reference's `run_kmeans`.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct EStepConfig {
-    /// Number of prototypes of each clustering.
-    pub clusters: Vec<usize>,
-    /// Lloyd iterations.
-    pub iterations: usize,
-    /// Restarts, of which the best objective is kept.
-    pub restarts: usize,
-    /// More points per centroid than this are subsampled.
-    pub max_points_per_centroid: usize,
-    /// Begin from the previous epoch's centroids.
-    pub warm_start: bool,
-    /// Mean of the concentrations.
-    pub temperature: f64,
-    /// Added to a cluster's size inside the logarithm of its concentration.
-    pub smoothing: f64,
-    /// Percentiles that concentrations are clipped to.
-    pub percentiles: (f64, f64),
-}
-
-impl EStepConfig {
-    /// A plan's.
-    pub fn of(plan: &Plan) -> Self {
-        Self {
-            clusters: plan.clusters.clone(),
-            iterations: plan.e_step.iterations,
-            restarts: plan.e_step.restarts,
-            max_points_per_centroid: plan.e_step.max_points_per_centroid,
-            warm_start: plan.e_step.warm_start,
-            temperature: plan.temperature,
-            smoothing: plan.e_step.smoothing,
-            percentiles: (plan.e_step.percentiles[0], plan.e_step.percentiles[1]),
-        }
-    }
-}
-
 /// One clustering of the training set, and what training and the next E-step need of it.
 #[derive(Debug, Clone)]
 pub struct Clustering {
@@ -163,29 +126,28 @@ impl Embeddings<'_> {
     }
 }
 
-/// Clustering `i` of an E-step, by k-means; nothing if it was stopped. Its seed is `i`, as in the
-/// reference, moved by the run's own `seed`.
+/// Clustering `i` of an E-step, into `k` clusters, by k-means (PCL §3.2 and the reference's `run_kmeans`);
+/// nothing if it was stopped. Its seed is `i`, as in the reference, moved by the run's own.
 ///
 /// # Errors
 /// Embeddings that are not finite, or fewer than the clusters asked for.
 pub(crate) fn cluster(
-    config: &EStepConfig,
-    i: usize,
+    plan: &Plan,
+    (i, k): (usize, usize),
     embeddings: &Embeddings<'_>,
-    seed: u64,
     previous: Option<&Clustering>,
     stop: &AtomicBool,
 ) -> Result<Option<(Clustering, ClusteringReport)>, EmError> {
     let begun = std::time::Instant::now();
     let (rows, dim) = (embeddings.images.len(), embeddings.dim);
     let points = Matrix::new(embeddings.rows, rows, dim)?;
-    let k = config.clusters[i];
+    let config = &plan.e_step;
     let before = previous.filter(|c| c.k() == k);
     let warm = before.filter(|_| config.warm_start);
     let kmeans = KMeans::builder(k)
         .iterations(config.iterations)
         .restarts(if warm.is_some() { 1 } else { config.restarts })
-        .seed(seed.wrapping_add(i as u64))
+        .seed(plan.seed.wrapping_add(i as u64))
         .max_points_per_centroid(config.max_points_per_centroid)
         .init(warm.map_or(Init::Random, |c| Init::Given(c.centroids.clone())))
         .build()?;
@@ -202,9 +164,9 @@ pub(crate) fn cluster(
     }
     let distances: Vec<f32> = fit.distances.iter().map(|d| d.max(0.0).sqrt()).collect();
     let parameters = ConcentrationParams {
-        temperature: config.temperature,
+        temperature: plan.temperature,
         smoothing: config.smoothing,
-        percentiles: config.percentiles,
+        percentiles: config.percentiles.into(),
     };
     let phi = concentration(&distances, &fit.labels, k, &parameters)?;
     let report = ClusteringReport {

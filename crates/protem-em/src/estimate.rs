@@ -4,7 +4,7 @@
 //! random pixels, since no formula knows the machine.
 
 use crate::checkpoint;
-use crate::e_step::{Clustering, EStepConfig, Embeddings, cluster};
+use crate::e_step::{Clustering, Embeddings, cluster};
 use crate::error::EmError;
 use crate::features::{normalise_rows, pass};
 use crate::m_step::{Batch, LossConfig, m_step};
@@ -355,12 +355,8 @@ fn cluster_seconds(plan: &Plan) -> Result<[f64; 2], EmError> {
     let k = largest.min(points / 4).max(2);
     let mut sample: Vec<f32> = (0..points * dim).map(|i| (i as f32 * 0.37).sin()).collect();
     normalise_rows(&mut sample, dim);
-    let config = EStepConfig {
-        clusters: vec![k],
-        iterations: 2,
-        restarts: 1,
-        ..EStepConfig::of(plan)
-    };
+    let mut short = plan.clone();
+    (short.e_step.iterations, short.e_step.restarts) = (2, 1);
     let begun = Instant::now();
     let stop = AtomicBool::new(false);
     let embeddings = Embeddings {
@@ -369,7 +365,7 @@ fn cluster_seconds(plan: &Plan) -> Result<[f64; 2], EmError> {
         images: &(0..points as u32).collect::<Vec<_>>(),
         of: points,
     };
-    cluster(&config, 0, &embeddings, plan.seed, None, &stop)?;
+    cluster(&short, (0, k), &embeddings, None, &stop)?;
     // Two iterations, and the assignment at the end.
     let of_a_distance = begun.elapsed().as_secs_f64() / (3 * points * k) as f64;
     let e = &plan.e_step;

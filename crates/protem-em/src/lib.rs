@@ -56,7 +56,7 @@ pub use protem_ops::Precision;
 
 pub use checkpoint::{
     Checkpoint, Origin, clean as clean_checkpoints, file_name as checkpoint_name,
-    list as list_checkpoints, save as save_checkpoint, size as checkpoint_size,
+    list as list_checkpoints, size as checkpoint_size,
 };
 pub use durable::{remove_partial, write_atomically, write_together};
 pub use e_step::Clustering;
@@ -65,9 +65,8 @@ pub use estimate::{Estimate, Sizes, estimate};
 pub use events::{Evaluated, Event, Phase, Set};
 pub use features::{Extracted, Output, extract, normalise_rows};
 pub use image_set::ImageSet;
-pub use m_step::{Batch, LossConfig, Losses, m_step, shuffled_rows};
+pub use m_step::{Batch, LossConfig, Losses, m_step};
 pub use quarantine::unreadable_limit;
-pub use schedule::LearningRate;
 pub use settings::{
     AugmentSettings, CheckpointSettings, DataSettings, EStepSettings, EncoderSettings,
     EvalSettings, MethodSettings, Mode, Note, OptimPlan, OptimSettings, Optimizer, Plan, Schedule,

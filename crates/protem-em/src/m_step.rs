@@ -45,8 +45,8 @@ pub struct Batch<'a> {
     pub queries: Activation,
     /// Second views of this rank's part, for the key encoder.
     pub keys: Activation,
-    /// The row that each second view of the whole batch belongs to where they are shuffled
-    /// ([`shuffled_rows`]); a permutation.
+    /// The row that each second view of the whole batch belongs to, where they are shuffled; a
+    /// permutation.
     pub key_rows: Option<&'a [u32]>,
     /// Those who have the batch between them.
     pub ranks: &'a mut Ranks,
@@ -56,7 +56,7 @@ pub struct Batch<'a> {
 /// run alone: Shuffle-BN (He et al. 2020), for parts of a batch instead of devices. A key's images
 /// then share their batch norm's statistics with others than its query's do, so that these cannot
 /// tell which key is whose.
-pub fn shuffled_rows(rows: usize, (seed, batch): (u64, u64)) -> Vec<u32> {
+pub(crate) fn shuffled_rows(rows: usize, (seed, batch): (u64, u64)) -> Vec<u32> {
     /// Keeps these draws apart from other users of the same seed.
     const PURPOSE: u64 = u64::from_le_bytes(*b"proteshu");
     let mut generator = ChaCha8Rng::seed_from_u64(seed ^ PURPOSE);
@@ -107,7 +107,7 @@ pub fn m_step(
     let keys = all_keys.narrow(0, first, rows)?;
     let (embedding, tape) = pair.query.forward_train(batch.queries);
     let embedding = Var::from_vec(embedding, (rows, dim), &Device::Cpu)?;
-    let norm = embedding.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?;
+    let norm = embedding.sqr()?.sum_keepdim(1)?.sqrt()?;
     let queries = embedding.broadcast_div(&norm)?;
 
     let instance = info_nce(&queries, &keys, queue.tensor(), config.temperature)?;

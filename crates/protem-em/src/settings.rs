@@ -179,8 +179,8 @@ pub struct DataSettings {
     /// MiB of memory for decoded images of the training set, those held out of it among them: what is
     /// kept is not decoded again. The pixels are the same.
     pub cache_mib: u64,
-    /// Number of training images to generate when no folder is named; a fifth as many test images
-    /// come on top.
+    /// Number of training images to generate when no folder is named; a fifth as many test images,
+    /// at least ten, come on top.
     pub generated_images: usize,
 }
 
@@ -298,10 +298,10 @@ pub struct MethodSettings {
     /// Share of itself that the key encoder keeps at each step.
     pub momentum: f64,
     /// Keys in the queue. When not given: the largest multiple of the batch within 16384 and the
-    /// number of images.
+    /// number of images, or the batch.
     pub queue: Option<usize>,
     /// Prototypes of each clustering. When not given: a 50th, a 20th and a 10th of the number of
-    /// images, at least 2 each.
+    /// images, at least 2 each, of equal ones one.
     pub clusters: Option<Vec<usize>>,
     /// Negative prototypes drawn per clustering and batch. When not given: the queue's length, at
     /// most the largest number of prototypes.

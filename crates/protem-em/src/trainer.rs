@@ -12,7 +12,6 @@ use crate::image_set::ImageSet;
 use crate::measure::Measured;
 use crate::quarantine::Quarantine;
 use crate::resume;
-use crate::schedule::LearningRate;
 use crate::settings::{Note, Plan};
 use crate::state::{Best, Clock, Position, State};
 use protem_comm::Ranks;
@@ -118,12 +117,13 @@ impl Trainer {
         plan.notes.extend(notes);
         let path = from.path().to_path_buf();
         let mut state = from.into_state(plan.momentum as f32)?;
-        if let (Some(best), true) = (state.position.best, plan.checkpoint.keep_best) {
-            let kept = checkpoints.join(checkpoint::file_name(best.step)).exists();
-            if measured_otherwise || !kept {
-                plan.notes.push(Note::BestForgotten { epoch: best.epoch });
-                state.position.best = None;
-            }
+        let keep_best = plan.checkpoint.keep_best;
+        let gone = |best: Best| !checkpoints.join(checkpoint::file_name(best.step)).exists();
+        let forgotten = |best: &Best| measured_otherwise || keep_best && gone(*best);
+        if let Some(best) = state.position.best.take_if(|best| forgotten(best))
+            && keep_best
+        {
+            plan.notes.push(Note::BestForgotten { epoch: best.epoch });
         }
         tracing::debug!(checkpoint = %path.display(), step = state.position.step, "resuming");
         let mut trainer = Self::from_state(plan, origin, train, test, checkpoints, state);
@@ -215,13 +215,14 @@ impl Trainer {
             });
         }
         let fresh = self.state.position == Position::default();
-        if fresh && !self.measure_beginning(listener, stop)? {
-            let checkpoint = self.save(listener)?;
-            return Ok(Outcome::Interrupted { checkpoint });
-        }
+        let begun = !fresh || self.measure_beginning(listener, stop)?;
         // What was measured before it is of the run, not of its first epoch.
         self.state.clock.run += self.clocked.elapsed().as_secs_f64();
         self.clocked = Instant::now();
+        if !begun {
+            let checkpoint = self.save(listener)?;
+            return Ok(Outcome::Interrupted { checkpoint });
+        }
         while self.state.position.epoch < self.plan.optim.epochs {
             match self.epoch(listener, stop) {
                 Ok(None) => {}
@@ -347,8 +348,7 @@ impl Trainer {
     }
 
     fn learning_rate(&self) -> f64 {
-        let (optim, epoch) = (&self.plan.optim, self.state.position.epoch);
-        LearningRate::of(&self.plan).at(optim.lr, epoch, optim.epochs)
+        self.plan.optim.rate(self.state.position.epoch)
     }
 
     fn all_finite(&self, what: &'static str, values: &[f32]) -> Result<(), EmError> {
@@ -466,9 +466,9 @@ impl Trainer {
         };
         let best = self.state.position.best;
         let of_epochs = |every: usize| every.saturating_mul(self.plan.steps_per_epoch()) as u64;
+        let kept = |every| step > 0 && step.is_multiple_of(of_epochs(every));
         (c.keep_best && best.is_some_and(|best| best.step == step))
-            || c.keep_every
-                .is_some_and(|every| step.is_multiple_of(of_epochs(every)))
+            || c.keep_every.is_some_and(kept)
     }
 
     /// Saves what was trained before an error that is not the state's own: an epoch may be hours.

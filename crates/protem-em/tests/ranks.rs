@@ -7,16 +7,17 @@ use protem_em::{
 };
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 const IMAGES: usize = 99;
 
-/// Generated images, some of which cannot be read.
+/// Generated images, some of which cannot be read, and none any more once so many were.
 struct Damaged {
     images: Generated,
     bad: Vec<usize>,
+    left: AtomicUsize,
 }
 
 impl Source for Damaged {
@@ -36,14 +37,22 @@ impl Source for Damaged {
         self.images.describe()
     }
     fn read(&self, index: usize) -> Result<RgbImage, ReadError> {
-        match self.bad.contains(&index) {
-            true => Err(ReadError::Io(std::io::ErrorKind::NotFound.into())),
-            false => self.images.read(index),
+        let one_less = |left: usize| left.checked_sub(1);
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        let readable = self.left.fetch_update(set, fetch, one_less).is_ok();
+        match readable && !self.bad.contains(&index) {
+            true => self.images.read(index),
+            false => Err(ReadError::Io(std::io::ErrorKind::NotFound.into())),
         }
     }
 }
 
 fn images(images: usize, split: Split, bad: &[usize]) -> Arc<Damaged> {
+    readable(usize::MAX, images, split, bad)
+}
+
+/// Images of which so many can be read.
+fn readable(left: usize, images: usize, split: Split, bad: &[usize]) -> Arc<Damaged> {
     let spec = GeneratedSpec {
         seed: 0,
         images,
@@ -53,6 +62,7 @@ fn images(images: usize, split: Split, bad: &[usize]) -> Arc<Damaged> {
     Arc::new(Damaged {
         images: Generated::new(spec),
         bad: bad.to_vec(),
+        left: left.into(),
     })
 }
 
@@ -303,23 +313,20 @@ fn one_that_is_asked_to_stop_stops_all() {
     }
 }
 
-/// Where one goes, the others end too, with what was trained saved if it goes between two steps.
+/// Where one goes, here in the second epoch, the others end too, with what was trained saved.
 #[test]
 fn one_that_is_lost_ends_all() {
     let folder = tempfile::tempdir().expect("a folder");
     let ended = on_ranks(2, |ranks| {
-        let leaves = ranks.rank() == 1;
-        let source = images(
-            IMAGES,
-            Split::Train,
-            &if leaves {
-                (0..IMAGES).collect()
-            } else {
-                Vec::new()
-            },
-        );
+        // Its part of the batches, and of the images that the epoch is measured by.
+        let of_an_epoch = IMAGES / 16 * 8 + IMAGES.div_ceil(2);
+        let left = [usize::MAX, of_an_epoch][ranks.rank()];
+        let source = readable(left, IMAGES, Split::Train, &[]);
         let mut settings = settings();
-        settings.method.warmup_epochs = 3;
+        (
+            settings.method.warmup_epochs,
+            settings.checkpoint.every_epochs,
+        ) = (3, 3);
         let trainer = Trainer::new(
             plan(&settings, 2),
             source,
@@ -333,6 +340,13 @@ fn one_that_is_lost_ends_all() {
     });
     assert!(matches!(ended[1], Err(EmError::Data(_))), "{:?}", ended[1]);
     assert!(matches!(ended[0], Err(EmError::Comm(_))), "{:?}", ended[0]);
+    let saved = std::fs::read_dir(folder.path()).expect("a folder");
+    let saved: Vec<_> = saved.map(|file| file.expect("a file").path()).collect();
+    let [saved] = &saved[..] else {
+        panic!("{saved:?}")
+    };
+    let saved = Checkpoint::open(saved).expect("a whole one");
+    assert_eq!(saved.position().step, IMAGES as u64 / 16);
 }
 
 #[test]

@@ -143,10 +143,16 @@ impl EncoderConfig {
         format!("{arch} with the {stem} stem and width {}", self.width)
     }
 
+    /// The network, and where its parameters and running statistics are; no values.
+    pub(crate) fn build(&self) -> (ResNet, Layout, Layout) {
+        let (mut parameters, mut running) = (Layout::default(), Layout::default());
+        let net = ResNet::new(self, &mut parameters, &mut running);
+        (net, parameters, running)
+    }
+
     /// Name and shape of every tensor, by torchvision.
     pub(crate) fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let (mut parameters, mut running) = (Layout::default(), Layout::default());
-        ResNet::new(self, &mut parameters, &mut running);
+        let (_, parameters, running) = self.build();
         parameters.shapes().chain(running.shapes()).collect()
     }
 
@@ -161,8 +167,7 @@ impl EncoderConfig {
     /// # Panics
     /// If `side` or the width is zero.
     pub fn kept_values(&self, side: usize) -> usize {
-        let (mut parameters, mut running) = (Layout::default(), Layout::default());
-        ResNet::new(self, &mut parameters, &mut running).kept(side)
+        self.build().0.kept(side)
     }
 
     /// Multiply-adds of the convolutions, which the features of an image of `side × side` pixels take.
@@ -170,14 +175,12 @@ impl EncoderConfig {
     /// # Panics
     /// If `side` or the width is zero.
     pub fn multiply_adds(&self, side: usize) -> u64 {
-        let (mut parameters, mut running) = (Layout::default(), Layout::default());
-        ResNet::new(self, &mut parameters, &mut running).multiply_adds(side)
+        self.build().0.multiply_adds(side)
     }
 
     /// Values that are trained before the head.
     pub fn trained_before_head(&self) -> usize {
-        let (mut parameters, mut running) = (Layout::default(), Layout::default());
-        ResNet::new(self, &mut parameters, &mut running);
+        let (_, parameters, _) = self.build();
         let before = parameters
             .shapes()
             .filter(|(name, _)| !name.starts_with("fc."));
@@ -189,8 +192,7 @@ impl EncoderConfig {
     /// Values that are trained, and running statistics, of such an encoder; takes no memory for
     /// them.
     pub fn values(&self) -> (usize, usize) {
-        let (mut parameters, mut running) = (Layout::default(), Layout::default());
-        ResNet::new(self, &mut parameters, &mut running);
+        let (_, parameters, running) = self.build();
         (parameters.len(), running.len())
     }
 }

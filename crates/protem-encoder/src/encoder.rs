@@ -39,8 +39,7 @@ impl Encoder {
         if let Err(error) = config.check() {
             panic!("{error}");
         }
-        let (mut parameters, mut running) = (Layout::default(), Layout::default());
-        let net = ResNet::new(&config, &mut parameters, &mut running);
+        let (net, parameters, running) = config.build();
         let values = parameters.initialise(seed);
         let statistics = running.initialise(seed);
         Self {

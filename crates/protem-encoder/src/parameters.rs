@@ -1,6 +1,6 @@
 //! All weights of an encoder in two flat vectors: what is trained, and the running statistics.
 //!
-//! Flat, because then the optimizer, the momentum update, a checkpoint and later an all-reduce
+//! Flat, because then the optimizer, the momentum update, a checkpoint and the sum over ranks
 //! are each one pass over one slice. Names are torchvision's.
 
 use crate::error::EncoderError;

@@ -68,7 +68,7 @@ pub enum LossError {
     /// A prototype id beyond the number of prototypes.
     #[error("{what} names prototype {id}, but there are {count} (ids from 0)")]
     UnknownPrototype {
-        /// "positives" or "negatives".
+        /// What names it, such as "positives".
         what: &'static str,
         /// The id.
         id: u32,

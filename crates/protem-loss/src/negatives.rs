@@ -17,17 +17,6 @@ pub struct NegativeStream {
     pub clustering: u64,
 }
 
-impl From<(u64, u64, u64)> for NegativeStream {
-    /// From (seed, step, clustering).
-    fn from((seed, step, clustering): (u64, u64, u64)) -> Self {
-        Self {
-            seed,
-            step,
-            clustering,
-        }
-    }
-}
-
 impl NegativeStream {
     /// The four words are the ChaCha key itself, so different streams never share a sequence.
     fn generator(self) -> ChaCha8Rng {
@@ -41,15 +30,10 @@ impl NegativeStream {
 }
 
 /// `n` prototype ids drawn uniformly without replacement from `0..k` less the `positives`, in drawn order; all such ids when there are
-/// fewer than `n` of them (so the caller can see it by the length, and say so once). `stream` may be given as (seed, step, clustering).
+/// fewer than `n` of them (so the caller can see it by the length, and say so once).
 ///
 /// Positives may repeat; one that is not below `k` excludes nothing. Time and memory grow with `k`.
-pub fn sample_negatives(
-    k: usize,
-    positives: &[u32],
-    n: usize,
-    stream: impl Into<NegativeStream>,
-) -> Vec<u32> {
+pub fn sample_negatives(k: usize, positives: &[u32], n: usize, stream: NegativeStream) -> Vec<u32> {
     let mut excluded = vec![false; k];
     for &id in positives {
         if let Some(entry) = excluded.get_mut(id as usize) {
@@ -62,7 +46,6 @@ pub fn sample_negatives(
         .map(|(id, _)| id)
         .collect();
     let n = n.min(ids.len());
-    let stream: NegativeStream = stream.into();
     let mut generator = stream.generator();
     // The first n steps of Fisher and Yates' shuffle.
     for place in 0..n {

@@ -54,7 +54,7 @@ impl Queue {
         divides(batch, len)?;
         // A copy, so that keys cut from the queue itself may be pushed too.
         let keys = keys.detach().force_contiguous()?;
-        // After a resume with another batch the pointer need not be a multiple of it.
+        // Nothing says that the pointer is a multiple of the batch, such as one read back.
         let head = batch.min(len - self.pointer);
         self.rows
             .slice_set(&keys.narrow(0, 0, head)?, 0, self.pointer)?;

@@ -48,11 +48,6 @@ impl Pool {
         self.lock().iter().map(spare).sum()
     }
 
-    /// Gives the memory of all spare buffers back to the system.
-    pub fn release(&self) {
-        self.lock().clear();
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Spare> {
         // A panic elsewhere cannot leave a map of spare buffers in a wrong state.
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
@@ -112,7 +107,5 @@ mod tests {
         assert!(half.as_ptr() != at && own.as_ptr() == at);
         drop(pool.take::<f32>(0));
         assert!(!pool.lock().contains_key(&0), "nothing is kept of nothing");
-        pool.release();
-        assert_eq!(pool.spare_bytes(), 0);
     }
 }

@@ -191,10 +191,7 @@ impl Conv {
     ) {
         assert_eq!(dy.shape(), self.output(x.shape()), "shape of the gradient");
         assert_eq!(gradient.len(), self.weights(), "number of weights");
-        match x {
-            Activation::F32(x) => f32::weight_gradient(pool, self, x, same(dy), gradient),
-            Activation::Bf16(x) => bf16::weight_gradient(pool, self, x, same(dy), gradient),
-        }
+        with_map!(x, x => Computed::weight_gradient(pool, self, x, same(dy), gradient))
     }
 
     fn scaled<'a>(&self, values: &'a [f32], scale: Option<&'a [f32]>) -> Scaled<'a> {

@@ -1,7 +1,7 @@
 //! Training kernels for convolutional encoders on the CPU.
 //!
-//! Convolution, batch norm fused with addition and ReLU, pooling, linear layers, SGD and the
-//! momentum update, forward and backward. Layers are plain functions of [`Activation`]s and
+//! Convolution, batch norm fused with addition and ReLU, pooling, linear layers, SGD, LARS and
+//! the momentum update, forward and backward. Layers are plain functions of [`Activation`]s and
 //! parameter slices; who calls them keeps what the backward pass needs. Feature maps are f32 or
 //! bf16 ([`Precision`]), and so are those made from them; parameters and their gradients are f32.
 //! The memory layout is this crate's secret: images, matrices and PyTorch's order go in and come

@@ -6,7 +6,7 @@
 
 mod rows;
 
-use crate::activation::{Activation, Map, Shape, same, with_map};
+use crate::activation::{Activation, Map, Shape, into_map, same, with_map};
 use crate::buffer::{Buffer, Pool};
 use crate::element::Element;
 use rayon::prelude::*;
@@ -196,13 +196,7 @@ pub fn backward(
         statistics,
         then,
     };
-    match (x, dy) {
-        (Activation::F32(x), Activation::F32(dy)) => unit.backward(pool, x, y.map(same), dy, into),
-        (Activation::Bf16(x), Activation::Bf16(dy)) => {
-            unit.backward(pool, x, y.map(same), dy, into)
-        }
-        _ => panic!("operands of one layer have one precision"),
-    }
+    with_map!(x, x => unit.backward(pool, x, y.map(same), into_map(dy), into))
 }
 
 struct Unit<'a> {

@@ -137,7 +137,9 @@ impl Note {
         let Self::SettingChanged { key, .. } = self else {
             return false;
         };
-        ["eval.knn_k", "eval.knn_temperature", "data.test_folder"].contains(&key.as_str())
+        let of_images = ["data.test_folder", "data.orientation", "data.reduced_jpegs"];
+        let of_knn = ["eval.knn_k", "eval.knn_temperature"];
+        of_images.contains(&key.as_str()) || of_knn.contains(&key.as_str())
     }
 
     /// What is worth knowing of weights that such an encoder begins with.
@@ -166,7 +168,7 @@ impl fmt::Display for Note {
             } => write!(
                 f,
                 "method.queue = {queue}: the largest multiple of the batch ({batch}) within {DEFAULT_QUEUE} and the \
-                 {images} training images"
+                 {images} training images, or the batch"
             ),
             Self::ClustersChosen { clusters, images } => write!(
                 f,

@@ -3,7 +3,7 @@
 use super::together::Clustered;
 use super::{Trainer, tell_phase};
 use crate::accumulate::Accumulated;
-use crate::e_step::{EStepConfig, Embeddings, cluster};
+use crate::e_step::{Embeddings, cluster};
 use crate::error::EmError;
 use crate::events::{Event, Phase, Set};
 use crate::features::{Output, extract_among, normalise_rows};
@@ -71,15 +71,15 @@ impl Trainer {
         listener: &mut dyn FnMut(&Event),
         stop: &AtomicBool,
     ) -> Result<Option<Vec<Clustered>>, EmError> {
-        let config = EStepConfig::of(&self.plan);
-        let count = config.clusters.len();
+        let clusters = &self.plan.clusters;
+        let count = clusters.len();
         let mut own = Vec::new();
         for i in (self.ranks.rank()..count).step_by(self.ranks.world()) {
             if !tell_phase(listener, stop, epoch, Phase::Clustering, (i, count)) {
                 return Ok(None);
             }
             let previous = self.state.clusterings.get(i);
-            let clustered = cluster(&config, i, of, self.plan.seed, previous, stop)?;
+            let clustered = cluster(&self.plan, (i, clusters[i]), of, previous, stop)?;
             let Some(clustered) = clustered else {
                 return Ok(None);
             };

@@ -38,7 +38,7 @@ fn unsupported(what: impl Into<String>) -> WeightsError {
 pub(super) fn archive(bytes: &[u8]) -> Result<Tensors<'_>, WeightsError> {
     let of_zip = |error: zip::result::ZipError| damaged(format!("its archive: {error}"));
     let mut zip = zip::ZipArchive::new(Cursor::new(bytes)).map_err(of_zip)?;
-    let mut files = HashMap::new();
+    let mut files = BTreeMap::new(); // in order: of two pickles always the same one
     for i in 0..zip.len() {
         // Raw: nothing is decompressed, as nothing is compressed.
         let file = zip.by_index_raw(i).map_err(of_zip)?;

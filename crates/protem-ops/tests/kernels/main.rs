@@ -41,9 +41,12 @@ pub fn shape(height: usize, width: usize, batch: usize, channels: usize) -> Shap
     }
 }
 
-/// Leaves a buffer of NaNs in the pool, for a kernel that forgets to overwrite what it takes.
+/// Leaves buffers of NaNs in the pool, for a kernel that forgets to overwrite what it takes: so many values
+/// of f32, and of bf16.
 pub fn poison(pool: &Pool, len: usize) {
-    drop(Activation::from_matrix(pool, &vec![f32::NAN; len], 1, len));
+    for len in [len, len.div_ceil(2)] {
+        drop(Activation::from_matrix(pool, &vec![f32::NAN; len], 1, len));
+    }
 }
 
 /// Bit patterns, under which a NaN equals itself and −0 is not 0.
