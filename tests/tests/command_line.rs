@@ -5,7 +5,7 @@ use serde_json::Value;
 
 #[test]
 fn every_command_shows_an_example() {
-    let commands: [&[&str]; 32] = [
+    let commands: [&[&str]; 34] = [
         &[],
         &["train"],
         &["eval"],
@@ -15,6 +15,8 @@ fn every_command_shows_an_example() {
         &["eval", "probe"],
         &["eval", "finetune"],
         &["eval", "ami"],
+        &["report"],
+        &["serve"],
         &["embed"],
         &["search"],
         &["duplicates"],

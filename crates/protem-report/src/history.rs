@@ -1,7 +1,14 @@
 //! The story that a run's metrics tell.
 
+mod progress;
+
+pub(crate) use progress::Progress;
+
+use crate::pace::Pace;
 use crate::report::counted;
+use progress::{EpochTime, StepLine};
 use protem_em::{EncoderConfig, EvalSettings, Evaluated, Event, Precision};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -47,7 +54,7 @@ pub(crate) struct RunLine {
 }
 
 /// What [`Event::Epoch`] tells, in the same units.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct EpochLine {
     /// InfoNCE, mean over the batches.
     pub loss_instance: f64,
@@ -95,6 +102,10 @@ pub struct History {
     pub(crate) resumed: Vec<u64>,
     /// Steps done.
     pub(crate) step: u64,
+    /// The last of them, if the run has made one since it began or went on.
+    pub(crate) last_step: Option<StepLine>,
+    epoch_time: EpochTime,
+    pace: Pace,
     /// By their number, from 1.
     pub(crate) epochs: BTreeMap<usize, EpochLine>,
     /// Agreement of each clustering with the E-step before, in the order of an E-step's lines.
@@ -132,6 +143,22 @@ impl History {
         }
         match event {
             Event::Run { .. } => self.begin(event),
+            Event::Step {
+                epoch,
+                loss_instance,
+                loss_prototype,
+                lr,
+                images_per_second,
+                ..
+            } => {
+                self.last_step = Some(StepLine {
+                    epoch,
+                    loss_instance,
+                    loss_prototype,
+                    lr,
+                });
+                self.note_speed(epoch, images_per_second);
+            }
             Event::EStep {
                 epoch,
                 k,
@@ -150,6 +177,7 @@ impl History {
             }
             Event::Epoch { epoch, .. } => {
                 let line = EpochLine::of(event).expect("an epoch's line");
+                self.pace.epoch(line.seconds, line.e_step_seconds);
                 self.epochs.insert(epoch, line);
             }
             Event::Eval {
@@ -200,6 +228,9 @@ impl History {
         };
         self.done = None; // it goes on: with more epochs, say
         self.e_step = (0, 0);
+        self.last_step = None;
+        self.epoch_time = EpochTime::default();
+        self.pace = Pace::begin(!clusters.is_empty() && warmup_epochs < epochs);
         if resumed_from.is_some() {
             self.resumed.push(step);
         }

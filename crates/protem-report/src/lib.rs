@@ -5,20 +5,25 @@
 //! data: [`History`] collects events, whoever makes the report brings a map, clusters and pictures, and
 //! [`Report::html`] writes the page.
 
+mod follower;
 mod history;
 mod npy;
+mod pace;
 mod parquet_features;
 mod quarantine;
 mod report;
 mod run_folder;
 mod tensorboard;
 
+pub use follower::Follower;
 pub use history::History;
 pub use npy::{npy, npy_labels, npy_vector};
+pub use pace::Pace;
 pub use parquet_features::parquet_features;
 pub use quarantine::{Listed, escape, unescape};
 pub use report::{
-    Card, ClassShare, Clusters, Distribution, Groups, Map, Picture, Plane, Point, Report, Section,
-    Sheet, Shown, counted, is_report, percent,
+    Card, ClassShare, Clusters, Distribution, Entry, Groups, LiveRun, Map, Part, Picture, Plane,
+    Point, Report, RunState, Runs, SCRIPT, STYLE, Section, Sheet, Shown, Told, broken,
+    broken_parts, counted, is_report, percent, refusal,
 };
 pub use run_folder::{ReportError, RunFolder};

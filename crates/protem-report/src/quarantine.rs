@@ -73,6 +73,10 @@ impl QuarantineList {
         Ok(list)
     }
 
+    pub fn all(self) -> Listed {
+        self.all
+    }
+
     pub fn left_out(self) -> Listed {
         self.left_out
     }

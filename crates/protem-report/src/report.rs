@@ -4,22 +4,27 @@ mod chart;
 mod charts;
 mod clusters;
 mod facts;
+mod live;
 mod map;
 mod scale;
+mod summary;
 mod words;
 
 pub use clusters::{Card, ClassShare, Clusters, Distribution, Picture, Section, Shown};
+pub use live::{
+    Entry, LiveRun, Part, RunState, Runs, SCRIPT, STYLE, Told, broken, broken_parts, refusal,
+};
 pub use map::{Groups, Map, Plane, Point, Sheet};
 
 use crate::history::History;
 use charts::charts;
-use facts::facts;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::time::SystemTime;
-use words::{date, duration, visible};
+use summary::Summary;
+use words::{date, visible};
 
 pub use words::{counted, percent};
 
@@ -84,80 +89,18 @@ impl Report {
     }
 
     fn header(&self, title: &str) -> Markup {
+        let summary = Summary {
+            history: &self.history,
+            unread: self.unread,
+            protocol: self.protocol.as_deref(),
+        };
         html! {
             header {
                 h1 { (title) }
                 p { (self.history.state()) }
-                @if self.unread > 0 {
-                    p.note { "Without " (counted(self.unread, "line")) " of metrics.jsonl that cannot be read: torn, or of another version of the program." }
-                }
-                (self.accuracy())
-                dl {
-                    @for (what, told) in self.facts() { dt { (what) } dd { (told) } }
-                }
+                (summary.figures())
             }
         }
-    }
-
-    /// kNN beside what it is held against, as bars.
-    fn accuracy(&self) -> Markup {
-        let history = &self.history;
-        let others: Vec<(&str, f64)> = history.held_against().collect();
-        let own = history.last_knn();
-        if own.is_none() && others.is_empty() {
-            let why = match history.run.as_ref().map(|run| run.test_images) {
-                None => "Whether kNN was measured is not known.",
-                Some(0) => {
-                    "kNN was not measured: there were no images with classes kept out of training, or it was not asked for."
-                }
-                Some(_) => "kNN was not measured yet.",
-            };
-            return html! { p { (why) } };
-        }
-        let bar = |name: &str, value: f64, class: &str| {
-            let width = format!("width: {:.1}%", 100.0 * value.clamp(0.0, 1.0));
-            html! {
-                div { (name) }
-                span class=(class) { i style=(width) {} b { (percent(value)) } }
-            }
-        };
-        html! {
-            div.bars-of {
-                @if let Some((epoch, top1)) = own {
-                    (bar(&format!("kNN after epoch {epoch}"), top1, "own"))
-                }
-                @for (name, value) in &others { (bar(name, *value, "other")) }
-            }
-            (self.protocols())
-        }
-    }
-
-    /// How kNN was measured; its settings may have changed on the way.
-    fn protocols(&self) -> Markup {
-        let (now, then) = (self.protocol.as_ref(), self.history.protocol.as_ref());
-        html! {
-            @match (now, then) {
-                (Some(now), Some(then)) if now != then => {
-                    p.note { "Measured last by: " (now) "." }
-                    p.note { "What it is held against, by: " (then) "." }
-                }
-                (_, Some(told)) | (Some(told), None) => p.note { (told) "." },
-                (None, None) => {}
-            }
-        }
-    }
-
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        let mut facts = self.history.run.as_ref().map_or(Vec::new(), facts);
-        let seconds = self.history.seconds();
-        if seconds > 0.0 {
-            let of = match self.history.done {
-                Some(_) => "",
-                None => ", of its whole epochs",
-            };
-            facts.push(("time", duration(seconds) + of));
-        }
-        facts
     }
 
     fn footer(&self) -> Markup {

@@ -7,16 +7,20 @@ use protem_em::{
     EmError, Event, Position, clean_checkpoints, list_checkpoints, remove_partial, write_atomically,
 };
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const CONFIG: &str = "config.toml";
-const METRICS: &str = "metrics.jsonl";
+pub(crate) const METRICS: &str = "metrics.jsonl";
 const QUARANTINE: &str = "quarantine.tsv";
 const CHECKPOINTS: &str = "checkpoints";
 const REPORT: &str = "report.html";
 /// Held while a process works in the folder.
 const LOCK: &str = ".lock";
+/// How often one that is held is asked for, and how long is waited in between.
+const LOCK_TRIES: usize = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a run's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -270,6 +274,31 @@ impl RunFolder {
         Ok(QuarantineList::open(root.join(QUARANTINE))?.left_out())
     }
 
+    /// All images that could not be read.
+    ///
+    /// # Errors
+    /// What the file system refuses.
+    pub fn unreadable(root: &Path) -> Result<Listed, ReportError> {
+        Ok(QuarantineList::open(root.join(QUARANTINE))?.all())
+    }
+
+    /// Whether a process is at work in a run's folder: it holds a lock there. None where the file system
+    /// does not tell; of a lock that another machine holds it need not know.
+    pub fn in_use(root: &Path) -> Option<bool> {
+        let path = root.join(LOCK);
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_file() => {}
+            Ok(_) => return None,
+            Err(error) => return (error.kind() == ErrorKind::NotFound).then_some(false),
+        }
+        // Held for a moment: see `lock`.
+        match File::open(&path).ok()?.try_lock_shared() {
+            Ok(()) => Some(false),
+            Err(TryLockError::WouldBlock) => Some(true),
+            Err(TryLockError::Error(_)) => None,
+        }
+    }
+
     /// Where a run's report goes unless another place is named.
     pub fn report(root: &Path) -> PathBuf {
         root.join(REPORT)
@@ -367,12 +396,15 @@ fn stays(line: &[u8], position: &Position) -> bool {
 fn lock(root: &Path) -> Result<File, ReportError> {
     let path = root.join(LOCK);
     let file = File::create(&path).map_err(io("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ReportError::InUse(root.to_path_buf())),
-        // A file system without locks: nobody can be kept out.
-        Err(TryLockError::Error(_)) => Ok(file),
+    // Who looks whether it is held has it for a moment.
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            // A file system without locks: nobody can be kept out.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
+        }
     }
+    Err(ReportError::InUse(root.to_path_buf()))
 }
 
 /// Removes only what a run writes: both folders may hold other things.

@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod eval;
 mod search;
+mod serve;
 
 pub use bench::{AugmentArgs, Bench, BenchArgs, StepKind, ViewKind};
 pub use cluster::{AssignArgs, Beginning, ClusterArgs, WhenEmpty};
@@ -11,6 +12,7 @@ pub use eval::{
     AmiArgs, Eval, FinetuneArgs, KnnArgs, LinearArgs, PairArgs, ProbeArgs, SgdArgs, SvmArgs,
 };
 pub use search::{DuplicatesArgs, MapArgs, SearchArgs};
+pub use serve::ServeArgs;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -26,6 +28,7 @@ use std::path::PathBuf;
   train        protem train ~/photos --config photos --out runs/photos
   eval knn     protem eval knn --checkpoint runs/photos --train train --test test
   report       protem report runs/photos
+  serve        protem serve runs
   embed        protem embed --checkpoint runs/photos --data ~/photos --out photos.npy
   search       protem search --checkpoint runs/photos --features photos.npy picture.jpg
   duplicates   protem duplicates --features photos.npy
@@ -88,6 +91,12 @@ pub enum Command {
         after_help = "Examples:\n  protem report runs/photos\n  protem report runs/photos --k 500 --clusters 60 --out photos.html"
     )]
     Report(ReportArgs),
+    /// Show runs in a browser, while they go on, until Ctrl-C: a list of them, and a page for each, with the
+    /// charts of its report, that brings itself up to date.
+    #[command(
+        after_help = "From another machine, forward the port: ssh -L 8765:127.0.0.1:8765 HOST.\nPrograms find the runs at /api/runs, and one with its epochs at /api/runs/NAME, as JSON.\n\nExamples:\n  protem serve\n  protem serve runs/photos --port 0"
+    )]
+    Serve(ServeArgs),
     /// Write the features of all images of a set.
     #[command(
         after_help = "Examples:\n  protem embed --checkpoint runs/photos --data ~/photos --out photos.npy\n  protem embed --checkpoint runs/photos --data ~/photos --out photos.parquet"

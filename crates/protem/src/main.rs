@@ -35,6 +35,7 @@ mod ranks;
 mod report;
 mod room;
 mod search;
+mod serve;
 mod shell_help;
 mod svm;
 mod system;
@@ -114,6 +115,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Prototypes(args) => prototypes::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Cluster(args) => cluster::run(args),
         Command::Assign(args) => assign::run(&args),
         Command::Bench(Bench::Step { what, bench }) => bench::step(what, &bench),

@@ -5,6 +5,7 @@ use crate::console::{say, word};
 use crate::system::time;
 use indicatif::{ProgressBar, ProgressStyle};
 use protem_em::{Evaluated, Event, Phase};
+use protem_report::Pace;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -24,54 +25,7 @@ pub struct Progress {
     /// Images of the steps of an epoch, and keys in the queue.
     epoch_images: usize,
     queue: usize,
-    /// Whether there are E-steps to come, and none has been made.
-    to_come: bool,
     pace: Pace,
-}
-
-/// What epochs have taken so far.
-#[derive(Default)]
-struct Pace {
-    /// Of steps that followed one another.
-    steps: usize,
-    step_seconds: f64,
-    epochs: usize,
-    /// Of all of them, without their E-steps.
-    seconds: f64,
-    e_steps: usize,
-    e_step_seconds: f64,
-}
-
-impl Pace {
-    fn note(&mut self, seconds: f64, e_step_seconds: f64) {
-        self.epochs += 1;
-        self.seconds += seconds - e_step_seconds;
-        if e_step_seconds > 0.0 {
-            self.e_steps += 1;
-            self.e_step_seconds += e_step_seconds;
-        }
-    }
-
-    /// Seconds of so many more epochs: each has an E-step if one has had any.
-    fn of(&self, epochs: usize) -> f64 {
-        let epoch = mean(self.seconds, self.epochs) + mean(self.e_step_seconds, self.e_steps);
-        epochs as f64 * epoch
-    }
-
-    /// Seconds of so many more steps, of which each epoch has so many.
-    fn of_steps(&self, steps: u64, of_epoch: u64) -> f64 {
-        let (epochs, rest) = (steps / of_epoch.max(1), steps % of_epoch.max(1));
-        let step = mean(self.step_seconds, self.steps);
-        match self.epochs {
-            // What else an epoch takes is not known yet.
-            0 => steps as f64 * step,
-            _ => self.of(epochs as usize) + rest as f64 * step,
-        }
-    }
-}
-
-fn mean(seconds: f64, of: usize) -> f64 {
-    seconds / of.max(1) as f64
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -101,7 +55,6 @@ impl Progress {
             stepped: None,
             epoch_images: 0,
             queue: 0,
-            to_come: false,
             pace: Pace::default(),
         }
     }
@@ -160,7 +113,7 @@ impl Progress {
         else {
             return;
         };
-        self.to_come = !clusters.is_empty() && warmup_epochs < epochs;
+        self.pace = Pace::begin(!clusters.is_empty() && warmup_epochs < epochs);
         self.steps_per_epoch = *steps_per_epoch as u64;
         (self.epochs, self.epoch_images, self.queue) = (*epochs, *images, *queue);
         self.bar.set_length(self.steps());
@@ -174,22 +127,21 @@ impl Progress {
     fn step(&mut self, epoch: usize, step: u64, loss: f64) {
         self.phase = None;
         if let Some(before) = self.stepped.replace(Instant::now()) {
-            self.pace.steps += 1;
-            self.pace.step_seconds += before.elapsed().as_secs_f64();
+            self.pace.step(before.elapsed().as_secs_f64());
         }
         self.name_epoch(epoch);
         self.bar.set_position(step);
-        if self.pace.steps == 0 {
+        if self.pace.steps() == 0 {
             return; // nothing yet that a time left could be told from
         }
-        if self.pace.steps == 1 {
+        if self.pace.steps() == 1 {
             self.bar.set_style(style(
                 "{spinner} {prefix} [{bar:30}] {pos}/{len} steps, {msg}",
             ));
         }
         let left = self.steps().saturating_sub(step);
         let left = time(self.pace.of_steps(left, self.steps_per_epoch));
-        let but = self.without_e_steps();
+        let but = self.pace.without_e_steps();
         self.bar
             .set_message(format!("{left} left{but}, loss {loss:.3}"));
     }
@@ -205,20 +157,11 @@ impl Progress {
         else {
             return None;
         };
-        self.pace.note(*seconds, *e_step_seconds);
-        self.to_come &= *e_step_seconds == 0.0; // it may have been made before a resume
+        self.pace.epoch(*seconds, *e_step_seconds);
         let left = self.epochs.checked_sub(*epoch).filter(|left| *left > 0)?;
-        let but = self.without_e_steps();
+        let but = self.pace.without_e_steps();
         let told = || format!("  {} left{but}", time(self.pace.of(left)));
         self.bar.is_hidden().then(told)
-    }
-
-    /// What a time left does not know of while no E-step has been made.
-    fn without_e_steps(&self) -> &'static str {
-        match self.to_come {
-            true => " without E-steps",
-            false => "",
-        }
     }
 
     /// Whether an epoch began before the queue was full of images' keys: random ones are told apart

@@ -1,0 +1,170 @@
+//! The runs of a folder, by their names.
+
+use super::watched::Watched;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+use protem_report::{Entry, RunFolder, Told};
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::DirEntry;
+use std::io::Result;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What is written otherwise in an address.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// Where the runs are.
+#[derive(Debug)]
+enum Place {
+    /// In folders of this one.
+    Folder(PathBuf),
+    /// There is one, here.
+    One(PathBuf),
+}
+
+/// Runs that are looked at again and again. What is asked for is found among the names that the file system
+/// lists, and never made into a path.
+#[derive(Debug)]
+pub struct Runs {
+    place: Place,
+    watched: Mutex<HashMap<OsString, Arc<Mutex<Watched>>>>,
+}
+
+/// A run by its name.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// What it is called.
+    pub name: String,
+    watched: Arc<Mutex<Watched>>,
+}
+
+impl Named {
+    /// The run, for as long as it is looked at.
+    pub fn watched(&self) -> MutexGuard<'_, Watched> {
+        // Where telling of it has failed once, what was read stays as it was.
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Runs {
+    /// Of a folder of runs, or of a run's folder.
+    ///
+    /// # Errors
+    /// Something that is no folder, or cannot be read.
+    pub fn of(folder: &Path) -> std::result::Result<Self, String> {
+        let shown = folder.display();
+        if !folder.exists() {
+            return Err(format!("there is no folder {shown}"));
+        }
+        let whole = folder.canonicalize();
+        let whole = whole.map_err(|e| format!("{shown} cannot be found: {e}"))?;
+        if !whole.is_dir() {
+            return Err(format!("{shown} is no folder"));
+        }
+        std::fs::read_dir(&whole).map_err(|e| format!("{shown} cannot be read: {e}"))?;
+        let is_run = RunFolder::holds_run(&whole) || whole.join("metrics.jsonl").is_file();
+        let place = match is_run {
+            true => Place::One(whole),
+            false => Place::Folder(whole),
+        };
+        Ok(Self {
+            place,
+            watched: Mutex::default(),
+        })
+    }
+
+    /// What the folder is called.
+    pub fn folder(&self) -> String {
+        let (Place::Folder(folder) | Place::One(folder)) = &self.place;
+        name_of(folder).to_string_lossy().into_owned()
+    }
+
+    /// All of them, in no order.
+    ///
+    /// # Errors
+    /// What the file system refuses.
+    pub fn list(&self) -> Result<Vec<Entry>> {
+        let names = self.names()?;
+        let names = names.into_iter();
+        let entries = names.map(|(name, root)| {
+            let address = percent_encode(name.as_encoded_bytes(), ESCAPED).to_string();
+            let named = self.watch(name, root);
+            let told = named.watched().look(&named.name, |run| match run {
+                Ok(run) => Ok(Told::of(&run)),
+                Err(why) => Err(why.to_owned()),
+            });
+            Entry {
+                name: named.name,
+                address,
+                told,
+            }
+        });
+        Ok(entries.collect())
+    }
+
+    /// The one of a name as an address has it; none if no such one is there.
+    pub fn find(&self, address: &str) -> Option<Named> {
+        let wanted: Vec<u8> = percent_decode_str(address).collect();
+        let mut names = self.names().ok()?.into_iter();
+        let (name, root) = names.find(|(name, _)| name.as_encoded_bytes() == wanted)?;
+        Some(self.watch(name, root))
+    }
+
+    /// Names, and where their folders are, links resolved. What is not there any more is forgotten.
+    fn names(&self) -> Result<Vec<(OsString, PathBuf)>> {
+        let names = match &self.place {
+            Place::One(root) if root.is_dir() => vec![(name_of(root).to_owned(), root.clone())],
+            Place::One(_) => Vec::new(),
+            Place::Folder(folder) => {
+                let entries = std::fs::read_dir(folder)?;
+                entries.filter_map(|entry| listed(&entry.ok()?)).collect()
+            }
+        };
+        let mut watched = self.lock();
+        watched.retain(|known, _| names.iter().any(|(name, _)| name == known));
+        Ok(names)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<OsString, Arc<Mutex<Watched>>>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self, name: OsString, root: PathBuf) -> Named {
+        let told = name.to_string_lossy().into_owned();
+        let mut watched = self.lock();
+        let known = watched.entry(name);
+        let new = || Arc::new(Mutex::new(Watched::new(root.clone())));
+        let run = known.or_insert_with(new);
+        let elsewhere = |run: &Mutex<Watched>| {
+            let run = run.lock().unwrap_or_else(PoisonError::into_inner);
+            run.root() != root
+        };
+        if elsewhere(run) {
+            *run = new(); // the link leads to another folder than it did
+        }
+        Named {
+            name: told,
+            watched: run.clone(),
+        }
+    }
+}
+
+/// A folder, or a link to what is one or is not there, unless it is hidden.
+fn listed(entry: &DirEntry) -> Option<(OsString, PathBuf)> {
+    let (name, path) = (entry.file_name(), entry.path());
+    if name.as_encoded_bytes().starts_with(b".") {
+        return None;
+    }
+    match path.metadata() {
+        Ok(found) if !found.is_dir() => None,
+        _ => Some((name, path.canonicalize().unwrap_or(path))),
+    }
+}
+
+fn name_of(folder: &Path) -> &OsStr {
+    folder.file_name().unwrap_or(folder.as_os_str())
+}
