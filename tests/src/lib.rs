@@ -4,10 +4,12 @@
 //! Everything here panics on failure: it serves tests alone.
 
 mod event_files;
+mod server;
 
 pub use event_files::{
     Scalars, assert_scalars_are_metrics, event_files, scalars, timeless_scalars,
 };
+pub use server::{Answer, Killed, Server, copy_run};
 
 use image::{ExtendedColorType, Rgb, RgbImage};
 use safetensors::SafeTensors;

@@ -1,133 +1,14 @@
-//! `protem serve` from outside: over a socket, as a browser asks, while runs go on.
+//! `protem serve` as a browser and a program see it, while runs go on.
 
 use protem_tests::*;
-use serde_json::Value;
-use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// More than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
-
-/// A server.
-struct Server {
-    child: Killed,
-    port: u16,
-}
-
-impl Server {
-    fn start(runs: &Path) -> Self {
-        Self::with(runs, &[]).0
-    }
-
-    /// One with options, and the line it begins with.
-    fn with(runs: &Path, args: &[&str]) -> (Self, String) {
-        let mut command = protem(&["serve", "--port", "0"]);
-        command.args(args).arg(runs);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        let stdout = child.stdout.as_mut().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        let port = line.strip_prefix("http://").and_then(|line| {
-            let address = line.split('/').next()?;
-            address.rsplit(':').next()?.parse().ok()
-        });
-        let port = port.unwrap_or_else(|| panic!("no address: {line}"));
-        let child = Killed(child);
-        (Self { child, port }, line)
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
-        stream.set_read_timeout(Some(LONG)).unwrap();
-        stream
-    }
-
-    /// What comes back for these bytes.
-    fn send(&self, bytes: impl AsRef<[u8]>) -> Answer {
-        let mut stream = self.connect();
-        // It may have been refused before all of it is there.
-        let _ = stream.write_all(bytes.as_ref());
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        Answer::of(&answer)
-    }
-
-    fn ask(&self, method: &str, path: &str) -> Answer {
-        self.send(format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost:{}\r\nConnection: close\r\n\r\n",
-            self.port
-        ))
-    }
-
-    fn get(&self, path: &str) -> Answer {
-        self.ask("GET", path)
-    }
-
-    /// The text of what is there.
-    #[track_caller]
-    fn text(&self, path: &str) -> String {
-        let answer = self.get(path);
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-        answer.text()
-    }
-
-    #[track_caller]
-    fn json(&self, path: &str) -> Value {
-        serde_json::from_str(&self.text(path)).unwrap()
-    }
-
-    fn signal(&self, signal: &str) {
-        let id = self.child.0.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status();
-        assert!(sent.unwrap().success());
-    }
-}
-
-/// A process that is killed when a test is done with it.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-struct Answer {
-    /// 0 of a connection that was closed without one.
-    status: u16,
-    headers: HashMap<String, String>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn of(bytes: &[u8]) -> Self {
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-        let head = String::from_utf8_lossy(&bytes[..end.unwrap_or(0)]).into_owned();
-        let mut lines = head.lines();
-        let status = lines
-            .next()
-            .and_then(|line| line.split(' ').nth(1)?.parse().ok());
-        let headers = lines.filter_map(|line| line.split_once(": "));
-        Self {
-            status: status.unwrap_or(0),
-            headers: headers
-                .map(|(name, value)| (name.to_lowercase(), value.into()))
-                .collect(),
-            body: bytes[end.map_or(0, |end| end + 4)..].to_vec(),
-        }
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.body.clone()).unwrap()
-    }
-}
 
 /// A folder of runs with one that is finished, as `mine`.
 fn trained() -> (tempfile::TempDir, PathBuf) {
@@ -135,14 +16,6 @@ fn trained() -> (tempfile::TempDir, PathBuf) {
     let out = root.path().join("mine");
     run(&mut tiny(&out, &[], &[])).expect(0);
     (root, out)
-}
-
-/// Another run's folder with the same files, without its checkpoints and its lock.
-fn copied(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for name in ["config.toml", "metrics.jsonl"] {
-        fs::copy(from.join(name), to.join(name)).unwrap();
-    }
 }
 
 /// A time long ago, so that nothing looks as though it were being written.
@@ -174,7 +47,7 @@ fn versions(page: &str) -> String {
 fn runs_are_listed_and_shown_with_their_files() {
     let (root, out) = trained();
     let odd = "a<b> ü%2e&'\"#?";
-    copied(&out, &root.path().join(odd));
+    copy_run(&out, &root.path().join(odd));
     aged(&root.path().join(odd));
     fs::create_dir(root.path().join("notes")).unwrap();
     fs::create_dir(root.path().join(".hidden")).unwrap();
@@ -320,7 +193,7 @@ fn every_answer_is_fresh_whole_and_its_own() {
 fn a_page_follows_a_run_that_is_written() {
     let (root, out) = trained();
     let copy = root.path().join("copy");
-    copied(&out, &copy);
+    copy_run(&out, &copy);
     let file = copy.join("metrics.jsonl");
     let text = fs::read_to_string(&file).unwrap();
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
@@ -405,7 +278,7 @@ fn a_page_follows_a_run_that_is_written() {
     }
     assert!(!server.text("/").contains("copy"));
     // One of the same name is another.
-    copied(&out, &copy);
+    copy_run(&out, &copy);
     has(&server.text("/runs/copy/"), &["Finished"]);
 }
 
@@ -471,170 +344,4 @@ fn training_is_seen_and_not_disturbed() {
         fs::remove_file(file).unwrap();
     }
     has(&server.text("/runs/long/"), &["stopped</b>", "--resume"]);
-}
-
-#[test]
-fn hostile_requests_reach_nothing() {
-    let (root, out) = trained();
-    let secret = root.path().join("secret.txt");
-    fs::write(&secret, "a secret").unwrap();
-    let runs = root.path().join("runs");
-    fs::create_dir(&runs).unwrap();
-    copied(&out, &runs.join("one"));
-    #[cfg(unix)]
-    {
-        std::os::unix::fs::symlink(&secret, runs.join("one/report.html")).unwrap();
-        std::os::unix::fs::symlink(&out, runs.join("linked")).unwrap();
-        std::os::unix::fs::symlink(root.path().join("gone"), runs.join("nowhere")).unwrap();
-    }
-    let server = Server::start(&runs);
-    for path in [
-        "/../secret.txt",
-        "/%2e%2e/secret.txt",
-        "/runs/../secret.txt",
-        "/runs/../../secret.txt",
-        "/runs/%2e%2e/secret.txt",
-        "/runs/%2e%2e/",
-        "/runs/../",
-        "/runs/./",
-        "/runs/..%2fmine/",
-        "/runs/..%2fmine/config.toml",
-        "/runs/one/../../secret.txt",
-        "/runs/one/..%2f..%2fsecret.txt",
-        "/runs/one/%2e%2e%2fsecret.txt",
-        "/runs/one/checkpoints",
-        "/runs/one/.lock",
-        "/runs/one/report.html",
-        "/runs/one%00/",
-        "/runs/%00",
-        "/runs/%ff%fe/",
-        "/runs/%/",
-        "/runs/%zz/config.toml",
-        "/runs//config.toml",
-        "//runs/one/",
-        "/runs/one/config.toml/",
-        "/api/runs/",
-        "/api/runs/..",
-        "/api/runs/two",
-        "/runs/two/",
-        "*",
-    ] {
-        let answer = server.get(path);
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        let known =
-            matches!(answer.status, 400 | 404) || answer.status == 308 && path == "/runs/%00";
-        assert!(known, "{path}: {} {text}", answer.status);
-        assert!(
-            !text.contains("secret") && !text.contains("seed ="),
-            "{path}: {text}"
-        );
-    }
-    #[cfg(unix)]
-    {
-        has(&server.text("/runs/linked/"), &["Finished"]);
-        has(&server.text("/runs/nowhere/"), &["cannot be read"]);
-        assert!(!server.text("/runs/one/").contains("href=\"report.html\""));
-    }
-    let long = "x".repeat(1 << 20);
-    for request in [
-        format!("GET /runs/{long}/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
-        format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {long}\r\nConnection: close\r\n\r\n"),
-        format!("{long}\r\n\r\n"),
-        "GET / HTTP/9.9\r\n\r\n".into(),
-        "\0\0\0\0\r\n\r\n".into(),
-    ] {
-        let status = server.send(request).status;
-        assert!(matches!(status, 0 | 400 | 414 | 431), "{status}");
-    }
-    for host in [
-        "Host: evil.test\r\n",
-        "Host: localhost.evil.test\r\n",
-        "Host: 127.0.0.1.evil.test:80\r\n",
-        "Host: localhost\r\nHost: evil.test\r\n",
-        "",
-    ] {
-        let answer = server.send(format!("GET / HTTP/1.1\r\n{host}Connection: close\r\n\r\n"));
-        assert_eq!(answer.status, 403, "{host}");
-        assert!(!answer.text().contains("one"), "{}", answer.text());
-    }
-    for host in ["127.0.0.1", "[::1]:8765", "LOCALHOST:9999"] {
-        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        assert_eq!(server.send(request).status, 200, "{host}");
-    }
-    has(&server.text("/"), &["runs/one/"]);
-}
-
-#[test]
-fn it_ends_at_once_whoever_still_reads() {
-    let (root, _) = trained();
-    for signal in ["-INT", "-TERM"] {
-        let mut server = Server::start(root.path());
-        // One may send another request, and one is in the middle of its first.
-        let mut kept = server.connect();
-        let request = format!("GET / HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", server.port);
-        kept.write_all(request.as_bytes()).unwrap();
-        kept.read_exact(&mut [0; 12]).unwrap();
-        let mut half = server.connect();
-        half.write_all(b"GET / HTTP/1.1\r\nHost: loc").unwrap();
-        let begun = Instant::now();
-        server.signal(signal);
-        let ended = server.child.0.wait().unwrap();
-        assert!(
-            begun.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            begun.elapsed()
-        );
-        assert_eq!(ended.code(), Some(130));
-        let mut said = String::new();
-        server
-            .child
-            .0
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut said)
-            .unwrap();
-        assert_eq!(said, "protem: stopped\n");
-    }
-}
-
-#[test]
-fn what_cannot_be_served_is_refused() {
-    let root = tempfile::tempdir().unwrap();
-    let serve = |folder: &Path, args: &[&str]| run(protem(&["serve"]).args(args).arg(folder));
-    serve(&root.path().join("none"), &[])
-        .expect(2)
-        .says(&["there is no folder", "--out"]);
-    let file = root.path().join("file");
-    fs::write(&file, "").unwrap();
-    serve(&file, &[]).expect(2).says(&["is no folder"]);
-    let (server, _) = Server::with(root.path(), &[]);
-    let port = server.port.to_string();
-    serve(root.path(), &["--port", &port])
-        .expect(2)
-        .says(&["is taken", "--port, or 0"]);
-    serve(root.path(), &["--port", "70000"])
-        .expect(2)
-        .says(&["70000"]);
-    serve(root.path(), &["--host", "no such name"])
-        .expect(2)
-        .says(&["--host no such name"]);
-    serve(root.path(), &["--host", "192.0.2.1"])
-        .expect(2)
-        .says(&["192.0.2.1"]);
-    // Reached from elsewhere it is called by any name.
-    let (mut open, line) = Server::with(root.path(), &["--host", "0.0.0.0"]);
-    has(&line, &["http://0.0.0.0:"]);
-    let answer = open.send("GET / HTTP/1.1\r\nHost: machine.test\r\nConnection: close\r\n\r\n");
-    assert_eq!(answer.status, 200);
-    open.signal("-TERM");
-    let mut said = String::new();
-    open.child
-        .0
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut said)
-        .unwrap();
-    has(&said, &["anyone who reaches port"]);
 }

@@ -1,26 +1,22 @@
 //! The folder of a run.
 
+mod lock;
+
 use crate::quarantine::{Listed, QuarantineList};
 use crate::report::is_report;
 use crate::tensorboard::{EventFile, event_files};
 use protem_em::{
     EmError, Event, Position, clean_checkpoints, list_checkpoints, remove_partial, write_atomically,
 };
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 const CONFIG: &str = "config.toml";
 pub(crate) const METRICS: &str = "metrics.jsonl";
 const QUARANTINE: &str = "quarantine.tsv";
 const CHECKPOINTS: &str = "checkpoints";
 const REPORT: &str = "report.html";
-/// Held while a process works in the folder.
-const LOCK: &str = ".lock";
-/// How often one that is held is asked for, and how long is waited in between.
-const LOCK_TRIES: usize = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a run's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +78,9 @@ pub struct RunFolder {
 impl RunFolder {
     /// Whether there is a run: a `config.toml` alone may be of anything, beside a lock it is of one.
     pub fn holds_run(root: &Path) -> bool {
-        let begun = [CONFIG, LOCK].iter().all(|name| root.join(name).exists());
+        let begun = [CONFIG, lock::NAME]
+            .iter()
+            .all(|name| root.join(name).exists());
         begun || Self::has_checkpoints(root)
     }
 
@@ -154,7 +152,7 @@ impl RunFolder {
         } else {
             Self::free(root)?;
         }
-        let lock = lock(root)?;
+        let lock = lock::hold(root)?;
         if overwrite {
             remove_run(root)?;
         } else {
@@ -189,7 +187,7 @@ impl RunFolder {
         if !root.join(CONFIG).exists() {
             return Err(ReportError::NoRun(root.to_path_buf()));
         }
-        let lock = lock(root)?;
+        let lock = lock::hold(root)?;
         let quarantine = root.join(QUARANTINE);
         if anew && quarantine.exists() {
             fs::remove_file(&quarantine).map_err(io("remove", &quarantine))?;
@@ -285,18 +283,7 @@ impl RunFolder {
     /// Whether a process is at work in a run's folder: it holds a lock there. None where the file system
     /// does not tell; of a lock that another machine holds it need not know.
     pub fn in_use(root: &Path) -> Option<bool> {
-        let path = root.join(LOCK);
-        match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_file() => {}
-            Ok(_) => return None,
-            Err(error) => return (error.kind() == ErrorKind::NotFound).then_some(false),
-        }
-        // Held for a moment: see `lock`.
-        match File::open(&path).ok()?.try_lock_shared() {
-            Ok(()) => Some(false),
-            Err(TryLockError::WouldBlock) => Some(true),
-            Err(TryLockError::Error(_)) => None,
-        }
+        lock::is_held(root)
     }
 
     /// Where a run's report goes unless another place is named.
@@ -391,20 +378,6 @@ fn stays(line: &[u8], position: &Position) -> bool {
             .and_then(|other| other["step"].as_u64())
             .is_some_and(|step| step <= position.step),
     }
-}
-
-fn lock(root: &Path) -> Result<File, ReportError> {
-    let path = root.join(LOCK);
-    let file = File::create(&path).map_err(io("create", &path))?;
-    // Who looks whether it is held has it for a moment.
-    for _ in 0..LOCK_TRIES {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            // A file system without locks: nobody can be kept out.
-            Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
-        }
-    }
-    Err(ReportError::InUse(root.to_path_buf()))
 }
 
 /// Removes only what a run writes: both folders may hold other things.

@@ -145,7 +145,7 @@ async fn with_slash(uri: Uri) -> Redirect {
 
 async fn run(State(runs): Shared, uri: Uri) -> Response {
     let page = |run: Named| {
-        let told = run.watched().look(&run.name, |live| match live {
+        let told = run.look(|live| match live {
             Ok(live) => live.page(),
             Err(why) => report::broken(&run.name, why),
         });
@@ -156,7 +156,7 @@ async fn run(State(runs): Shared, uri: Uri) -> Response {
 
 async fn run_changes(State(runs): Shared, uri: Uri, RawQuery(known): RawQuery) -> Response {
     let tell = move |run: Named| {
-        run.watched().look(&run.name, |live| match live {
+        run.look(|live| match live {
             Ok(live) => changes(&live.parts(), known.as_deref()),
             Err(why) => changes(&report::broken_parts(why), known.as_deref()),
         })
@@ -166,7 +166,7 @@ async fn run_changes(State(runs): Shared, uri: Uri, RawQuery(known): RawQuery) -
 
 async fn api_run(State(runs): Shared, uri: Uri) -> Response {
     let tell = |run: Named| {
-        let told = run.watched().look(&run.name, |live| match live {
+        let told = run.look(|live| match live {
             Ok(live) => live.json(),
             Err(why) => json!({ "name": run.name, "error": why }),
         });
@@ -199,7 +199,7 @@ async fn file(State(runs): Shared, uri: Uri) -> Response {
         return nothing("A run has no such page.");
     };
     of_run(runs, uri, 1, move |run| {
-        let path = run.watched().root().join(name);
+        let path = run.root().join(name);
         let sent = files::open(&path).map(|file| file.map(|file| files::answer(file, kind)));
         match sent {
             Ok(Some(Ok(mut response))) => {

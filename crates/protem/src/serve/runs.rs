@@ -2,11 +2,11 @@
 
 use super::watched::Watched;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
-use protem_report::{Entry, RunFolder, Told};
+use protem_report::{Entry, LiveRun, RunFolder, Told};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::DirEntry;
-use std::io::Result;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,7 +31,21 @@ enum Place {
 #[derive(Debug)]
 pub struct Runs {
     place: Place,
-    watched: Mutex<HashMap<OsString, Arc<Mutex<Watched>>>>,
+    watched: Mutex<HashMap<OsString, Known>>,
+}
+
+/// Where a run is, links resolved, and what is known of it.
+#[derive(Debug, Clone)]
+struct Known {
+    root: PathBuf,
+    watched: Arc<Mutex<Watched>>,
+}
+
+impl Known {
+    fn new(root: PathBuf) -> Self {
+        let watched = Arc::new(Mutex::new(Watched::new(&root)));
+        Self { root, watched }
+    }
 }
 
 /// A run by its name.
@@ -39,14 +53,21 @@ pub struct Runs {
 pub struct Named {
     /// What it is called.
     pub name: String,
-    watched: Arc<Mutex<Watched>>,
+    known: Known,
 }
 
 impl Named {
-    /// The run, for as long as it is looked at.
-    pub fn watched(&self) -> MutexGuard<'_, Watched> {
+    /// Its folder.
+    pub fn root(&self) -> &Path {
+        &self.known.root
+    }
+
+    /// Tells what the run has come to by now, or why it cannot be told.
+    pub fn look<T>(&self, tell: impl FnOnce(Result<LiveRun, &str>) -> T) -> T {
         // Where telling of it has failed once, what was read stays as it was.
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+        let watched = self.known.watched.lock();
+        let mut watched = watched.unwrap_or_else(PoisonError::into_inner);
+        watched.look(&self.name, tell)
     }
 }
 
@@ -55,7 +76,7 @@ impl Runs {
     ///
     /// # Errors
     /// Something that is no folder, or cannot be read.
-    pub fn of(folder: &Path) -> std::result::Result<Self, String> {
+    pub fn of(folder: &Path) -> Result<Self, String> {
         let shown = folder.display();
         if !folder.exists() {
             return Err(format!("there is no folder {shown}"));
@@ -87,13 +108,13 @@ impl Runs {
     ///
     /// # Errors
     /// What the file system refuses.
-    pub fn list(&self) -> Result<Vec<Entry>> {
+    pub fn list(&self) -> io::Result<Vec<Entry>> {
         let names = self.names()?;
         let names = names.into_iter();
         let entries = names.map(|(name, root)| {
             let address = percent_encode(name.as_encoded_bytes(), ESCAPED).to_string();
             let named = self.watch(name, root);
-            let told = named.watched().look(&named.name, |run| match run {
+            let told = named.look(|run| match run {
                 Ok(run) => Ok(Told::of(&run)),
                 Err(why) => Err(why.to_owned()),
             });
@@ -115,7 +136,7 @@ impl Runs {
     }
 
     /// Names, and where their folders are, links resolved. What is not there any more is forgotten.
-    fn names(&self) -> Result<Vec<(OsString, PathBuf)>> {
+    fn names(&self) -> io::Result<Vec<(OsString, PathBuf)>> {
         let names = match &self.place {
             Place::One(root) if root.is_dir() => vec![(name_of(root).to_owned(), root.clone())],
             Place::One(_) => Vec::new(),
@@ -129,7 +150,7 @@ impl Runs {
         Ok(names)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<OsString, Arc<Mutex<Watched>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<OsString, Known>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -137,18 +158,13 @@ impl Runs {
         let told = name.to_string_lossy().into_owned();
         let mut watched = self.lock();
         let known = watched.entry(name);
-        let new = || Arc::new(Mutex::new(Watched::new(root.clone())));
-        let run = known.or_insert_with(new);
-        let elsewhere = |run: &Mutex<Watched>| {
-            let run = run.lock().unwrap_or_else(PoisonError::into_inner);
-            run.root() != root
-        };
-        if elsewhere(run) {
-            *run = new(); // the link leads to another folder than it did
+        let known = known.or_insert_with(|| Known::new(root.clone()));
+        if known.root != root {
+            *known = Known::new(root); // the link leads to another folder than it did
         }
         Named {
             name: told,
-            watched: run.clone(),
+            known: known.clone(),
         }
     }
 }

@@ -20,13 +20,11 @@ pub struct Watched {
 }
 
 impl Watched {
-    pub fn new(root: PathBuf) -> Self {
-        let follower = Follower::of(&root);
-        Self { root, follower }
-    }
-
-    pub fn root(&self) -> &Path {
-        &self.root
+    pub fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_path_buf(),
+            follower: Follower::of(root),
+        }
     }
 
     /// Tells what the run of this name has come to by now, or why it cannot be told. What of it has been read
