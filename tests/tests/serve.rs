@@ -213,7 +213,8 @@ fn a_page_follows_a_run_that_is_written() {
         &page,
         &[
             "under way</b>, last written ",
-            "Epoch 1 of 3: 4 of 6 steps are done.",
+            "<div>epoch 1 of 3</div>",
+            "<b>4 of 6 steps</b>",
             "No epoch is whole yet",
         ],
     );
@@ -222,10 +223,7 @@ fn a_page_follows_a_run_that_is_written() {
     append(&(lines[first - 3..first - 1].concat() + line));
     let changes = server.json(&format!("/runs/copy/changes?{}", versions(&page)));
     let state = changes["state"]["html"].as_str().unwrap();
-    has(
-        state,
-        &["Epoch 1 of 3: its 6 steps are done, it is measured."],
-    );
+    has(state, &["All steps of this epoch are done"]);
     assert_eq!(changes.as_object().unwrap().len(), 1, "{changes}");
     assert_eq!(server.json("/api/runs/copy")["unread_lines"], 0);
 

@@ -108,24 +108,18 @@ impl History {
 }
 
 impl Progress {
-    /// What is going on, as far as metrics tell: there is no line while an E-step embeds or kNN is measured.
-    pub fn stage(&self) -> String {
+    /// What goes on beside steps, as far as metrics tell: there is no line while an E-step embeds, or kNN is
+    /// measured.
+    pub fn stage(&self) -> Option<String> {
         let (made, to_make) = self.clusterings;
-        let epoch = format!("Epoch {} of {}", self.epoch, self.epochs);
         match self.epoch_step {
-            _ if self.step >= self.steps => {
-                format!("{epoch}: all steps are done, it is measured and saved.")
-            }
             0 if made < to_make => {
-                format!("{epoch}: E-step, {made} of {to_make} clusterings are made.")
+                Some(format!("E-step: {made} of {to_make} clusterings are made."))
             }
             step if step == self.steps_per_epoch => {
-                format!("{epoch}: its {step} steps are done, it is measured.")
+                Some("All steps of this epoch are done: it is measured and saved.".into())
             }
-            step => format!(
-                "{epoch}: {step} of {} steps are done.",
-                self.steps_per_epoch
-            ),
+            _ => None,
         }
     }
 }

@@ -111,9 +111,7 @@ fn unreadable(images: usize) -> Option<String> {
     let are = if images == 1 { "is" } else { "are" };
     let what = counted(images, "image");
     (images > 0).then(|| {
-        format!(
-            "{what} that cannot be read {are} passed over; quarantine.tsv in its folder has them."
-        )
+        format!("{what} that cannot be read {are} passed over: see quarantine.tsv in its folder.")
     })
 }
 

@@ -132,15 +132,16 @@ impl LiveRun<'_> {
 
     fn progress(&self, progress: &Progress) -> Markup {
         let stage = match self.state {
-            RunState::Stopped => "Nothing is at work in its folder, as far as can be seen here: protem train --resume --out, and the folder, goes on with it.".into(),
+            RunState::Stopped => Some("No process is at work in its folder, as far as can be seen from here: protem train --resume --out FOLDER goes on with it.".into()),
             _ => progress.stage(),
         };
+        let epoch = format!("epoch {} of {}", progress.epoch, progress.epochs);
         html! {
             div.bars-of {
-                (bar("this epoch", progress.epoch_step, progress.steps_per_epoch))
+                (bar(&epoch, progress.epoch_step, progress.steps_per_epoch))
                 (bar("the run", progress.step, progress.steps))
             }
-            p { (stage) }
+            @if let Some(stage) = stage { p { (stage) } }
             @if let Some(now) = self.now_told(progress) { p { (now) } }
         }
     }

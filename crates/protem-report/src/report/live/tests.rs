@@ -87,7 +87,7 @@ fn how_an_epoch_goes_is_told_with_the_time_left() {
         &first,
         &[
             "under way</b>, last written 7 s ago",
-            "Epoch 1 of 4: 2 of 10 steps are done.",
+            "<div>epoch 1 of 4</div>",
             "<b>2 of 10 steps</b>",
             "width: 5.0%",
             "<b>2 of 40 steps</b>",
@@ -100,7 +100,8 @@ fn how_an_epoch_goes_is_told_with_the_time_left() {
     has(
         &between,
         &[
-            "Epoch 2 of 4: E-step, 1 of 2 clusterings are made.",
+            "<div>epoch 2 of 4</div>",
+            "E-step: 1 of 2 clusterings are made.",
             "60.0 s left without E-steps.",
         ],
     );
@@ -113,20 +114,17 @@ fn how_an_epoch_goes_is_told_with_the_time_left() {
     ];
     has(
         &told(second.clone(), going),
-        &[
-            "Epoch 2 of 4: 1 of 10 steps are done.",
-            "<b>11 of 40 steps</b>",
-        ],
+        &["<b>1 of 10 steps</b>", "<b>11 of 40 steps</b>"],
     );
     let whole = second.into_iter().chain([epoch(2, 4.0)]);
     has(
         &told(whole, going),
-        &["Epoch 3 of 4: E-step, 0 of 2", "48.0 s left; InfoNCE"],
+        &["epoch 3 of 4", "E-step: 0 of 2", "48.0 s left; InfoNCE"],
     );
     let measured = told([begun(0), step(1, 10, 4.0)], going);
     has(
         &measured,
-        &["Epoch 1 of 4: its 10 steps are done, it is measured."],
+        &["All steps of this epoch are done: it is measured and saved."],
     );
 }
 
