@@ -129,10 +129,33 @@ fn runs_are_listed_and_shown_with_their_files() {
     assert_eq!(one["state"], "finished");
     assert_eq!(server.json("/api/runs/notes")["error"], "It holds no run.");
 
-    // A run's own folder is a list of one.
+    // A run's own folder is a list of one, also where it was begun meanwhile.
+    let empty = root.path().join("new");
+    fs::create_dir(&empty).unwrap();
+    let server = Server::start(&empty);
+    assert_eq!(server.json("/api/runs"), serde_json::json!([]));
+    fs::copy(out.join("metrics.jsonl"), empty.join("metrics.jsonl")).unwrap();
+    has(
+        &server.text("/runs/new/"),
+        &["Finished", "There is no config.toml."],
+    );
     let server = Server::start(&out);
     assert_eq!(server.json("/api/runs").as_array().unwrap().len(), 1);
     has(&server.text("/runs/mine/"), &["<title>Run mine</title>"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn names_may_be_any_bytes() {
+    use std::os::unix::ffi::OsStrExt;
+    let (root, out) = trained();
+    let odd = std::ffi::OsStr::from_bytes(b"odd\xff\n");
+    copy_run(&out, &root.path().join(odd));
+    let server = Server::start(root.path());
+    has(&server.text("/"), &["runs/odd%FF%0A/", "<bdi>odd\u{fffd}"]);
+    has(&server.text("/runs/odd%ff%0a/"), &["Finished"]);
+    assert_eq!(server.json("/api/runs/odd%ff%0a")["step"], 18);
+    assert_eq!(server.get("/runs/odd%ef%bf%bd%0a/").status, 404);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What a run leaves behind: its folder, with the resolved config, the metrics (as JSON lines, and for
-//! TensorBoard) and the list of unreadable images; the report of it as HTML; and features as `.npy` and Parquet.
+//! TensorBoard) and the list of unreadable images; the report of it as HTML, and pages of it while it
+//! goes on; and features as `.npy` and Parquet.
 //!
 //! The crate reads the trainer's events and knows nothing of its insides. A report is a function of
 //! data: [`History`] collects events, whoever makes the report brings a map, clusters and pictures, and
-//! [`Report::html`] writes the page.
+//! [`Report::html`] writes the page. Live pages ([`LiveRun`], [`Runs`]) are functions of the same history, which a
+//! [`Follower`] reads as it grows; what serves them is elsewhere.
 
 mod follower;
 mod history;

@@ -17,20 +17,12 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
-/// Where the runs are.
-#[derive(Debug)]
-enum Place {
-    /// In folders of this one.
-    Folder(PathBuf),
-    /// There is one, here.
-    One(PathBuf),
-}
-
 /// Runs that are looked at again and again. What is asked for is found among the names that the file system
 /// lists, and never made into a path.
 #[derive(Debug)]
 pub struct Runs {
-    place: Place,
+    /// A folder of runs' folders, or the folder of one.
+    folder: PathBuf,
     watched: Mutex<HashMap<OsString, Known>>,
 }
 
@@ -87,21 +79,15 @@ impl Runs {
             return Err(format!("{shown} is no folder"));
         }
         std::fs::read_dir(&whole).map_err(|e| format!("{shown} cannot be read: {e}"))?;
-        let is_run = RunFolder::holds_run(&whole) || whole.join("metrics.jsonl").is_file();
-        let place = match is_run {
-            true => Place::One(whole),
-            false => Place::Folder(whole),
-        };
         Ok(Self {
-            place,
+            folder: whole,
             watched: Mutex::default(),
         })
     }
 
     /// What the folder is called.
     pub fn folder(&self) -> String {
-        let (Place::Folder(folder) | Place::One(folder)) = &self.place;
-        name_of(folder).to_string_lossy().into_owned()
+        name_of(&self.folder).to_string_lossy().into_owned()
     }
 
     /// All of them, in no order.
@@ -137,10 +123,12 @@ impl Runs {
 
     /// Names, and where their folders are, links resolved. What is not there any more is forgotten.
     fn names(&self) -> io::Result<Vec<(OsString, PathBuf)>> {
-        let names = match &self.place {
-            Place::One(root) if root.is_dir() => vec![(name_of(root).to_owned(), root.clone())],
-            Place::One(_) => Vec::new(),
-            Place::Folder(folder) => {
+        let folder = &self.folder;
+        // It may be one by now.
+        let is_run = RunFolder::holds_run(folder) || folder.join("metrics.jsonl").is_file();
+        let names = match is_run {
+            true => vec![(name_of(folder).to_owned(), folder.clone())],
+            false => {
                 let entries = std::fs::read_dir(folder)?;
                 entries.filter_map(|entry| listed(&entry.ok()?)).collect()
             }
