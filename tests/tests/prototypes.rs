@@ -80,8 +80,23 @@ fn they_are_those_of_the_last_e_step() {
         .collect();
     assert_eq!(ks, [3, 5, 3]);
 
+    // Not beside those of another K, nor names of other images.
+    fs::rename(at("new/out/k5"), at("new/out/k6")).unwrap();
+    let refused = |word: &str| {
+        let before = fs::read(at("new/out/k3/labels.npy")).unwrap();
+        fs::write(at("new/out/k3/labels.npy"), "old").unwrap();
+        prototypes(&at("run"), &at("new/out"), &[])
+            .expect(2)
+            .says(&[word, "name another folder"]);
+        assert_eq!(fs::read(at("new/out/k3/labels.npy")).unwrap(), b"old");
+        fs::write(at("new/out/k3/labels.npy"), before).unwrap();
+    };
+    refused("k6 is there already");
+    fs::remove_dir_all(at("new/out/k6")).unwrap();
+
     // Where images are gone, all else is written.
     fs::remove_file(images.join(names[3])).unwrap();
+    refused("images.txt is there already");
     let ended = prototypes(&at("run"), &at("moved"), &["--json"])
         .expect(0)
         .says(&["images.txt is left out"]);

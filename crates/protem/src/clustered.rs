@@ -3,7 +3,7 @@
 use crate::failure::{Failure, explain, explain_em};
 use crate::images::Sets;
 use protem_data::Source;
-use protem_em::{Checkpoint, Clustering, Ranks, Settings};
+use protem_em::{Checkpoint, Clustering, Position, Ranks, Settings};
 use protem_report::{RunFolder, counted};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +27,14 @@ pub fn clusterings(checkpoint: &Checkpoint) -> Result<Result<Vec<Clustering>, St
             format!("The checkpoint holds no clusters: the first E-step comes after {warmup}.")
         }
     }))
+}
+
+/// The epoch, from 1, whose E-step made a checkpoint's clusterings. Its batches may all be to come.
+pub fn epoch(position: &Position) -> usize {
+    // Earlier versions do not tell the E-step.
+    let under_way = usize::from(position.batch > 0);
+    let clustered = position.clustered.map(|before| before + 1);
+    clustered.unwrap_or(position.epoch + under_way)
 }
 
 /// Images of each cluster.
@@ -56,5 +64,25 @@ pub fn images(
     match checkpoint.check_images(settings, &*train) {
         Ok(()) => Ok(train),
         Err(error) => Err(explain_em(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_e_step_is_of_its_epoch_before_and_behind_the_batches() {
+        let position = |epoch, batch, clustered| Position {
+            epoch,
+            batch,
+            clustered,
+            ..Position::default()
+        };
+        for clustered in [Some(4), None] {
+            assert_eq!(epoch(&position(5, 0, clustered)), 5);
+            assert_eq!(epoch(&position(4, 2, clustered)), 5);
+        }
+        assert_eq!(epoch(&position(4, 0, Some(4))), 5);
     }
 }

@@ -43,7 +43,7 @@ impl Label for Vec<u32> {
 
 /// The folder of the run that a checkpoint lies in, where it is whole: a copy of checkpoints alone tells
 /// nothing of what was left out.
-fn run_of(checkpoint: &Path) -> Option<&Path> {
+pub fn run_of(checkpoint: &Path) -> Option<&Path> {
     let folder = checkpoint.parent()?;
     let run = folder.parent()?;
     let whole = RunFolder::checkpoints(run) == folder && RunFolder::config(run).is_ok();

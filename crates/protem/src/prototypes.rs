@@ -1,11 +1,12 @@
 //! `protem prototypes`: what a run's last E-step found, for other programs.
 
 use crate::args::PrototypesArgs;
-use crate::clustered::{clusterings, images, sizes};
+use crate::clustered::{clusterings, epoch, images, sizes};
 use crate::config;
 use crate::console::{say, warn};
 use crate::encoder::open_checkpoint;
 use crate::failure::{Failure, explain};
+use crate::labelled::run_of;
 use crate::outputs;
 use protem_em::{Checkpoint, Clustering, write_together};
 use protem_report::{RunFolder, counted, escape, npy, npy_labels, npy_vector};
@@ -26,8 +27,8 @@ pub fn run(args: &PrototypesArgs) -> Result<(), Failure> {
     let found =
         found.map_err(|why| Failure::usage(format!("{}: {why}", checkpoint.path().display())))?;
     let folders = folders(&args.out, &found);
-    check_out(&args.out, &folders, &found)?;
     let names = names(&checkpoint);
+    check_out(&args.out, &folders, &found, &names)?;
     let names = names.inspect_err(|why| warn(format!("{IMAGES} is left out: {why}")));
     write(&args.out, &folders, &found, names.as_deref().ok())?;
     tell(args, &checkpoint, &folders, &found, names.is_ok());
@@ -46,24 +47,47 @@ fn folders(out: &Path, found: &[Clustering]) -> Vec<PathBuf> {
     found.iter().enumerate().map(name).collect()
 }
 
-/// Earlier prototypes are written over; names of other images stay.
-fn check_out(out: &Path, folders: &[PathBuf], found: &[Clustering]) -> Result<(), Failure> {
-    let names = out.join(IMAGES);
-    let own = folders.iter().any(|folder| folder.join(FILES[0]).exists());
-    if names.symlink_metadata().is_ok() && !own {
-        return Err(Failure::usage(format!(
-            "{} is there already, and no prototypes are beside it; name another folder with --out",
-            names.display()
-        )));
+/// Earlier prototypes are written over, all or none of them; names of other images stay.
+fn check_out(
+    out: &Path,
+    folders: &[PathBuf],
+    found: &[Clustering],
+    names: &Result<String, String>,
+) -> Result<(), Failure> {
+    let images = out.join(IMAGES);
+    let stays = |there: &Path, why: &str| {
+        Err(Failure::usage(format!(
+            "{} is there already, and {why}; name another folder with --out",
+            there.display()
+        )))
+    };
+    if images.symlink_metadata().is_ok() {
+        if !folders.iter().any(|folder| are_in(folder)) {
+            return stays(&images, "no prototypes are beside it");
+        }
+        if let Err(why) = names {
+            let why = format!("the images of these prototypes are not to be had ({why})");
+            return stays(&images, &why);
+        }
+    }
+    let beside = std::fs::read_dir(out).into_iter().flatten().flatten();
+    let mut others = beside.map(|entry| entry.path());
+    if let Some(other) = others.find(|path| !folders.contains(path) && are_in(path)) {
+        return stays(&other, "these prototypes have none of that K to replace it");
     }
     outputs::check_writable(out)?;
     let values = |of: &Clustering| of.centroids.len() + of.concentration.len() + of.labels.len();
     outputs::check_room_in(out, 4 * found.iter().map(values).sum::<usize>() as u64)
 }
 
+/// Whether a folder holds a clustering that was written here.
+fn are_in(folder: &Path) -> bool {
+    FILES.iter().all(|name| folder.join(name).exists())
+}
+
 /// The names of the images that labels are of, a line each; or why they are not to be had.
 fn names(checkpoint: &Checkpoint) -> Result<String, String> {
-    let root = root(checkpoint.path());
+    let root = run_of(checkpoint.path()).unwrap_or(outputs::folder_of(checkpoint.path()));
     // It may name the images' new place.
     let settings = RunFolder::config(root).ok();
     let settings = settings.and_then(|text| config::from_text(&text, "config.toml").ok());
@@ -71,17 +95,6 @@ fn names(checkpoint: &Checkpoint) -> Result<String, String> {
     let images = images(root, &settings, checkpoint)?;
     let name = |i| escape(&images.name(i)) + "\n";
     Ok((0..images.len()).map(name).collect())
-}
-
-/// The folder of the run that a checkpoint is of.
-fn root(checkpoint: &Path) -> &Path {
-    let folder = outputs::folder_of(checkpoint);
-    match folder.file_name() {
-        Some(name) if RunFolder::checkpoints(Path::new("")) == Path::new(name) => {
-            outputs::folder_of(folder)
-        }
-        _ => folder,
-    }
 }
 
 fn write(
@@ -113,7 +126,7 @@ fn tell(
     named: bool,
 ) {
     let position = checkpoint.position();
-    let epoch = position.epoch + usize::from(position.batch > 0);
+    let epoch = epoch(position);
     let images = found.first().map_or(0, |of| of.labels.len());
     if args.json {
         let of_one = |(folder, of): (&PathBuf, &Clustering)| {

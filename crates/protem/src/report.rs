@@ -241,8 +241,7 @@ fn clusters(
     images: Result<Arc<dyn Source>, String>,
     history: &History,
 ) -> Result<Clusters, Failure> {
-    let position = checkpoint.position();
-    let epoch = position.epoch + usize::from(position.batch > 0);
+    let epoch = clustered::epoch(checkpoint.position());
     let distribution = |(place, clustering): (usize, &Clustering)| Distribution {
         sizes: clustered::sizes(clustering),
         concentration: clustering.concentration.clone(),
