@@ -193,6 +193,11 @@ fn what_is_no_table_of_features_is_refused_and_stays() {
             .expect(2)
             .says(&["taken for images", "name one elsewhere"]);
     }
+    let mut here = protem(&["embed", "--data", ".", "--out", "new/x.parquet"]);
+    here.arg("--checkpoint").arg(set.path("run"));
+    run(here.current_dir(set.path("images")))
+        .expect(2)
+        .says(&["taken for images"]);
     assert!(!set.path("images/new").exists());
     set.embed("@images", "images/x.npy").expect(0);
     set.embed("@images", "x.csv")

@@ -163,16 +163,7 @@ pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
 /// Whether the sheet can be written where `--out` says. Among the images it would be one of them.
 fn check_sheet(args: &ShowArgs) -> Result<(), Failure> {
     outputs::check_file(&args.out)?;
-    let images = Location::parse(&args.data).path.canonicalize();
-    // Of a folder that is yet to be made, the one above it that is there.
-    let folder = std::path::absolute(outputs::folder_of(&args.out)).ok();
-    let there = folder
-        .as_deref()
-        .and_then(|folder| folder.ancestors().find_map(|f| f.canonicalize().ok()));
-    if let (Ok(images), Some(folder)) = (images, there)
-        && images.is_dir()
-        && folder.starts_with(&images)
-    {
+    if outputs::lies_in(&args.out, &Location::parse(&args.data).path) {
         return Err(Failure::usage(format!(
             "{} would lie among the images; name a file elsewhere with --out",
             args.out.display()

@@ -34,8 +34,9 @@ pub fn folder_of(out: &Path) -> &Path {
 
 /// Whether a file of `--out` is to lie in a folder or below it.
 pub fn lies_in(out: &Path, folder: &Path) -> bool {
-    let mut above = folder_of(out).ancestors();
-    let there = above.find_map(|above| above.canonicalize().ok());
+    // Of a folder that is yet to be made, the one above it that is there.
+    let parent = std::path::absolute(folder_of(out)).unwrap_or_default();
+    let there = parent.ancestors().find_map(|f| f.canonicalize().ok());
     let folder = folder.canonicalize();
     there.is_some_and(|there| folder.is_ok_and(|folder| there.starts_with(folder)))
 }
