@@ -134,10 +134,9 @@ pub(crate) fn word(said: &[u8]) -> Result<&str, String> {
 
 /// A word that is a whole number, written as one or with zeros behind the point.
 fn whole(word: &str) -> Option<f64> {
-    let number = word.parse().ok()?;
-    f64::is_finite(number)
-        .then_some(number)
-        .filter(|n| n.fract() == 0.0)
+    let plain = |c: char| c.is_ascii_digit() || "+-.".contains(c);
+    let number: f64 = word.chars().all(plain).then(|| word.parse().ok())??;
+    (number.fract() == 0.0).then_some(number)
 }
 
 /// A class by its number.
@@ -181,8 +180,9 @@ mod tests {
         assert_eq!(labels.of, [2, 0, 1, 2]);
         assert_eq!(&labels.classes, ["7", "cat", "dog"]);
         assert_eq!(gathered(&["2.0", "11", "3.0"]).of, [2, 11, 3]);
-        // Names of versions are names.
+        // Names of versions are names, and so is what has a letter in it.
         assert_eq!(gathered(&["1.5", "1.10", "2"]).of, [1, 0, 2]);
+        assert_eq!(&gathered(&["2e5", "1e2"]).classes, ["1e2", "2e5"]);
         let unanswered = gathered(&["-1", "-1.0", "-1"]);
         assert!(unanswered.of.is_empty() && unanswered.classes.is_empty());
         for said in [["-1", "2"], ["5000000000", "2"]] {

@@ -106,11 +106,12 @@ fn years(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn year(location: &Location) -> Result<PathBuf, DataError> {
-    if is_year(&location.path) {
-        return Ok(location.path.clone());
-    }
-    let mut years = years(&location.path);
+    let mut years = match is_year(&location.path) {
+        true => vec![location.path.clone()],
+        false => years(&location.path),
+    };
     let name = |year: &PathBuf| {
+        let year = std::path::absolute(year).unwrap_or_default();
         let name = year.file_name().unwrap_or_default().to_string_lossy();
         name.trim_start_matches("VOC").to_owned()
     };
