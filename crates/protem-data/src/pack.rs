@@ -77,7 +77,8 @@ pub enum PackError {
 ///
 /// # Errors
 /// A folder that exists and is not empty; bytes of an image that cannot be got, unless such are left
-/// out; what the file system refuses; [`PackError::Stopped`]. Nothing is left then.
+/// out; what the file system refuses; [`PackError::Stopped`]. Nothing is left then, but where a shard could
+/// not be moved into the empty folder: those before it lie there.
 ///
 /// # Panics
 /// If a shard may hold no image.

@@ -326,7 +326,8 @@ pub struct EmbedArgs {
 pub enum EmbedKind {
     /// What comes before the head.
     Features,
-    /// What comes out of the head, of length 1: what losses compare and E-steps cluster.
+    /// What comes out of the head, of length 1: what losses compare. (E-steps cluster what the key encoder
+    /// makes, as it is before their epoch.)
     Embedding,
 }
 
@@ -357,7 +358,8 @@ pub struct PrototypesArgs {
     /// Folder to write: `images.txt`, a name a line, and for each clustering a folder (k500 for K = 500)
     /// with `centroids.npy` (K × values of an embedding, each the mean of its images' embeddings: prototypes are
     /// centroids at length 1), `concentration.npy` (K, the temperature of each) and `labels.npy` (for each line
-    /// of `images.txt` the cluster). Earlier ones are replaced.
+    /// of `images.txt` the cluster; 0 too for images that could not be read in the E-step). Earlier ones are
+    /// replaced; if some of them would stay, nothing is written.
     #[arg(long)]
     pub out: PathBuf,
     /// Print JSON.

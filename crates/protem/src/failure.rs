@@ -7,7 +7,7 @@ use std::fmt;
 /// A failure with its exit code.
 #[derive(Debug)]
 pub struct Failure {
-    /// 1 while running, 2 for bad usage or settings, 130 interrupted after saving.
+    /// 1 while running, 2 for bad usage or settings, 130 stopped by a signal.
     pub code: u8,
     message: String,
 }
@@ -29,7 +29,7 @@ impl Failure {
         }
     }
 
-    /// Stopped by a signal, with everything saved.
+    /// Stopped by a signal; the message tells what is kept.
     pub fn interrupted(message: impl Into<String>) -> Self {
         Self {
             code: 130,
