@@ -240,7 +240,6 @@ fn a_compressed_file_is_read_to_its_end_or_not_at_all() {
     fs::write(root.path().join(name), bomb.finish().unwrap()).unwrap();
     let error = open(Path::new(root.path())).err().unwrap();
     assert!(matches!(error, DataError::TooLarge { .. }), "{error}");
-    fs::write(root.path().join(name), &whole).unwrap();
     // Without labels beside it, there are none.
     fs::write(root.path().join(name), &whole).unwrap();
     assert_eq!(open(root.path()).unwrap().labelling(), Labelling::None);

@@ -337,13 +337,11 @@ fn a_damaged_image_is_one_image_and_a_damaged_shard_is_named() {
     // A header overwritten, one that declares a member of terabytes, a file cut short.
     let mut overwritten = whole.clone();
     overwritten[second..second + 100].fill(7);
-    let mut endless = tar::Builder::new(Vec::new());
-    let mut bytes = endless.get_mut().clone();
-    bytes.extend_from_slice(made::header("huge.png", 1 << 32).as_bytes());
+    let endless = made::header("huge.png", 1 << 32).as_bytes().to_vec();
     let cut = whole[..second + 600].to_vec();
     for (name, bytes, place) in [
         ("overwritten", overwritten, second),
-        ("endless", bytes, 0),
+        ("endless", endless, 0),
         ("cut", cut, second),
     ] {
         match tar_of(bytes).unwrap_err() {

@@ -1,11 +1,12 @@
 //! Classifiers trained on images: what is trained and what stays, the same bits, and that they learn.
 
 use protem_data::{
-    Evaluation, Generated, GeneratedSpec, IMAGENET_MEAN, IMAGENET_STD, Source, Split, StillLoader,
-    Subset,
+    Evaluation, Generated, GeneratedSpec, IMAGENET_MEAN, IMAGENET_STD, Kind, Source, Split,
+    StillLoader, Subset, open_memory,
 };
 use protem_encoder::{Arch, Encoder, EncoderConfig, Head, Precision, Stem};
 use protem_eval::{FinetuneConfig, FinetuneError, Finetuned, Trains, finetune, top_k};
+use std::path::Path;
 use std::sync::Arc;
 
 const SIZE: u32 = 16;
@@ -97,12 +98,17 @@ fn a_classifier_alone_leaves_the_encoder() {
     }
 }
 
-/// Of the classifier's own problem the slow way: features of the very crops are not to be had here, but
-/// with crops that are the whole image and no flip to speak of, a step is that of logistic regression.
+/// The classifier's own problem the slow way, on images of one colour each, as their crops are.
 #[test]
-fn a_step_of_the_classifier_is_that_of_its_loss() {
+fn a_step_of_the_classifier_is_that_of_logistic_regression() {
     let of = encoder(1);
-    let all = images(8, Split::Train);
+    let colour = |i: u8, c: u8| 30 * i + 10 * c * (i % 3);
+    let record = |i: u8| {
+        let planes = (0..3).flat_map(move |c| vec![colour(i, c); 32 * 32]);
+        std::iter::once(i / 2).chain(planes)
+    };
+    let records = (0..8).flat_map(record).collect();
+    let all = open_memory(Kind::Cifar10, records, Path::new("colours")).unwrap();
     let config = FinetuneConfig {
         epochs: 1,
         batch: 8,
@@ -113,19 +119,27 @@ fn a_step_of_the_classifier_is_that_of_its_loss() {
         ..config(Trains::Classifier)
     };
     let found = trained(&of, &all, &config);
-    // From zero the gradient of a class's bias is its share of the scores, a tenth, less that of the images.
-    let bias = found
-        .encoder
-        .tensors()
-        .find(|t| t.name == "fc.bias")
-        .unwrap();
-    for (class, value) in bias.values.iter().enumerate() {
-        let images = (0..8).filter(|i| all.label(*i) == Some(class as u32));
-        let expected = images.count() as f32 / 8.0 - 0.1;
-        assert!(
-            (value - expected).abs() < 1e-6,
-            "{class}: {value}, not {expected}"
-        );
+    let (side, dim) = (SIZE as usize, of.config().feature_dim());
+    let pixels = (0..8).flat_map(|i| [0, 1, 2].map(|c| colour(i, c)).repeat(side * side));
+    let pixels: Vec<u8> = pixels.collect();
+    let features = of.images(&pixels, (8, side, side), IMAGENET_MEAN, IMAGENET_STD);
+    let features = of.features(features);
+    let values = |name| {
+        let mut tensors = found.encoder.tensors();
+        tensors.find(|t| t.name == name).unwrap().values
+    };
+    let (weight, bias) = (values("fc.weight"), values("fc.bias"));
+    // From zero the derivative by a class's score is its probability, a tenth, less 1 for the image's own.
+    for class in 0..10 {
+        let less = |i: usize| f32::from(u8::from(i / 2 == class)) - 0.1;
+        let close = |value: f32, of: &dyn Fn(usize) -> f32| {
+            let expected = (0..8).map(|i| less(i) * of(i)).sum::<f32>() / 8.0;
+            assert!((value - expected).abs() < 1e-6, "{value}, not {expected}");
+        };
+        close(bias[class], &|_| 1.0);
+        for j in 0..dim {
+            close(weight[class * dim + j], &|i| features[i * dim + j]);
+        }
     }
     assert!((found.loss - 10f64.ln()).abs() < 1e-6, "{}", found.loss);
     assert_eq!(found.batch, 8);
@@ -196,11 +210,10 @@ fn what_cannot_be_trained_says_why() {
         says(&images, &change(|c| c.min_scale = 2.0), "scale");
         let none: Arc<dyn Source> = Arc::new(Subset::new(images.clone(), vec![]));
         says(&none, &plain, "batch = 0");
-        let diverges = change(|c| (c.classifier_rate, c.encoder_rate) = (1e3, 1e3));
-        let error = finetune(&encoder(1), &images, &diverges, &mut |_, _| true);
-        if let Err(error) = error {
-            assert!(matches!(error, FinetuneError::NotFinite { .. }), "{error}");
-        }
+        // Each step makes weights a hundred thousand times as large.
+        let diverges = change(|c| (c.classifier_rate, c.weight_decay, c.epochs) = (1e3, 1e3, 20));
+        let error = finetune(&encoder(1), &images, &diverges, &mut |_, _| true).unwrap_err();
+        assert!(matches!(error, FinetuneError::NotFinite { .. }), "{error}");
     }
     let one: Arc<dyn Source> = Arc::new(Subset::new(images.clone(), vec![0]));
     says(&one, &config(Trains::All), "batch = 1");
