@@ -16,7 +16,7 @@ pub mod torchvision;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::target::target_folder;
+use crate::target::{root, target_folder};
 use section::{Document, Row, Table};
 
 /// What went wrong and what the user can do about it.
@@ -78,7 +78,7 @@ impl Options {
         if !cfg!(target_os = "linux") {
             return Err("what programs use is read in /proc: run it on Linux".into());
         }
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = root().to_path_buf();
         let default_out = || root.join("docs/benchmarks.md");
         let file = self.out.clone().unwrap_or_else(default_out);
         // A file that could not take the table should be found out before an hour of measuring.

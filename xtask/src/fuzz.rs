@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 
-use crate::target::target_folder;
+use crate::target::{root, target_folder};
 
 type Outcome<T> = Result<T, String>;
 
@@ -60,10 +60,10 @@ const FLAGS: &[&str] = &[
 ];
 
 pub fn run(options: &Options) -> Outcome<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root();
     let tests = root.join("tests/fuzz");
     let target = &options.target;
-    let work = target_folder(&root)?;
+    let work = target_folder(root)?;
     let engine = build(&work)?;
     let work = work.join("fuzz").join(target);
     // Inputs that descend from other people's files stay apart from those that may be kept.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::kernels;
-use crate::target::target_folder;
+use crate::target::{root, target_folder};
 
 /// How to try a GPU.
 #[derive(clap::Args)]
@@ -34,11 +34,11 @@ const CAPABILITIES: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 
 /// Runs or packs.
 pub fn run(options: &Options) -> Result<(), String> {
-    let root = kernels::root()?;
-    let program = build(&root)?;
+    let root = root();
+    let program = build(root)?;
     match &options.pack {
-        Some(folder) => pack(&root, &program, folder),
-        None => report(&root, &program, options),
+        Some(folder) => pack(root, &program, folder),
+        None => report(root, &program, options),
     }
 }
 

@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::target::target_folder;
+use crate::target::{root, target_folder};
 
 /// NVIDIA's run-time compiler, as a Python package; of the CUDA that cudarc is bound for.
 const COMPILER: &str = "nvidia-cuda-nvrtc==13.0.88";
@@ -23,28 +23,22 @@ const CAPABILITIES: [(&str, &[&str]); 2] = [("90", &[]), ("80", &["--skip", "tes
 
 /// Compiles, compares, and writes the table.
 pub fn run() -> Result<(), String> {
-    let root = root()?;
-    let folder = target_folder(&root)?.join("kernels");
-    let libraries = libraries(&root)?;
+    let root = root();
+    let folder = target_folder(root)?.join("kernels");
+    let libraries = libraries(root)?;
     let logs = folder.join("logs");
     remove(&logs)?;
     std::fs::create_dir_all(&logs).map_err(|e| format!("{}: {e}", logs.display()))?;
     for (capability, skipped) in CAPABILITIES {
         remove(&folder.join("driver.log"))?;
-        tests(&root, &folder, &libraries, capability, skipped)?;
-        example(&root, &folder, &libraries, capability)?;
+        tests(root, &folder, &libraries, capability, skipped)?;
+        example(root, &folder, &libraries, capability)?;
     }
     let table = table::of(&logs)?;
     let file = root.join("docs/kernels.md");
     std::fs::write(&file, table).map_err(|e| format!("{}: {e}", file.display()))?;
     println!("wrote {}", file.display());
     Ok(())
-}
-
-/// This repository.
-pub fn root() -> Result<PathBuf, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    root.canonicalize().map_err(|e| e.to_string())
 }
 
 /// A search path that leads to the driver on the processor and to NVRTC.

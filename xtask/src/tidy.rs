@@ -2,6 +2,7 @@
 
 mod dependencies;
 
+use crate::target::{metadata, root};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -52,8 +53,8 @@ const LARGEST_FILE: u64 = 1 << 20;
 
 /// Prints every breach; success when there is none.
 pub fn run() -> ExitCode {
-    let mut breaches = arrows();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root();
+    let mut breaches = arrows(root).unwrap_or_else(|error| vec![error]);
     let mut files = Vec::new();
     for folder in ["crates", "xtask", "tests"] {
         if let Err(error) = rust_files(&root.join(folder), &mut files) {
@@ -63,8 +64,8 @@ pub fn run() -> ExitCode {
     for file in files {
         breaches.extend(check_file(&file));
     }
-    breaches.extend(large_files(&root));
-    breaches.extend(dependencies::breaches(&root));
+    breaches.extend(large_files(root));
+    breaches.extend(dependencies::breaches(root));
     breaches
         .iter()
         .for_each(|breach| println!("tidy: {breach}"));
@@ -75,14 +76,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn arrows() -> Vec<String> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--no-deps"])
-        .output();
-    let Ok(output) = output else {
-        return vec!["cargo metadata does not run".into()];
-    };
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+fn arrows(root: &Path) -> Result<Vec<String>, String> {
+    let metadata: serde_json::Value = metadata(root, "--no-deps")?;
     let mut breaches = Vec::new();
     let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
     let name = |package: &serde_json::Value| package["name"].as_str().unwrap_or("?").to_owned();
@@ -96,7 +91,7 @@ fn arrows() -> Vec<String> {
         breaches.extend(of_siblings(name, dependencies));
         breaches.extend(of_others(name, dependencies));
     }
-    breaches
+    Ok(breaches)
 }
 
 /// Siblings that a crate uses against the rules.

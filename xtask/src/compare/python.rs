@@ -23,7 +23,7 @@ impl Peer {
         install: impl Fn(&Path) -> Outcome<()>,
     ) -> Outcome<PathBuf> {
         let python = venv.join("bin/python");
-        if self.is_pinned(self.version(&python)) {
+        if self.is_in(&python) {
             return Ok(python);
         }
         let (folder, or) = (venv.display(), self.or());
@@ -68,6 +68,11 @@ impl Peer {
             arguments.join(" "),
             self.or()
         ))
+    }
+
+    /// Whether a Python has the pinned version.
+    pub fn is_in(&self, python: &Path) -> bool {
+        self.is_pinned(self.version(python))
     }
 
     /// A wheel's build tag (`+cpu`, `+cu132`) does not matter.

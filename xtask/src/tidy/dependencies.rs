@@ -1,9 +1,9 @@
 //! Licences and sources of all dependencies, as `deny.toml` allows them.
 
+use crate::target::metadata;
 use serde::Deserialize;
 use spdx::{Expression, Licensee, ParseMode};
 use std::path::Path;
-use std::process::Command;
 
 /// What is read of `deny.toml`; cargo-deny reads the rest.
 #[derive(Deserialize)]
@@ -49,17 +49,7 @@ fn allowed(root: &Path) -> Result<Vec<Licensee>, String> {
 }
 
 fn packages(root: &Path) -> Result<Vec<Package>, String> {
-    let output = Command::new(env!("CARGO"))
-        .current_dir(root)
-        .args(["metadata", "--format-version=1", "--all-features"])
-        .output();
-    let output = output.map_err(|e| format!("cargo metadata: {e}"))?;
-    let metadata: Metadata = serde_json::from_slice(&output.stdout).map_err(|_| {
-        format!(
-            "cargo metadata: {}",
-            String::from_utf8_lossy(&output.stderr)
-        )
-    })?;
+    let metadata: Metadata = metadata(root, "--all-features")?;
     Ok(metadata.packages)
 }
 

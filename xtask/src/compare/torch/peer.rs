@@ -28,16 +28,21 @@ pub const TORCHVISION: Peer = Peer {
     module: "torchvision",
     pinned: "0.29.2",
 };
-/// The Pillow that torchvision is measured with.
-pub const PILLOW: &str = "13.0.0";
+/// What torchvision reads and makes images with.
+const PILLOW: Peer = Peer {
+    name: "Pillow",
+    module: "PIL",
+    pinned: "13.0.0",
+};
 
 /// A Python with torchvision, in the environment of torch.
 pub fn set_up_torchvision(folder: &Path) -> Outcome<PathBuf> {
     let python = set_up(folder)?;
-    if TORCHVISION.version(&python).is_err() {
-        TORCHVISION.pip(&python, &[&format!("pillow=={PILLOW}")])?;
-        let torchvision = format!("torchvision=={}", TORCHVISION.pinned);
-        TORCHVISION.pip(&python, &["--no-deps", &torchvision])?;
+    for peer in [PILLOW, TORCHVISION] {
+        if !peer.is_in(&python) {
+            let pinned = format!("{}=={}", peer.name, peer.pinned);
+            peer.pip(&python, &["--no-deps", &pinned])?;
+        }
     }
     Ok(python)
 }
