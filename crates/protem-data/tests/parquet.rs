@@ -307,7 +307,7 @@ fn a_page_that_could_not_be_read_is_read_again() {
     let path = folder.path().join("x.parquet");
     let whole = fs::read(fixture("parquet-ways/snappy-plain-1.parquet")).unwrap();
     fs::write(&path, &whole).unwrap();
-    let set = Parquet::open(std::slice::from_ref(&path)).unwrap();
+    let set = Parquet::of(vec![Storage::open(&path).unwrap()]).unwrap();
     // In place, as on a disk that fails and comes back: the file stays open.
     let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.set_len(40).unwrap();

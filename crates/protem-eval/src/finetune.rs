@@ -3,8 +3,8 @@
 use crate::cross_entropy::cross_entropy;
 use crate::products::columns_by_columns;
 use protem_data::{
-    Augment, CropConfig, DataError, IMAGENET_MEAN, IMAGENET_STD, InvalidView, Labelling, Part,
-    Share, Source, Unreadable, ViewBatch, ViewConfig, ViewLoader, ViewPlan,
+    Augment, CropConfig, DataError, IMAGENET_MEAN, IMAGENET_STD, InvalidView, Labelling, Share,
+    Source, Unreadable, ViewBatch, ViewConfig, ViewLoader, ViewPlan,
 };
 use protem_encoder::{Encoder, EncoderConfig, EncoderError, Head, optim::Sgd};
 use serde::{Deserialize, Serialize};
@@ -142,12 +142,11 @@ impl FinetuneConfig {
     /// Random crops that are turned over half of the time.
     fn views(&self) -> Result<Augment, InvalidView> {
         Augment::of_parts(ViewConfig {
-            size: self.image_size,
             crop: CropConfig {
                 scale: [self.min_scale, 1.0],
                 ..CropConfig::default()
             },
-            parts: vec![Part::Flip { p: 0.5 }],
+            ..ViewConfig::linear(self.image_size)
         })
     }
 

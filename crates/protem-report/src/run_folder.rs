@@ -228,11 +228,6 @@ impl RunFolder {
         })
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.root
-    }
-
     /// The config that the run was begun with, or last resumed with.
     ///
     /// # Errors
@@ -322,19 +317,6 @@ impl RunFolder {
             }
         }
         Ok(others)
-    }
-
-    /// What `metrics.jsonl` holds, but for lines of other versions.
-    ///
-    /// # Errors
-    /// What the file system refuses.
-    pub fn metrics(&self) -> Result<Vec<Event>, ReportError> {
-        let path = self.root.join(METRICS);
-        let lines = fs::read(&path).map_err(io("read", &path))?;
-        let lines = lines.split(|byte| *byte == b'\n');
-        Ok(lines
-            .filter_map(|line| serde_json::from_slice(line).ok())
-            .collect())
     }
 
     /// Appends a metric to `metrics.jsonl` as one whole line and its figures to the event file, and an
@@ -500,14 +482,19 @@ mod tests {
     fn what_one_file_refuses_is_in_neither() {
         let folder = tempfile::tempdir().unwrap();
         let mut run = RunFolder::create(folder.path(), "", false).unwrap();
+        let metrics = || {
+            let mut all = Vec::new();
+            RunFolder::read_metrics(folder.path(), &mut |event| all.push(event)).unwrap();
+            all
+        };
         run.record(&step(1)).unwrap();
         let refusing = run.events.refusing();
         let events = std::mem::replace(&mut run.events, refusing);
         assert!(matches!(run.record(&step(2)), Err(ReportError::Io { .. })));
-        assert_eq!(run.metrics().unwrap(), [step(1)]);
+        assert_eq!(metrics(), [step(1)]);
         run.events = events;
         run.record(&step(2)).unwrap();
-        assert_eq!(run.metrics().unwrap(), [step(1), step(2)]);
+        assert_eq!(metrics(), [step(1), step(2)]);
     }
 
     #[test]

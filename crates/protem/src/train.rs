@@ -334,7 +334,8 @@ fn drive(
         "stopping behind the step or pass under way, and saving; asked again, the run ends without saving",
     ))?;
     let mut progress = Progress::new(args.log_format);
-    let mut history = History::of(run.metrics().map_err(report)?);
+    let mut history = History::default();
+    RunFolder::read_metrics(&args.out, &mut |event| history.note(event)).map_err(report)?;
     let (mut failed, mut unwritten) = (None, Vec::new());
     let mut listener = |event: &Event| {
         history.note(event.clone());

@@ -66,25 +66,17 @@ struct Group {
 }
 
 impl Parquet {
-    /// Reads the footers and labels of files.
-    ///
-    /// # Errors
-    /// A file that cannot be read or whose structure is damaged, one without a column of images,
-    /// labels that are missing for some images.
-    pub fn open(files: &[PathBuf]) -> Result<Self, DataError> {
-        Self::open_with(files, &Columns::default())
-    }
-
     pub(crate) fn open_with(files: &[PathBuf], columns: &Columns) -> Result<Self, DataError> {
         let opened = files.iter().enumerate();
         let opened = opened.map(|(i, file)| Storage::open_as(file, i));
         Self::of_with(opened.collect::<Result<_, _>>()?, columns)
     }
 
-    /// The same of files that may lie in memory.
+    /// Reads the footers and labels of files, which may lie in memory.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// A file that cannot be read or whose structure is damaged, one without a column of images,
+    /// labels that are missing for some images.
     pub fn of(files: Vec<Storage>) -> Result<Self, DataError> {
         Self::of_with(files, &Columns::default())
     }

@@ -60,15 +60,6 @@ struct Member {
 }
 
 impl Tar {
-    /// Indexes files.
-    ///
-    /// # Errors
-    /// A file that cannot be read, one whose structure is damaged (named, with the place), shards
-    /// without an image, classes of some images only.
-    pub fn open(files: &[PathBuf]) -> Result<Self, DataError> {
-        Self::open_with(files, true)
-    }
-
     /// Indexes files; without their classes, if those are not wanted.
     pub(crate) fn open_with(files: &[PathBuf], labelled: bool) -> Result<Self, DataError> {
         let opened = files.iter().enumerate();
@@ -79,7 +70,8 @@ impl Tar {
     /// Indexes shards that are files or lie in memory.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// A file that cannot be read, one whose structure is damaged (named, with the place), shards
+    /// without an image, classes of some images only.
     pub fn of(shards: Vec<Storage>) -> Result<Self, DataError> {
         Self::of_with(shards, true)
     }
