@@ -41,12 +41,7 @@ pub fn fitted(picture: &RgbImage, side: u32) -> RgbImage {
         let scaled = (u64::from(length) * u64::from(side) + long / 2) / long;
         (scaled as u32).clamp(1, side)
     };
-    let whole = Crop {
-        left: 0,
-        top: 0,
-        width,
-        height,
-    };
+    let whole = Crop::whole(picture);
     resized_crop(picture, whole, scaled(width), scaled(height))
 }
 

@@ -83,6 +83,14 @@ impl Stem {
             Self::Imagenet => "imagenet",
         }
     }
+
+    /// Side of the images it is for.
+    pub fn usual_side(self) -> u32 {
+        match self {
+            Self::Cifar => 32,
+            Self::Imagenet => 224,
+        }
+    }
 }
 
 /// What maps the pooled features to the embedding that the losses see.

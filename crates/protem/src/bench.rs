@@ -84,10 +84,7 @@ fn encoder_config(args: &BenchArgs) -> EncoderConfig {
 }
 
 fn image_size(args: &BenchArgs) -> u32 {
-    args.image_size.unwrap_or(match args.stem {
-        Stem::Cifar => 32,
-        Stem::Imagenet => 224,
-    })
+    args.image_size.unwrap_or(args.stem.usual_side())
 }
 
 fn plan(args: &BenchArgs) -> Result<Plan, Failure> {

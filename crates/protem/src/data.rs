@@ -4,10 +4,10 @@ use crate::args::{InspectArgs, PackArgs, ShowArgs};
 use crate::config;
 use crate::console::{say, warn};
 use crate::failure::{Failure, explain};
+use crate::features::image_bar;
 use crate::images::{list, open_images};
 use crate::outputs;
 use crate::system::{size, stop_flag};
-use indicatif::{ProgressBar, ProgressStyle};
 use protem_data::{
     Decoded, Inspection, Location, PackConfig, PackError, Range, RgbImage, Source, Stream,
     contact_sheet, fitted, pack, png,
@@ -16,17 +16,10 @@ use protem_em::Plan;
 use protem_report::counted;
 use std::sync::atomic::Ordering;
 
-fn bar(what: &str, images: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} images, {eta} left");
-    ProgressBar::new(images as u64)
-        .with_style(style.expect("a fixed template").progress_chars("=> "))
-        .with_message(what.to_owned())
-}
-
 /// `protem data inspect`.
 pub fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let source = open_images(&args.data)?;
-    let bar = bar("reading", source.len());
+    let bar = image_bar(source.len(), "reading".into());
     let found = protem_data::inspect(&*source, &|done| bar.set_position(done as u64));
     bar.finish_and_clear();
     if args.json {
@@ -122,7 +115,7 @@ pub fn pack_shards(args: &PackArgs) -> Result<(), Failure> {
     };
     outputs::check_writable(&args.out)?;
     let source = open_images(&args.data)?;
-    let bar = bar("packing", source.len());
+    let bar = image_bar(source.len(), "packing".into());
     let stop = stop_flag(Some("stopping, and writing nothing"))?;
     let packed = pack(&*source, &args.out, config, &|done| {
         bar.set_position(done as u64);

@@ -45,10 +45,7 @@ impl Trained {
                 checkpoint.origin().settings.precision,
             ),
             From::File { weights, .. } => {
-                let usual = match weights.config().stem {
-                    Stem::Cifar => 32,
-                    Stem::Imagenet => 224,
-                };
+                let usual = weights.config().stem.usual_side();
                 warn_of_weights(weights);
                 let told = weights.image_size().filter(|size| allowed(*size));
                 (told.unwrap_or(usual), Precision::F32)

@@ -62,9 +62,5 @@ fn config(args: &EncodersArgs, arch: Arch, stem: Stem) -> EncoderConfig {
 
 /// What a stem is for, unless another size is asked for.
 fn side(args: &EncodersArgs, stem: Stem) -> usize {
-    let usual = match stem {
-        Stem::Cifar => 32,
-        Stem::Imagenet => 224,
-    };
-    args.image_size.map_or(usual, |side| side as usize)
+    args.image_size.unwrap_or(stem.usual_side()) as usize
 }

@@ -7,7 +7,8 @@ use crate::encoder::Trained;
 use crate::failure::{Failure, explain};
 use crate::features::{image_bar, start};
 use crate::labelled::{Label, Labelled};
-use indicatif::{ProgressBar, ProgressStyle};
+use crate::progress::style;
+use indicatif::ProgressBar;
 use protem_data::ClassNames;
 use protem_em::Output;
 use protem_eval::{
@@ -211,9 +212,8 @@ fn warn_of_fit(found: &LinearResult, config: &LinearConfig) {
 
 /// A bar of fits done.
 pub fn fit_bar(what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} fits, {elapsed}");
     ProgressBar::new(1)
-        .with_style(style.expect("a fixed template").progress_chars("=> "))
+        .with_style(style("{msg} [{bar:30}] {pos}/{len} fits, {elapsed}"))
         .with_message(what)
 }
 

@@ -6,8 +6,9 @@ use crate::encoder::Trained;
 use crate::failure::{Failure, explain};
 use crate::images::open_images;
 use crate::outputs;
+use crate::progress::style;
 use crate::system::{memory_bytes, size, start_threads};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use protem_cluster::Npy;
 use protem_data::{Decoded, FeatureTable, Labelling, Location, Source, Unreadable};
 use protem_em::{EmError, Extracted, Output, extract};
@@ -102,9 +103,8 @@ impl EmbedKind {
 
 /// A bar of images done.
 pub fn image_bar(images: usize, what: String) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} images, {eta} left");
     ProgressBar::new(images as u64)
-        .with_style(style.expect("a fixed template").progress_chars("=> "))
+        .with_style(style("{msg} [{bar:30}] {pos}/{len} images, {eta} left"))
         .with_message(what)
 }
 

@@ -8,7 +8,8 @@ use crate::failure::{Failure, explain};
 use crate::features::{outputs_of, start};
 use crate::labelled::{Label, Labelled};
 use crate::outputs;
-use indicatif::{ProgressBar, ProgressStyle};
+use crate::progress::style;
+use indicatif::ProgressBar;
 use protem_data::{Decoded, Source, Subset, draw_share};
 use protem_em::Output;
 use protem_encoder::{EncoderConfig, Head, OnnxHead};
@@ -151,10 +152,8 @@ impl<'a> Job<'a> {
     }
 
     fn train(&self, of: &Arc<dyn Source>, config: &FinetuneConfig) -> Result<Finetuned, Failure> {
-        let style =
-            ProgressStyle::with_template("training [{bar:30}] {pos}/{len} steps, {eta} left");
-        let bar =
-            ProgressBar::new(1).with_style(style.expect("a fixed template").progress_chars("=> "));
+        let bar = ProgressBar::new(1);
+        bar.set_style(style("training [{bar:30}] {pos}/{len} steps, {eta} left"));
         let mut progress = |done: usize, steps: usize| {
             bar.set_length(steps as u64);
             bar.set_position(done as u64);

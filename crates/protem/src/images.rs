@@ -2,8 +2,9 @@
 
 use crate::console::{is_quiet, warn};
 use crate::failure::{Failure, explain};
+use crate::progress::style;
 use crate::ranks::lost;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use protem_data::{
     ClassNames, DataError, Decoded, Generated, GeneratedSpec, Kind, Labelling, Location, Source,
     Split, Subset, Unreadable, scan, split_held_out,
@@ -312,12 +313,11 @@ fn readable(
         }
         return Ok((Arc::new(Subset::new(source, keep)), Vec::new()));
     }
-    let style = ProgressStyle::with_template("checking images [{bar:30}] {pos}/{len}, {eta} left");
     let bar = match is_quiet() {
         true => ProgressBar::hidden(),
         false => ProgressBar::new(all as u64),
     };
-    let bar = bar.with_style(style.expect("a fixed template").progress_chars("=> "));
+    let bar = bar.with_style(style("checking images [{bar:30}] {pos}/{len}, {eta} left"));
     if bar.is_hidden() && all >= MANY && !is_quiet() {
         warn(format!(
             "checking {all} images, each of which is decoded once"

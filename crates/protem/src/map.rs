@@ -8,7 +8,8 @@ use crate::failure::{Failure, explain};
 use crate::features::{check_memory, start};
 use crate::named;
 use crate::outputs;
-use indicatif::{ProgressBar, ProgressStyle};
+use crate::progress::style;
+use indicatif::ProgressBar;
 use protem_cluster::Npy;
 use protem_eval::{Features, Tsne, TsneConfig, TsneProgress, tsne};
 use protem_report::{counted, npy};
@@ -88,9 +89,8 @@ fn check_target(args: &MapArgs) -> Result<(), Failure> {
 
 /// A map, with bars while it is made.
 pub fn laid_out(features: Features, config: &TsneConfig) -> Result<Tsne, Failure> {
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} {prefix}");
     let bar = ProgressBar::new(features.rows() as u64)
-        .with_style(style.expect("a fixed template").progress_chars("=> "))
+        .with_style(style("{msg} [{bar:30}] {pos}/{len} {prefix}"))
         .with_message("comparing")
         .with_prefix("images");
     let mut progress = |at| {

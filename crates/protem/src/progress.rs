@@ -28,7 +28,8 @@ pub struct Progress {
     pace: Pace,
 }
 
-fn style(template: &str) -> ProgressStyle {
+/// How a bar looks.
+pub fn style(template: &str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template).expect("a fixed template");
     style.progress_chars("=> ")
 }

@@ -47,10 +47,11 @@ pub fn run(args: SvmArgs) -> Result<(), Failure> {
     }
     let of = format!("{}, C {}", counted_classes(measured), args.cost);
     if args.shots.is_empty() {
-        let [map, top1] = measures(&results).map(|all| all.map(|all| 100.0 * all[0]));
-        let top1 = top1.map_or(String::new(), |top1| format!(", top-1 {top1:.2} %"));
-        let map = map.unwrap_or_default();
-        say(format!("SVM mAP {map:.2} %{top1} ({of}; {images})"));
+        let percent = |measure: f64| format!("{:.2} %", 100.0 * measure);
+        let top1 = results[0].top1.map(percent);
+        let top1 = top1.map_or(String::new(), |top1| format!(", top-1 {top1}"));
+        let map = percent(results[0].map);
+        say(format!("SVM mAP {map}{top1} ({of}; {images})"));
         return Ok(());
     }
     let draws = counted(args.draws as usize, "draw");
@@ -59,9 +60,9 @@ pub fn run(args: SvmArgs) -> Result<(), Failure> {
         "SVM after learning from few images of each class, mean ± deviation of {draws} ({of}, seed {seed}; {images})"
     ));
     for (shots, results) in args.shots.iter().zip(by_shots(&results, &args)) {
-        let [map, top1] = measures(results).map(|all| all.map(|all| percent(&all)));
-        let top1 = top1.map_or(String::new(), |top1| format!("  top-1 {top1}"));
-        say(format!("{shots:>5}  mAP {}{top1}", map.unwrap_or_default()));
+        let (map, top1) = measures(results);
+        let top1 = top1.map_or(String::new(), |top1| format!("  top-1 {}", percent(&top1)));
+        say(format!("{shots:>5}  mAP {}{top1}", percent(&map)));
     }
     Ok(())
 }
@@ -105,12 +106,9 @@ fn by_shots<'a>(
 }
 
 /// What all of some results measured: mAP and, where each image has one class, top-1.
-fn measures(results: &[SvmResult]) -> [Option<Vec<f64>>; 2] {
+fn measures(results: &[SvmResult]) -> (Vec<f64>, Option<Vec<f64>>) {
     let map = results.iter().map(|result| result.map).collect();
-    [
-        Some(map),
-        results.iter().map(|result| result.top1).collect(),
-    ]
+    (map, results.iter().map(|result| result.top1).collect())
 }
 
 /// Mean, and deviation as numpy's: the root of the mean of the squares.
@@ -173,10 +171,10 @@ fn to_json(protocol: Value, results: &[SvmResult], classes: &ClassNames, args: &
         json!({"mean": mean, "deviation": deviation, "draws": all})
     };
     let row = |(shots, results): (&usize, &[SvmResult])| {
-        let [map, top1] = measures(results).map(|all| all.map(of_draws));
-        let mut row = json!({"shots": shots, "map": map});
+        let (map, top1) = measures(results);
+        let mut row = json!({"shots": shots, "map": of_draws(map)});
         if let Some(top1) = top1 {
-            row["top1"] = top1;
+            row["top1"] = of_draws(top1);
         }
         row
     };

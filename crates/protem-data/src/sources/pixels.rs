@@ -25,11 +25,7 @@ pub(crate) enum Layout {
 #[derive(Debug)]
 pub(crate) struct Pixels {
     parts: Vec<Part>,
-    width: u32,
-    height: u32,
-    layout: Layout,
-    /// Bytes before the pixels of each record.
-    before: u64,
+    shape: Shape,
     pub(crate) labels: Labels,
     what: String,
 }
@@ -37,8 +33,6 @@ pub(crate) struct Pixels {
 #[derive(Debug)]
 struct Part {
     file: Storage,
-    /// Bytes before the first record.
-    header: u64,
     /// Number of its first image.
     first: usize,
 }
@@ -49,7 +43,9 @@ pub(crate) struct Shape {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) layout: Layout,
+    /// Bytes before the pixels of each record.
     pub(crate) before: u64,
+    /// Bytes before the first record of each file.
     pub(crate) header: u64,
 }
 
@@ -78,17 +74,13 @@ impl Pixels {
             check_count(file.path(), first + records)?;
             parts.push(Part {
                 file,
-                header: shape.header,
                 first: first as usize,
             });
             first += records;
         }
         Ok(Self {
             parts,
-            width: shape.width,
-            height: shape.height,
-            layout: shape.layout,
-            before: shape.before,
+            shape,
             labels: Labels::default(),
             what,
         })
@@ -102,7 +94,7 @@ impl Pixels {
     ) -> Result<Self, DataError> {
         for index in 0..self.len() {
             let (part, _, place) = self.place(index);
-            let place = place - self.before + at;
+            let place = place - self.shape.before + at;
             let mut label = [0];
             part.file
                 .read_into(place, &mut label)
@@ -130,29 +122,19 @@ impl Pixels {
         Ok(self)
     }
 
-    fn shape(&self) -> Shape {
-        Shape {
-            width: self.width,
-            height: self.height,
-            layout: self.layout,
-            before: self.before,
-            header: 0,
-        }
-    }
-
     /// File, number within it and place of an image's pixels.
     fn place(&self, index: usize) -> (&Part, u64, u64) {
         let part = self.parts.partition_point(|p| p.first <= index) - 1;
         let part = &self.parts[part];
         let number = (index - part.first) as u64;
-        let place = part.header + number * self.shape().record() + self.before;
+        let place = self.shape.header + number * self.shape.record() + self.shape.before;
         (part, number, place)
     }
 }
 
 impl Source for Pixels {
     fn len(&self) -> usize {
-        let records = |p: &Part| (p.file.len() - p.header) / self.shape().record();
+        let records = |p: &Part| (p.file.len() - self.shape.header) / self.shape.record();
         self.parts
             .last()
             .map_or(0, |last| last.first + records(last) as usize)
@@ -171,17 +153,18 @@ impl Source for Pixels {
     fn read(&self, index: usize) -> Result<RgbImage, ReadError> {
         assert!(index < self.len(), "index of an image");
         let (part, _, place) = self.place(index);
-        let bytes = self.shape().record() - self.before;
+        let Shape { width, height, .. } = self.shape;
+        let bytes = self.shape.record() - self.shape.before;
         let values = part.file.read(place, bytes)?;
-        let (w, h) = (self.width as usize, self.height as usize);
-        let (plane, layout) = (w * h, self.layout);
-        let at = |x: usize, y: usize, c: usize| match layout {
+        let (w, h) = (width as usize, height as usize);
+        let plane = w * h;
+        let at = |x: usize, y: usize, c: usize| match self.shape.layout {
             Layout::Planes => c * plane + y * w + x,
             Layout::Columns => c * plane + x * h + y,
             Layout::Gray => y * w + x,
             Layout::Interleaved => (y * w + x) * 3 + c,
         };
-        Ok(RgbImage::from_fn(self.width, self.height, |x, y| {
+        Ok(RgbImage::from_fn(width, height, |x, y| {
             image::Rgb([0, 1, 2].map(|c| values[at(x as usize, y as usize, c)]))
         }))
     }
