@@ -79,6 +79,10 @@ fn bench_times_every_kind_of_step() {
     }
     let ended = run(protem(&["bench", "step"]).arg("--iters=0")).expect(2);
     assert!(ended.stderr.contains("between 1"), "{}", ended.stderr);
+    for what in ["step", "features"] {
+        let huge = ["bench", what, "--batch=1048576", "--image-size=4096"];
+        run(&mut protem(&huge)).expect(2).says(&["lower --batch"]);
+    }
     let ended = run(protem(&["bench", "step"]).arg("--precision=f16")).expect(2);
     assert!(ended.stderr.contains("`bf16`"), "{}", ended.stderr);
 }

@@ -26,9 +26,7 @@ const IMAGES: usize = 50_000;
 
 /// `protem bench step`.
 pub fn step(what: StepKind, args: &BenchArgs) -> Result<(), Failure> {
-    in_range("--width", args.width, 1..=1024)?;
-    in_range("--image-size", image_size(args) as usize, 8..=4096)?;
-    in_range("--batch", args.batch, 1..=1 << 20)?;
+    check(args, |side| encoder_config(args).kept_values(side))?;
     let halvings = match args.stem {
         Stem::Cifar => 3,
         Stem::Imagenet => 5,
@@ -38,7 +36,6 @@ pub fn step(what: StepKind, args: &BenchArgs) -> Result<(), Failure> {
             "batch norm has no statistics of one pixel of one image: raise --batch or --image-size",
         ));
     }
-    check_memory(args)?;
     match what {
         StepKind::Encoder => encoder(args, "encoder step", |bench| bench.step().map(drop)),
         StepKind::Pcl => {
@@ -53,6 +50,7 @@ pub fn step(what: StepKind, args: &BenchArgs) -> Result<(), Failure> {
 
 /// `protem bench features`.
 pub fn features(args: &BenchArgs) -> Result<(), Failure> {
+    check(args, |_| 0)?;
     encoder(args, "features", |bench| {
         std::hint::black_box(bench.features());
         Ok(())
@@ -112,15 +110,21 @@ fn in_range(what: &str, value: usize, range: RangeInclusive<usize>) -> Result<()
     }))
 }
 
-/// Whether memory holds the images and what a step keeps of them, in 16 bits at least.
-fn check_memory(args: &BenchArgs) -> Result<(), Failure> {
+/// Whether the arguments lie in their ranges, and memory holds the images and the values `kept` of each
+/// (by the side of an image), in 16 bits at least.
+fn check(args: &BenchArgs, kept: impl Fn(usize) -> usize) -> Result<(), Failure> {
+    // Those of the settings.
+    in_range("--iters", args.iters, ITERS)?;
+    in_range("--batch", args.batch, 1..=1 << 20)?;
+    in_range("--width", args.width, 1..=1024)?;
     let side = image_size(args) as usize;
-    let values = encoder_config(args).kept_values(side) + side * side * 3;
+    in_range("--image-size", side, 8..=4096)?;
+    let values = kept(side) + side * side * 3;
     let needed = (2 * args.batch as u64).saturating_mul(values as u64);
     match memory_bytes() {
         Some(memory) if needed > memory => Err(Failure::usage(format!(
-            "a step of {} images keeps {} at least, and there are {}: lower --batch, --width or --image-size",
-            args.batch,
+            "{} take {} at least, and there are {}: lower --batch, --width or --image-size",
+            counted(args.batch, "image"),
             size(needed),
             size(memory)
         ))),
@@ -134,11 +138,6 @@ fn timed<W: FnMut() -> Result<(), EmError>>(
     what: &str,
     build: impl FnOnce() -> Result<W, EmError>,
 ) -> Result<(), Failure> {
-    // Those of the settings.
-    in_range("--iters", args.iters, ITERS)?;
-    in_range("--batch", args.batch, 1..=1 << 20)?;
-    in_range("--width", args.width, 1..=1024)?;
-    in_range("--image-size", image_size(args) as usize, 8..=4096)?;
     let machine = || std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = args.threads.unwrap_or_else(machine);
     start_threads("--threads", Some(threads))?;
