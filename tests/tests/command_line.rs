@@ -218,13 +218,20 @@ fn a_dry_run_prints_the_plan_and_leaves_nothing() {
 #[test]
 fn the_disk_a_dry_run_names_is_what_checkpoints_take() {
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("run");
-    let ended = run(&mut tiny(&out, &["--dry-run", "--log-format=json"], &[])).expect(0);
-    let plan: Value = serde_json::from_str(&ended.stdout).unwrap();
-    run(&mut tiny(&out, &[], &[])).expect(0);
-    let found = checkpoints(&out).pop().unwrap().metadata().unwrap().len();
-    let said = plan["estimate"]["checkpoint_bytes"].as_u64().unwrap();
-    assert!(found <= said && said < found + 64 * 1024, "{found} {said}");
+    for (arch, beyond) in [("resnet18", 64), ("resnet101", 128)] {
+        let out = folder.path().join(arch);
+        let of_arch = format!("encoder.arch={arch}");
+        let set = [&of_arch, "optim.lr=0.001", "optim.epochs=2"];
+        let ended = run(&mut tiny(&out, &["--dry-run", "--log-format=json"], &set)).expect(0);
+        let plan: Value = serde_json::from_str(&ended.stdout).unwrap();
+        run(&mut tiny(&out, &[], &set)).expect(0);
+        let found = checkpoints(&out).pop().unwrap().metadata().unwrap().len();
+        let said = plan["estimate"]["checkpoint_bytes"].as_u64().unwrap();
+        assert!(
+            found <= said && said < found + beyond * 1024,
+            "{arch}: {found} {said}"
+        );
+    }
 }
 
 #[test]

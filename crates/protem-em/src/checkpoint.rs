@@ -23,8 +23,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 const FORMAT: u32 = 2;
-/// What the header takes beside the tensors, generously.
-const HEADER_BYTES: u64 = 256 * 1024;
+/// What the header takes, generously: for each of the encoders' tensors, and for all else.
+const HEADER_BYTES: [u64; 2] = [128, 32 * 1024];
 /// The longest header that safetensors may have.
 const LONGEST_HEADER: u64 = 100_000_000;
 
@@ -496,7 +496,9 @@ pub fn size(plan: &Plan) -> u64 {
     let dim = plan.encoder.dim;
     let clusterings = plan.clusters.iter().map(|k| plan.images + k * (dim + 1));
     let values = weights + parameters + plan.queue * dim + clusterings.sum::<usize>();
-    4 * values as u64 + HEADER_BYTES
+    let [of_tensor, rest] = HEADER_BYTES;
+    let tensors = 2 * plan.encoder.tensors().len() as u64;
+    4 * values as u64 + of_tensor * tensors + rest
 }
 
 /// The header, or why this program cannot read it; the format is looked at first.

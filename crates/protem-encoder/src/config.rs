@@ -159,7 +159,7 @@ impl EncoderConfig {
     }
 
     /// Name and shape of every tensor, by torchvision.
-    pub(crate) fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let (_, parameters, running) = self.build();
         parameters.shapes().chain(running.shapes()).collect()
     }
