@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Files below which listing takes no time worth saving.
-const LEAST_FILES: usize = 20_000;
+pub(crate) const LEAST_FILES: usize = 20_000;
 /// How long before the listing a folder must have been written to last: the coarsest clock of a
 /// file system in use (FAT) has a grain of 2 s.
 const SETTLED: Duration = Duration::from_secs(3);
@@ -39,7 +39,7 @@ pub(crate) fn cache_folder() -> Option<PathBuf> {
 }
 
 /// The file of a root's listing, by the real path of the root.
-fn place(listings: &Path, root: &Path) -> Option<(PathBuf, PathBuf)> {
+pub(crate) fn place(listings: &Path, root: &Path) -> Option<(PathBuf, PathBuf)> {
     let real = root.canonicalize().ok()?;
     let bytes = real.as_os_str().as_encoded_bytes();
     // Two sums of the path; the path itself is in the file, and is compared.
@@ -48,8 +48,8 @@ fn place(listings: &Path, root: &Path) -> Option<(PathBuf, PathBuf)> {
     Some((listings.join(format!("{a:08x}{b:08x}.listing")), real))
 }
 
-/// What changes when an entry of a folder does.
-fn stamp(of: &Metadata) -> [u64; 4] {
+/// What changes when an entry of a folder does, or a file is written to.
+pub(crate) fn stamp(of: &Metadata) -> [u64; 4] {
     let modified = of.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     let modified = modified.duration_since(SystemTime::UNIX_EPOCH);
     let modified = modified.map_or(0, |d| d.as_nanos() as u64);
@@ -86,11 +86,7 @@ fn changed(of: &Metadata) -> Option<SystemTime> {
 pub(crate) fn cached(listings: Option<&Path>, root: &Path) -> Option<Paths> {
     let (file, real) = place(listings?, root)?;
     let bytes = fs::read(file).ok()?;
-    let (body, sum) = bytes.split_last_chunk::<4>()?;
-    if crc32fast::hash(body) != u32::from_le_bytes(*sum) {
-        return None;
-    }
-    let mut at = Reader(body.strip_prefix(MAGIC)?);
+    let mut at = Reader(whole(&bytes)?.strip_prefix(MAGIC)?);
     if path_of(at.block()?) != real {
         return None;
     }
@@ -101,32 +97,78 @@ pub(crate) fn cached(listings: Option<&Path>, root: &Path) -> Option<Paths> {
             return None;
         }
     }
-    let bytes = at.block()?.to_vec();
-    let lengths = at.block()?.chunks_exact(2);
-    let mut end = 0;
-    let ends = lengths.map(|l| {
-        end += u64::from(u16::from_le_bytes([l[0], l[1]]));
-        end
-    });
-    let ends = ends.collect();
-    Paths::from_parts(bytes, ends)
+    at.paths()
 }
 
-struct Reader<'a>(&'a [u8]);
+/// Reads what is kept; none where it ends too early.
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn number(&mut self) -> Option<u64> {
+    pub(crate) fn number(&mut self) -> Option<u64> {
         let (number, rest) = self.0.split_first_chunk::<8>()?;
         self.0 = rest;
         Some(u64::from_le_bytes(*number))
     }
 
-    fn block(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn block(&mut self) -> Option<&'a [u8]> {
         let len = usize::try_from(self.number()?).ok()?;
         let (block, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(block)
     }
+
+    pub(crate) fn paths(&mut self) -> Option<Paths> {
+        let bytes = self.block()?.to_vec();
+        let lengths = self.block()?.chunks_exact(2);
+        let mut end = 0;
+        let ends = lengths.map(|l| {
+            end += u64::from(u16::from_le_bytes([l[0], l[1]]));
+            end
+        });
+        let ends = ends.collect();
+        Paths::from_parts(bytes, ends)
+    }
+}
+
+/// Writes what [`Reader`] reads.
+pub(crate) struct Writer(pub(crate) Vec<u8>);
+
+impl Writer {
+    pub(crate) fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    pub(crate) fn block(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// None if one of the paths is too long.
+    pub(crate) fn paths(&mut self, paths: &Paths) -> Option<()> {
+        let (bytes, ends) = paths.parts();
+        self.block(bytes);
+        self.number(2 * ends.len() as u64);
+        let mut start = 0;
+        for end in ends {
+            let length = u16::try_from(end - start).ok()?;
+            self.0.extend_from_slice(&length.to_le_bytes());
+            start = *end;
+        }
+        Some(())
+    }
+
+    /// Everything, with its sum behind it.
+    pub(crate) fn summed(mut self) -> Vec<u8> {
+        let sum = crc32fast::hash(&self.0);
+        self.0.extend_from_slice(&sum.to_le_bytes());
+        self.0
+    }
+}
+
+/// What lies before the sum, if it is right.
+pub(crate) fn whole(bytes: &[u8]) -> Option<&[u8]> {
+    let (body, sum) = bytes.split_last_chunk::<4>()?;
+    (crc32fast::hash(body) == u32::from_le_bytes(*sum)).then_some(body)
 }
 
 /// Keeps a long listing, if it can be and may be trusted.
@@ -148,49 +190,30 @@ pub(crate) fn keep(
 
 /// The file's bytes; none when a folder is too freshly written to.
 fn written(root: &Path, tree: &Tree, paths: &Paths, begun: SystemTime) -> Option<Vec<u8>> {
-    let mut out = MAGIC.to_vec();
-    let number = |out: &mut Vec<u8>, n: u64| out.extend_from_slice(&n.to_le_bytes());
-    let block = |out: &mut Vec<u8>, bytes: &[u8]| {
-        number(out, bytes.len() as u64);
-        out.extend_from_slice(bytes);
-    };
-    block(
-        &mut out,
-        root.canonicalize().ok()?.as_os_str().as_encoded_bytes(),
-    );
-    number(&mut out, tree.folders.len() as u64);
+    let mut out = Writer(MAGIC.to_vec());
+    out.block(root.canonicalize().ok()?.as_os_str().as_encoded_bytes());
+    out.number(tree.folders.len() as u64);
     for folder in &tree.folders {
         let metadata = fs::metadata(root.join(&folder.path)).ok()?;
-        // Written to while it was listed, or hardly before; whoever unpacks sets the time of it back,
-        // which is a change. Where folders have no time, as on some mounts, a change would not be seen.
-        let last = metadata.modified().ok()?.max(changed(&metadata)?);
-        let dated = last > SystemTime::UNIX_EPOCH + SETTLED;
-        if !dated
-            || last
-                .checked_add(SETTLED)
-                .is_none_or(|settled| settled > begun)
-        {
-            return None;
-        }
-        block(&mut out, folder.path.as_os_str().as_encoded_bytes());
-        stamp(&metadata).iter().for_each(|n| number(&mut out, *n));
+        settled(&metadata, begun)?;
+        out.block(folder.path.as_os_str().as_encoded_bytes());
+        stamp(&metadata).iter().for_each(|n| out.number(*n));
     }
-    let (bytes, ends) = paths.parts();
-    block(&mut out, bytes);
-    number(&mut out, 2 * ends.len() as u64);
-    let mut start = 0;
-    for end in ends {
-        let length = u16::try_from(end - start).ok()?;
-        out.extend_from_slice(&length.to_le_bytes());
-        start = *end;
-    }
-    let sum = crc32fast::hash(&out);
-    out.extend_from_slice(&sum.to_le_bytes());
-    Some(out)
+    out.paths(paths)?;
+    Some(out.summed())
+}
+
+/// None of what was written to while it was listed, or hardly before: whoever unpacks sets the time of
+/// it back, which is a change. Where there is no time, as on some mounts, a change would not be seen.
+pub(crate) fn settled(of: &Metadata, begun: SystemTime) -> Option<()> {
+    let last = of.modified().ok()?.max(changed(of)?);
+    let dated = last > SystemTime::UNIX_EPOCH + SETTLED;
+    let settled = last.checked_add(SETTLED)?;
+    (dated && settled <= begun).then_some(())
 }
 
 /// Aside and renamed: another process sees the old listing or the new one.
-fn write(listings: &Path, file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write(listings: &Path, file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     fs::create_dir_all(listings)?;
     let mut aside = tempfile::NamedTempFile::new_in(listings)?;
     aside.write_all(bytes)?;

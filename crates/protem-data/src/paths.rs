@@ -16,6 +16,12 @@ impl Paths {
         self.ends.push(self.bytes.len() as u64);
     }
 
+    pub(crate) fn extend(&mut self, other: &Self) {
+        let start = self.bytes.len() as u64;
+        self.bytes.extend_from_slice(&other.bytes);
+        self.ends.extend(other.ends.iter().map(|end| start + end));
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }

@@ -1,8 +1,12 @@
 //! The kinds of sources, and how one is recognised.
 
+mod archive_index;
 mod cifar;
 mod idx;
+mod imagenet_archives;
+mod imagenet_devkit;
 mod list;
+mod mat;
 mod open;
 pub(crate) mod parquet;
 mod parquet_chunks;

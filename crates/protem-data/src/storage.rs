@@ -71,6 +71,15 @@ impl Storage {
         }
     }
 
+    /// A part of it, called as it is.
+    pub(crate) fn within(&self, offset: u64, len: u64) -> Self {
+        Self {
+            start: self.start + offset,
+            len,
+            ..self.clone()
+        }
+    }
+
     /// The `number`th of the files of a source: the first ones are kept open.
     pub(crate) fn open_as(path: &Path, number: usize) -> Result<Self, DataError> {
         let mut storage = Self::open(path)?;
@@ -153,8 +162,9 @@ impl Storage {
         if inside.is_none_or(|end| end > self.len) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        let offset = self.start + offset;
         match &self.place {
-            Place::Open(file) => read_exact_at(file, out, self.start + offset),
+            Place::Open(file) => read_exact_at(file, out, offset),
             Place::Closed => read_exact_at(&File::open(&self.path)?, out, offset),
             Place::Memory(bytes) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);

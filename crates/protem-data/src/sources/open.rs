@@ -18,7 +18,7 @@ use std::sync::Arc;
 const FILES: &str = "a tar archive (plain or gzip), a list of images (a path a line, with a label or without), an IDX file of images, a Parquet file";
 
 /// What a folder is looked at for.
-const FOLDERS: &str = "images in it or below it (jpg, jpeg, jpe, jfif, png, bmp, gif, webp, tif, tiff, ppm, pgm, pbm, pnm), shards (.tar, .tar.gz, .tgz, .parquet; to three folders down), binary files of CIFAR-10, CIFAR-100, STL-10 or MNIST, a VOC devkit, lists of Places";
+const FOLDERS: &str = "images in it or below it (jpg, jpeg, jpe, jfif, png, bmp, gif, webp, tif, tiff, ppm, pgm, pbm, pnm), shards (.tar, .tar.gz, .tgz, .parquet; to three folders down), binary files of CIFAR-10, CIFAR-100, STL-10 or MNIST, a VOC devkit, lists of Places, ImageNet's archives";
 
 /// Opens images by a name: `[KIND:]PATH[?OPTION=VALUE]`. Without a kind it is recognised by what it
 /// holds; see [`Kind`] for the kinds.
@@ -212,6 +212,9 @@ fn folder(path: &Path) -> Result<Kind, DataError> {
     }
     if places::is_places(path) {
         return Ok(Kind::Places);
+    }
+    if splits::is_imagenet_packed(path) {
+        return Ok(Kind::Imagenet);
     }
     if let Some(kind) = by_entries(path)? {
         return Ok(kind);

@@ -1,11 +1,15 @@
-//! Folders of splits, as ImageNet's: `train/` of class folders beside `val/`.
+//! Folders of splits, as ImageNet's: `train/` of class folders beside `val/`, or the archives that those
+//! are unpacked from.
 
-use super::names;
+use super::imagenet_archives::{self as archives, Archive};
+use super::{imagenet_devkit as devkit, names};
 use crate::error::DataError;
-use crate::files::{Classes, Files, is_image};
-use crate::folder::Folder;
+use crate::files::{Classes, is_image};
+use crate::folder::{Folder, by_top_folder};
 use crate::labels::{Gathered, Labels, word};
+use crate::listing;
 use crate::location::Location;
+use crate::paths::Paths;
 use crate::source::Source;
 use crate::storage::Storage;
 use std::borrow::Cow;
@@ -18,29 +22,43 @@ const SPLITS: [&str; 5] = ["train", "val", "valid", "validation", "test"];
 /// Largest list of classes.
 const LARGEST: u64 = 1 << 30;
 
-/// A split's folder, with classes as any folder's. Of one without class folders, as ImageNet's
-/// `val/` is published, the classes are told by a list that lies beside it, above it or in it, if
-/// there is one: `val.txt` (a file name and a class a line; a number counts the class folders of
-/// `train/` in alphabetical order), `LOC_val_solution.csv`, or Tiny ImageNet's
-/// `val_annotations.txt`.
+/// A split's folder, with classes as any folder's; or, where none is, ImageNet's archive of it
+/// (`ILSVRC2012_img_train.tar`, `ILSVRC2012_img_val.tar`), whose images are called and ordered as that
+/// folder's would be. Without class folders, as ImageNet's `val/` is published, the classes are
+/// told by a list that lies beside it, above it or in it, if there is one: `val.txt` (a file name and a class
+/// a line; a number counts the classes of training in alphabetical order), `LOC_val_solution.csv`, or Tiny
+/// ImageNet's `val_annotations.txt`; of `val` otherwise by ImageNet's devkit
+/// (`ILSVRC2012_devkit_t12.tar.gz`).
 ///
 /// The path may also be that of the folder `ILSVRC/Data/CLS-LOC` lies in.
 pub(crate) fn imagenet(location: &Location) -> Result<Arc<dyn Source>, DataError> {
     location.only(&["split"])?;
     let root = root(&location.path);
-    let there = SPLITS.iter().filter(|split| root.join(split).is_dir());
+    let is_there =
+        |split: &str| root.join(split).is_dir() || archives::archive(&root, split).is_some();
+    let there = SPLITS.iter().filter(|split| is_there(split));
     let there: Vec<String> = there.map(|s| (*s).to_owned()).collect();
     if there.is_empty() {
         return Err(DataError::Missing(root.join("train")));
     }
     let split = location.split(&there)?;
-    let folder = Folder::open(&root.join(&split))?;
-    if folder.classes().is_empty()
-        && let Some((list, told)) = told(&root, &split)?
-    {
-        return Ok(Arc::new(flat(folder, &root, &list, &told)?));
+    let folder = root.join(&split);
+    if let Some(archive) = archives::archive(&root, &split).filter(|_| !folder.is_dir()) {
+        let archive = Archive::open(&archive, split == "train", listing::folder().as_deref())?;
+        let by_folder = by_top_folder(archive.paths());
+        let labels = match told_of(&by_folder, archive.paths(), &root, &split)? {
+            Some(labels) => labels,
+            None => by_folder,
+        };
+        return Ok(Arc::new(archive.labelled(labels)));
     }
-    Ok(Arc::new(folder))
+    let mut files = Folder::open(&folder)?.into_files();
+    if let Classes::One(by_folder) = &files.classes
+        && let Some(labels) = told_of(by_folder, &files.paths, &root, &split)?
+    {
+        files.classes = Classes::One(labels);
+    }
+    Ok(Arc::new(files))
 }
 
 /// Whether a folder holds `train` and another split, or `train` alone.
@@ -56,6 +74,11 @@ pub(crate) fn is_imagenet(folder: &Path) -> bool {
     root.join("train").is_dir() && (another() || folders().count() == 1)
 }
 
+/// Whether a folder holds one of ImageNet's archives.
+pub(crate) fn is_imagenet_packed(folder: &Path) -> bool {
+    archives::any(&root(folder))
+}
+
 fn root(path: &Path) -> PathBuf {
     let inner = ["ILSVRC/Data/CLS-LOC", "Data/CLS-LOC"].map(|inner| path.join(inner));
     let found = inner.into_iter().find(|inner| inner.is_dir());
@@ -63,7 +86,7 @@ fn root(path: &Path) -> PathBuf {
 }
 
 /// What each file's class is called, by the file's name without its extension.
-type Told = HashMap<Vec<u8>, String>;
+pub(super) type Told = HashMap<Vec<u8>, String>;
 
 /// The list of a split's classes, wherever it is published to lie.
 fn told(root: &Path, split: &str) -> Result<Option<(PathBuf, Told)>, DataError> {
@@ -84,6 +107,11 @@ fn told(root: &Path, split: &str) -> Result<Option<(PathBuf, Told)>, DataError> 
                 return Ok(Some((list, told)));
             }
         }
+    }
+    let devkit = root.join(devkit::NAME);
+    if split == "val" && devkit.is_file() {
+        let told = devkit::told(&devkit)?;
+        return Ok(Some((devkit, told)));
     }
     Ok(None)
 }
@@ -138,20 +166,31 @@ fn stem(path: &Path) -> Vec<u8> {
     name.unwrap_or_default().as_encoded_bytes().to_vec()
 }
 
-fn flat(folder: Folder, root: &Path, list: &Path, told: &Told) -> Result<Files, DataError> {
-    let mut files = folder.into_files();
+/// What is told of the images, where their folders tell nothing.
+fn told_of(
+    by_folder: &Labels,
+    paths: &Paths,
+    root: &Path,
+    split: &str,
+) -> Result<Option<Labels>, DataError> {
+    if !by_folder.classes.is_empty() {
+        return Ok(None);
+    }
+    let Some((list, told)) = told(root, split)? else {
+        return Ok(None);
+    };
     let mut gathered = Gathered::default();
     let wrong = |reason| DataError::Classes {
-        path: list.to_path_buf(),
+        path: list.clone(),
         reason,
     };
-    for i in 0..files.paths.len() {
-        let path = files.paths.get(i);
+    for i in 0..paths.len() {
+        let path = paths.get(i);
         match told.get(&stem(&path)) {
             Some(class) => gathered.push(class.as_bytes()).map_err(wrong)?,
             None => {
                 return Err(DataError::NoClass {
-                    path: list.to_path_buf(),
+                    path: list,
                     image: path.display().to_string(),
                     otherwise: "",
                 });
@@ -159,22 +198,33 @@ fn flat(folder: Folder, root: &Path, list: &Path, told: &Told) -> Result<Files, 
         }
     }
     let labels = gathered.finish().map_err(wrong)?;
-    let labels = as_in_training(labels, &root.join("train")).map_err(wrong)?;
-    files.classes = Classes::One(labels);
-    Ok(files)
+    let (none, classes) = training(root)?;
+    as_in_training(labels, &none, classes)
+        .map(Some)
+        .map_err(wrong)
 }
 
-/// The classes of the training folder, in its order: numbers count them, unless they are called by
+/// The classes of the training images in alphabetical order, and what is said of another; none where the
+/// images are not.
+fn training(root: &Path) -> Result<(String, Vec<String>), DataError> {
+    let folder = root.join("train");
+    if let Some(archive) = archives::archive(root, "train").filter(|_| !folder.is_dir()) {
+        let none = format!("is no class of {}", archive.display());
+        return Ok((none, archives::classes(&archive)?));
+    }
+    let names = names(&folder).unwrap_or_default().into_iter();
+    let classes = names.filter(|n| !n.starts_with('.') && folder.join(n).is_dir());
+    let none = format!("is no class folder of {}", folder.display());
+    Ok((none, classes.collect()))
+}
+
+/// The classes of the training images, in their order: numbers count them, unless they are called by
 /// numbers themselves; names name them.
-fn as_in_training(labels: Labels, train: &Path) -> Result<Labels, String> {
-    let names = super::open::names(train).unwrap_or_default().into_iter();
-    let classes: Vec<String> = names
-        .filter(|n| !n.starts_with('.') && train.join(n).is_dir())
-        .collect();
+fn as_in_training(labels: Labels, none: &str, classes: Vec<String>) -> Result<Labels, String> {
     if classes.len() < 2 || labels.classes.is_empty() {
         return Ok(labels);
     }
-    let none = |name: &str| format!("{name} is no class folder of {}", train.display());
+    let none = |name: &str| format!("{name} {none}");
     if labels.classes.are_numbers() {
         let called: Option<Vec<u32>> = classes.iter().map(|class| class.parse().ok()).collect();
         let Some(called) = called else {

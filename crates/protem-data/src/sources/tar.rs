@@ -127,6 +127,24 @@ impl Tar {
         })
     }
 
+    /// Images at places of one archive.
+    pub(super) fn of_places(
+        archive: Storage,
+        names: Paths,
+        places: Vec<Place>,
+        labels: Labels,
+    ) -> Self {
+        let places = places.into_iter();
+        Self {
+            members: places.map(|place| Member { shard: 0, place }).collect(),
+            astray: Vec::new(),
+            names,
+            labels,
+            what: format!("images of {}", archive.path().display()),
+            shards: vec![archive],
+        }
+    }
+
     fn bytes(&self, index: usize) -> Result<Vec<u8>, ReadError> {
         if self.astray.binary_search(&(index as u32)).is_ok() {
             return Err(ReadError::Link);

@@ -3,16 +3,20 @@
 use super::tar_pax::records;
 use crate::error::DataError;
 use crate::storage::Storage;
+use std::io;
 use tar::{EntryType, Header};
 
-const BLOCK: u64 = 512;
+/// Headers and contents begin at multiples of it.
+pub(super) const BLOCK: u64 = 512;
+/// Zeros that are read at once.
+const ZEROS: u64 = 1 << 16;
 /// Longest name of a member.
 const LONGEST_NAME: u64 = 1 << 16;
 /// Largest extended header.
 const LARGEST_HEADER: u64 = 1 << 20;
 
 /// Where bytes are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) offset: u64,
     pub(crate) len: u64,
@@ -37,20 +41,22 @@ pub(super) enum Content {
     },
 }
 
-/// Tells of every file, folder and link.
+/// Tells of every file, folder and link; where the last of them ends, and with it what the archive
+/// holds. The end may lie behind that of the file, by what is missing of a block.
 ///
 /// Archives may be joined end to end: behind the end of one another may begin. What else is there is
 /// of none, as tapes and copies leave it.
 pub(super) fn members(
     shard: &Storage,
     mut tell: impl FnMut(Member) -> Result<(), DataError>,
-) -> Result<(), DataError> {
+) -> Result<u64, DataError> {
     let unread = |source| DataError::Read {
         path: shard.path().to_path_buf(),
         source,
     };
     let shard = &shard.held().map_err(unread)?;
     let (mut at, mut long, mut zeros) = (0, Long::default(), 0);
+    let mut end = 0;
     while at < shard.len() {
         let mut block = [0; BLOCK as usize];
         let present = BLOCK.min(shard.len() - at) as usize;
@@ -58,12 +64,15 @@ pub(super) fn members(
         read.map_err(unread)?;
         if block.iter().all(|b| *b == 0) {
             (zeros, at) = (zeros + 1, at + BLOCK);
+            if zeros > 1 {
+                at = behind_zeros(shard, at).map_err(unread)?;
+            }
             continue;
         }
         if present < block.len() || !is_header(&block) {
             // Two blocks of zeros end an archive; one is a hole in it.
             return match zeros {
-                2.. => Ok(()),
+                2.. => Ok(end),
                 _ if present < block.len() => Err(shard.damaged(at, "a member's header is cut")),
                 _ => Err(shard.damaged(at, "no header of a member, or one with a wrong sum")),
             };
@@ -81,8 +90,23 @@ pub(super) fn members(
             tell(member)?;
         }
         at = (place.offset + place.len).next_multiple_of(BLOCK);
+        end = at;
     }
-    Ok(())
+    Ok(end)
+}
+
+/// The first block from `at` on that is not of zeros, or the end.
+fn behind_zeros(shard: &Storage, mut at: u64) -> io::Result<u64> {
+    let mut bytes = [0; ZEROS as usize];
+    while at < shard.len() {
+        let bytes = &mut bytes[..ZEROS.min(shard.len() - at) as usize];
+        shard.read_into(at, bytes)?;
+        if let Some(zeros) = bytes.iter().position(|b| *b != 0) {
+            return Ok(at + zeros as u64 / BLOCK * BLOCK);
+        }
+        at += bytes.len() as u64;
+    }
+    Ok(at)
 }
 
 /// Whether a member tells of the one behind it.
@@ -253,7 +277,7 @@ pub(super) fn led_to(link: &[u8], symbolic: bool, to: &[u8]) -> Option<Vec<u8>> 
 }
 
 /// Parts of a path but for empty ones and `.`.
-fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let parts = path.split(|b| *b == b'/');
     parts.filter(|part| !part.is_empty() && *part != b".")
 }
