@@ -1,4 +1,4 @@
-"""Writes the files in tar/, list/, idx/, idx_labels/, cifar10/, cifar100/, stl10/, voc/, imagenet/ and places/, and copies those in parquet/ and features/."""
+"""Writes the files in tar/, list/, idx/, idx_labels/, cifar10/, cifar100/, stl10/, voc/, imagenet/, imagenet_train/, devkit/ and places/, and copies those in parquet/ and features/."""
 
 import gzip
 import io
@@ -64,6 +64,20 @@ save("voc", "two.txt", b"\0".join(lists))
 save("imagenet", "numbers.txt", b"c.JPEG 1\nd.JPEG 0\n")
 save("imagenet", "annotations.txt", b"c.JPEG\tn01443537\t0\t0\t63\t63\nd.JPEG\tn01440764\t1\t2\t3\t4\n")
 save("imagenet", "solution.csv", b"ImageId,PredictionString\nc,n01440764 1 2 3 4\nd,n01443537 5 6 7 8\n")
+
+classes = [(f"n0144{c}.tar", archive([(f"n0144{c}_{i}.JPEG", b"image") for i in (1, 0)])) for c in (2, 1)]
+save("imagenet_train", "two.tar", archive(classes))
+save("imagenet_train", "gnu.tar", archive([("n01443.tar", archive(long, tarfile.GNU_FORMAT))], tarfile.GNU_FORMAT))
+
+# What is compressed in them mutation does not reach.
+meta = fixtures / "../devkit"
+for order in ("plain", "compressed", "big-endian"):
+    inside = "ILSVRC2012_devkit_t12/data"
+    truth = (f"{inside}/ILSVRC2012_validation_ground_truth.txt", b"4\n1\n")
+    save("devkit", f"{order}.tar", archive([(f"{inside}/meta.mat", (meta / f"{order}.mat").read_bytes()), truth]))
+(seeds / "devkit").mkdir(exist_ok=True)
+shutil.copyfile(meta / "ILSVRC2012_devkit_t12.tar.gz", seeds / "devkit/devkit.tar.gz")
+
 save("places", "val.txt", b"a.jpg 1\n\0/a/airfield 0\n/a/airplane_cabin 1\n")
 
 save("cifar10", "one.bin", bytes([7]) + bytes(3072))

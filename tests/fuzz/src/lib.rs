@@ -86,6 +86,16 @@ pub const TARGETS: &[Target] = &[
         memory: 16 << 20,
     },
     Target {
+        name: "imagenet_train",
+        read: |bytes| _ = readers::imagenet_train(bytes),
+        memory: 16 << 20,
+    },
+    Target {
+        name: "devkit",
+        read: |bytes| _ = readers::devkit(bytes),
+        memory: 256 << 20,
+    },
+    Target {
         name: "places",
         read: |bytes| _ = readers::places(bytes),
         memory: 16 << 20,

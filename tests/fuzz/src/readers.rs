@@ -162,9 +162,14 @@ pub fn image(bytes: &[u8]) {
     }
 }
 
-/// A tar archive. Its headers' sums are put right, which mutation seldom does; those of what gzip
-/// holds are not.
+/// A tar archive.
 pub fn tar(bytes: &[u8]) {
+    images(Kind::Tar, with_sums(bytes));
+}
+
+/// A tar archive whose headers' sums are put right, which mutation seldom does; those of what gzip holds
+/// are not.
+fn with_sums(bytes: &[u8]) -> Vec<u8> {
     const SUM: std::ops::Range<usize> = 148..156;
     let mut bytes = bytes.to_vec();
     for block in bytes.chunks_exact_mut(512) {
@@ -174,7 +179,7 @@ pub fn tar(bytes: &[u8]) {
             block[SUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         }
     }
-    images(Kind::Tar, bytes);
+    bytes
 }
 
 /// 64 KiB can become pages of 72 MB; 128 MiB are kept, the last one and its values come on top.
@@ -267,6 +272,27 @@ pub fn imagenet(bytes: &[u8]) -> bool {
             ("val/c.JPEG", b""),
             ("val/d.JPEG", b""),
             ("val.txt", bytes),
+        ],
+    )
+}
+
+/// ImageNet's archive of training images: one of an archive for each class.
+pub fn imagenet_train(bytes: &[u8]) -> bool {
+    let archive = with_sums(bytes);
+    let archive = ("packed/ILSVRC2012_img_train.tar", &archive[..]);
+    in_folder("imagenet", "/packed?split=train", &[archive])
+}
+
+/// ImageNet's devkit, plain or gzip, that tells the classes of two validation images.
+pub fn devkit(bytes: &[u8]) -> bool {
+    let devkit = with_sums(bytes);
+    in_folder(
+        "imagenet",
+        "/told?split=val",
+        &[
+            ("told/val/ILSVRC2012_val_00000001.JPEG", b""),
+            ("told/val/ILSVRC2012_val_00000002.JPEG", b""),
+            ("told/ILSVRC2012_devkit_t12.tar.gz", &devkit),
         ],
     )
 }
@@ -364,11 +390,13 @@ mod tests {
     #[test]
     fn the_seeds_of_layouts_are_read() {
         type Reader = fn(&[u8]) -> bool;
-        let readers: [(&str, Reader); 5] = [
+        let readers: [(&str, Reader); 7] = [
             ("features", super::features),
             ("idx_labels", super::idx_labels),
             ("voc", super::voc),
             ("imagenet", super::imagenet),
+            ("imagenet_train", super::imagenet_train),
+            ("devkit", super::devkit),
             ("places", super::places),
         ];
         for (name, read) in readers {

@@ -93,3 +93,67 @@ fn written(archive: &Path, real: &Path, images: &Indexed, begun: SystemTime) -> 
     }
     Some(out.summed())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    fn indexed(images: u64) -> Indexed {
+        let mut all = Indexed::default();
+        for i in 0..images {
+            let path = PathBuf::from(format!("n{:08}/{i}.JPEG", i % 7));
+            let (offset, len) = (i << 20, i);
+            all.push(&path, Place { offset, len });
+        }
+        all
+    }
+
+    #[test]
+    fn a_kept_index_is_the_index_until_the_archive_changes() {
+        let root = tempfile::tempdir().unwrap();
+        let (archive, listings) = (root.path().join("a.tar"), root.path().join("new/listings"));
+        fs::write(&archive, "an archive").unwrap();
+        let (few, many) = (indexed(100), indexed(LEAST_FILES as u64));
+        let keep = |images: &Indexed, begun| keep(Some(&listings), &archive, images, begun);
+        let cached = || cached(Some(&listings), &archive);
+        let later = SystemTime::now() + Duration::from_secs(10);
+        keep(&few, later);
+        // What was written to just now may be written to again within the clock's grain.
+        keep(&many, SystemTime::now());
+        assert!(cached().is_none());
+        keep(&many, later);
+        assert_eq!(cached().unwrap(), many);
+        let file = fs::read_dir(&listings)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        let whole = fs::read(&file).unwrap();
+        for at in [0, 9, whole.len() / 2, whole.len() - 1] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            fs::write(&file, damaged).unwrap();
+            assert!(cached().is_none(), "{at}");
+        }
+        fs::write(&file, whole).unwrap();
+        assert_eq!(cached().unwrap(), many);
+        let appended = fs::OpenOptions::new().append(true).open(&archive);
+        appended.unwrap().write_all(b"more").unwrap();
+        assert!(cached().is_none());
+    }
+
+    #[test]
+    fn indices_are_joined_in_their_order() {
+        let all = indexed(10);
+        let parts = [0..3, 3..3, 3..10].map(|range| {
+            let mut part = Indexed::default();
+            range.for_each(|i| part.push(&all.paths.get(i), all.places[i]));
+            part
+        });
+        assert_eq!(Indexed::joined(&parts), all);
+    }
+}

@@ -21,8 +21,6 @@ const ARCHIVES: [(&str, &str); 2] = [
 /// Bytes behind the last member: tar fills up its last record. What was to become more is zeros too where
 /// a download has room made for it.
 const PADDING: u64 = 1 << 20;
-/// What can be done about an archive that is not whole.
-const AGAIN: &str = "go on with its download, or fetch it again";
 
 /// The archive of a split in a folder, if it is there.
 pub(super) fn archive(folder: &Path, split: &str) -> Option<PathBuf> {
@@ -195,13 +193,7 @@ fn files(archive: &Storage, wanted: impl Fn(&Path) -> bool) -> Result<Vec<Member
         }
         Ok(())
     });
-    let end = end.map_err(|error| match error {
-        DataError::Damaged { offset, reason, .. } => {
-            archive.damaged(offset, format!("{reason}; {AGAIN}"))
-        }
-        other => other,
-    })?;
-    ends(archive, end)?;
+    ends(archive, end?)?;
     found.sort_by(|a, b| parts(&a.path).cmp(parts(&b.path)));
     match found.array_windows().find(|[a, b]| a.path == b.path) {
         Some([_, file]) => Err(twice(archive, file)),
@@ -213,17 +205,53 @@ fn files(archive: &Storage, wanted: impl Fn(&Path) -> bool) -> Result<Vec<Member
 fn ends(archive: &Storage, end: u64) -> Result<(), DataError> {
     let behind = archive.len().saturating_sub(end);
     let reason = if behind < BLOCK {
-        "it is cut: what ends an archive is missing".to_owned()
+        "it is cut: what ends an archive is missing, as where a download stopped".to_owned()
     } else if behind > PADDING {
-        format!("it ends there, and {behind} bytes follow that hold nothing")
+        format!(
+            "it ends there, and {behind} bytes follow that hold nothing, as where a download stopped"
+        )
     } else {
         return Ok(());
     };
-    Err(archive.damaged(end.min(archive.len()), format!("{reason}; {AGAIN}")))
+    Err(archive.damaged(end.min(archive.len()), reason))
 }
 
 fn twice(archive: &Storage, member: &Member) -> DataError {
     let name = member.path.escape_ascii();
-    let reason = format!("{name} is there a second time, and which is meant is not known; {AGAIN}");
+    let reason = format!(
+        "{name} is there a second time, and which is meant is not known: fetch the archive again, or write it with one"
+    );
     archive.unsupported(member.place.offset, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listing::LEAST_FILES;
+    use std::time::Duration;
+
+    /// A kept index is taken: what is in it comes out.
+    #[test]
+    fn a_kept_index_is_not_made_again() {
+        let root = tempfile::tempdir().unwrap();
+        let archive = root.path().join("ILSVRC2012_img_val.tar");
+        std::fs::write(&archive, "no archive").unwrap();
+        let listings = Some(root.path());
+        assert!(Archive::open(&archive, false, listings).is_err());
+        let mut images = Indexed::default();
+        for i in 0..LEAST_FILES as u64 {
+            let place = Place {
+                offset: i % 7,
+                len: 3,
+            };
+            images.push(Path::new(&format!("{i}.JPEG")), place);
+        }
+        let later = SystemTime::now() + Duration::from_secs(10);
+        keep(listings, &archive, &images, later);
+        let opened = Archive::open(&archive, false, listings).unwrap();
+        assert_eq!(*opened.paths(), images.paths);
+        let tar = opened.labelled(Labels::default());
+        let bytes = crate::Source::encoded(&tar, 3).unwrap();
+        assert_eq!(bytes, crate::Encoded::File(b"arc".to_vec()));
+    }
 }
