@@ -18,7 +18,7 @@ const DEVKIT: &str = "ILSVRC2012_devkit_t12.tar.gz";
 const CLASSES: [&str; 4] = ["n00000001", "n00000002", "n00000003", "n00000004"];
 const OF_VAL: [u32; 6] = [0, 3, 1, 2, 0, 0];
 
-/// A class's images and others of no account, out of order.
+/// A class's images, out of order.
 fn of_class(class: u32) -> Vec<(String, Vec<u8>)> {
     let wnid = CLASSES[class as usize];
     let image = |i: u32| (format!("{wnid}_{i}.JPEG"), photo(10 * class + i));

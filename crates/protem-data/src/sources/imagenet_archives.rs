@@ -125,9 +125,9 @@ fn archives(archive: &Storage) -> Result<Vec<Member>, DataError> {
     let wanted = |path: &Path| is_image(path) || is_tar(path);
     let mut found = files(archive, wanted)?;
     if let Some(image) = found.iter().find(|member| is_image(&path_of(&member.path))) {
-        let image_ = image.path.escape_ascii();
         let reason = format!(
-            "{image_} is an image beside the archives of classes (n01440764.tar and so on): as tar shards the archive is read by 'tar:{}'",
+            "{} is an image beside the archives of classes (n01440764.tar and so on): as tar shards the archive is read by 'tar:{}'",
+            image.path.escape_ascii(),
             archive.path().display()
         );
         return Err(archive.unsupported(image.place.offset, reason));
