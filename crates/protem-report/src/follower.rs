@@ -1,9 +1,10 @@
 //! A run's `metrics.jsonl`, read while it grows.
 
 use crate::history::History;
+use crate::plain::open_plain;
 use crate::run_folder::{METRICS, ReportError, io};
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// A line that is longer is none of a run's, and is passed over in parts.
@@ -55,26 +56,15 @@ impl Follower {
     /// # Errors
     /// What the file system refuses; a thing of that name that is no file.
     pub fn advance(&mut self) -> Result<(), ReportError> {
-        let failed = |path: &Path| io("read", path);
-        // Before it is opened: a pipe would be waited for, and a link may lead to what is none of the run's.
-        match std::fs::symlink_metadata(&self.path) {
-            Ok(found) if found.is_file() => {}
-            Ok(found) => {
-                let what = if found.is_symlink() {
-                    "a link"
-                } else {
-                    "no file"
-                };
-                let other = std::io::Error::other(format!("it is {what}"));
-                return Err(failed(&self.path)(other));
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+        let followed = match open_plain(&self.path) {
+            Ok(Some(file)) => self.read(file),
+            Ok(None) => {
                 self.forget();
-                return Ok(());
+                Ok(())
             }
-            Err(error) => return Err(failed(&self.path)(error)),
-        }
-        self.read().map_err(failed(&self.path))
+            Err(error) => Err(error),
+        };
+        followed.map_err(io("read", &self.path))
     }
 
     fn forget(&mut self) {
@@ -82,8 +72,7 @@ impl Follower {
         *self = Self::of(root);
     }
 
-    fn read(&mut self) -> std::io::Result<()> {
-        let mut file = File::open(&self.path)?;
+    fn read(&mut self, mut file: File) -> std::io::Result<()> {
         if !self.is_same(&mut file)? {
             self.forget();
         }

@@ -12,6 +12,7 @@ mod history;
 mod npy;
 mod pace;
 mod parquet_features;
+mod plain;
 mod quarantine;
 mod report;
 mod run_folder;
@@ -22,6 +23,7 @@ pub use history::History;
 pub use npy::{npy, npy_labels, npy_vector};
 pub use pace::Pace;
 pub use parquet_features::parquet_features;
+pub use plain::open_plain;
 pub use quarantine::{Listed, escape, unescape};
 pub use report::{
     Card, ClassShare, Clusters, Distribution, Entry, Groups, LiveRun, Map, Part, Picture, Plane,

@@ -200,7 +200,7 @@ async fn file(State(runs): Shared, uri: Uri) -> Response {
     };
     of_run(runs, uri, 1, move |run| {
         let path = run.root().join(name);
-        let sent = files::open(&path).map(|file| file.map(|file| files::answer(file, kind)));
+        let sent = report::open_plain(&path).map(|file| file.map(|file| files::answer(file, kind)));
         match sent {
             Ok(Some(Ok(mut response))) => {
                 if kind == HTML {

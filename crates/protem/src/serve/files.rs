@@ -5,8 +5,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
 use std::fs::File;
-use std::io::{Error, ErrorKind, Read, Result, Take};
-use std::path::Path;
+use std::io::{Read, Result, Take};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -18,28 +17,6 @@ pub const FILES: [(&str, &str); 3] = [
 ];
 /// Bytes read at once.
 const CHUNK: usize = 1 << 16;
-
-/// Opens a file of a run's folder; none if there is none. A link may lead out of the folder, and a pipe would
-/// be waited for: they are none of a run's files.
-pub fn open(path: &Path) -> Result<Option<File>> {
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if found.is_file() => {}
-        Ok(found) => {
-            let what = if found.is_symlink() {
-                "a link"
-            } else {
-                "no file"
-            };
-            return Err(Error::other(format!("it is {what}")));
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None), // gone meanwhile
-        opened => opened.map(Some),
-    }
-}
 
 /// A file as it is now, to its present length.
 pub fn answer(file: File, kind: &'static str) -> Result<Response> {

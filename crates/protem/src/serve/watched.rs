@@ -1,9 +1,9 @@
 //! A run that is looked at again and again.
 
-use super::files::{self, FILES};
+use super::files::FILES;
 use crate::config;
 use crate::failure::explain;
-use protem_report::{Follower, LiveRun, RunFolder, RunState};
+use protem_report::{Follower, LiveRun, RunFolder, RunState, open_plain};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -46,7 +46,7 @@ impl Watched {
         let settings = config.as_ref().ok();
         let settings = settings.and_then(|text| config::from_text(text, "config.toml").ok());
         let protocol = settings.and_then(|settings| history.protocol_now(&settings.eval));
-        let there = |name: &&str| matches!(files::open(&root.join(name)), Ok(Some(_)));
+        let there = |name: &&str| matches!(open_plain(&root.join(name)), Ok(Some(_)));
         let served: Vec<&str> = FILES
             .map(|(name, _)| name)
             .into_iter()
@@ -73,7 +73,7 @@ impl Watched {
 /// The run's settings, or why they cannot be read; none if there are none.
 fn config(root: &Path) -> Option<Result<String, String>> {
     let read = || {
-        let Some(file) = files::open(&root.join("config.toml"))? else {
+        let Some(file) = open_plain(&root.join("config.toml"))? else {
             return Ok(None);
         };
         let mut bytes = Vec::new();
