@@ -7,6 +7,8 @@
 mod memory;
 mod readers;
 
+pub use memory::peak;
+
 /// A reader, and what it may take.
 #[derive(Debug)]
 pub struct Target {
@@ -128,7 +130,7 @@ impl Target {
     /// # Panics
     /// Where the reader panics, breaks a property, or allocates more than it may.
     pub fn check(&self, bytes: &[u8]) {
-        let peak = memory::peak(|| (self.read)(bytes));
+        let peak = peak(|| (self.read)(bytes));
         let (name, allowed) = (self.name, self.memory);
         assert!(
             peak <= allowed,
