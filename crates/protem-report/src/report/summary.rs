@@ -5,6 +5,15 @@ use super::words::{counted, duration, percent};
 use crate::history::History;
 use maud::{Markup, html};
 
+/// A bar with a name before it, filled by a share between 0 and 1, and what is told in it.
+pub fn bar(name: &str, class: &str, share: f64, told: &str) -> Markup {
+    let width = format!("width: {:.1}%", 100.0 * share.clamp(0.0, 1.0));
+    html! {
+        div { (name) }
+        span class=(class) { i style=(width) {} b { (told) } }
+    }
+}
+
 /// What stands at the head of a run's page.
 pub struct Summary<'a> {
     pub history: &'a History,
@@ -43,13 +52,7 @@ impl Summary<'_> {
             };
             return html! { p { (why) } };
         }
-        let bar = |name: &str, value: f64, class: &str| {
-            let width = format!("width: {:.1}%", 100.0 * value.clamp(0.0, 1.0));
-            html! {
-                div { (name) }
-                span class=(class) { i style=(width) {} b { (percent(value)) } }
-            }
-        };
+        let bar = |name: &str, top1: f64, class| bar(name, class, top1, &percent(top1));
         html! {
             div.bars-of {
                 @if let Some((epoch, top1)) = own {

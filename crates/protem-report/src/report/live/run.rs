@@ -3,7 +3,7 @@
 use super::{Entry, Part, Told, ago, connection, page, unreadable};
 use crate::history::{History, Progress};
 use crate::report::charts::charts;
-use crate::report::summary::Summary;
+use crate::report::summary::{Summary, bar};
 use crate::report::words::{date, duration, significant};
 use maud::{Markup, html};
 use serde::Serialize;
@@ -138,8 +138,8 @@ impl LiveRun<'_> {
         let epoch = format!("epoch {} of {}", progress.epoch, progress.epochs);
         html! {
             div.bars-of {
-                (bar(&epoch, progress.epoch_step, progress.steps_per_epoch))
-                (bar("the run", progress.step, progress.steps))
+                (steps(&epoch, progress.epoch_step, progress.steps_per_epoch))
+                (steps("the run", progress.step, progress.steps))
             }
             @if let Some(stage) = stage { p { (stage) } }
             @if let Some(now) = self.now_told(progress) { p { (now) } }
@@ -237,11 +237,7 @@ pub(super) fn framed(name: &str, state: &Part, more: &Markup) -> String {
     page(&title, "../../", &body)
 }
 
-fn bar(what: &str, done: u64, of: u64) -> Markup {
+fn steps(what: &str, done: u64, of: u64) -> Markup {
     let share = done as f64 / of.max(1) as f64;
-    let width = format!("width: {:.1}%", 100.0 * share.clamp(0.0, 1.0));
-    html! {
-        div { (what) }
-        span.own { i style=(width) {} b { (done) " of " (of) " steps" } }
-    }
+    bar(what, "own", share, &format!("{done} of {of} steps"))
 }
