@@ -4,15 +4,16 @@
 //! Neighbouring pixels with the same taps are one product with more rows. Taps outside the image
 //! do not exist, so padding costs nothing, and in a 4×4 map saves a third of the work.
 //!
-//! This file is the geometry; `direct` computes in f32, `tiled` in bf16 where the level multiplies
-//! that ([`Isa::multiplies_bf16`]). Elsewhere bf16 maps are computed by `direct`, from rounded
-//! operands.
+//! This file is the geometry; `direct` computes in f32, and so does `winograd`, with fewer products where
+//! the kernel is 3×3 and channels are many; `tiled` computes in bf16 where the level multiplies that
+//! ([`Isa::multiplies_bf16`]). Elsewhere bf16 maps are computed in f32, from rounded operands.
 
 mod direct;
 mod shares;
 #[cfg(target_arch = "x86_64")]
 mod tiled;
 mod weights;
+mod winograd;
 
 use crate::activation::{Activation, Map, Shape, into_map, same, with_map};
 use crate::buffer::Pool;
@@ -21,6 +22,7 @@ use crate::isa::Isa;
 use crate::kernel::Finish;
 use half::bf16;
 use weights::{Role, Scaled};
+use winograd::Tiling;
 
 /// The geometry of a convolution with square kernel and equal strides and paddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -276,9 +278,7 @@ impl Computed for f32 {
         to: Map<f32>,
         finish: &Finish<f32>,
     ) -> Map<f32> {
-        let packed = weights.panels(pool, role, |w| w);
-        let taps_of = weights.conv.taps_of(role, from.shape);
-        direct::convolve(&packed, from, to, taps_of, finish)
+        convolve(pool, weights, role, from, to, finish, |w| w)
     }
 
     fn weight_gradient(
@@ -288,7 +288,7 @@ impl Computed for f32 {
         dy: &Map<f32>,
         gradient: &mut [f32],
     ) {
-        direct::weight_gradient(pool, conv, x, dy, gradient);
+        weight_gradient(pool, conv, x, dy, gradient);
     }
 }
 
@@ -301,19 +301,20 @@ impl Computed for bf16 {
         to: Map<bf16>,
         finish: &Finish<bf16>,
     ) -> Map<bf16> {
-        let taps_of = weights.conv.taps_of(role, from.shape);
         #[cfg(target_arch = "x86_64")]
         if Isa::current().multiplies_bf16() {
             let packed = weights.tiles(pool, role);
+            let taps_of = weights.conv.taps_of(role, from.shape);
             return tiled::convolve(pool, &packed, from, to, taps_of, finish);
         }
-        let packed = weights.panels(pool, role, |w| bf16::narrow(w).widen());
-        let sums = direct::convolve(
-            &packed,
+        let sums = convolve(
+            pool,
+            weights,
+            role,
             &from.converted(pool),
             Map::uninit(pool, to.shape),
-            taps_of,
             &Finish::nothing(),
+            |w| bf16::narrow(w).widen(),
         );
         let mut out = to;
         direct::finish_all(&sums, &mut out, finish);
@@ -331,13 +332,36 @@ impl Computed for bf16 {
         if Isa::current().multiplies_bf16() {
             return tiled::weight_gradient(pool, conv, x, dy, gradient);
         }
-        direct::weight_gradient(
-            pool,
-            conv,
-            &x.converted(pool),
-            &dy.converted(pool),
-            gradient,
-        );
+        let (x, dy) = (x.converted(pool), dy.converted(pool));
+        weight_gradient(pool, conv, &x, &dy, gradient);
+    }
+}
+
+/// [`Computed::convolve`] in f32, from weights as they are rounded: in tiles where that takes less.
+fn convolve(
+    pool: &Pool,
+    weights: Scaled,
+    role: Role,
+    from: &Map<f32>,
+    to: Map<f32>,
+    finish: &Finish<f32>,
+    round: impl Fn(f32) -> f32 + Sync,
+) -> Map<f32> {
+    let conv = &weights.conv;
+    if let Some(tiling) = Tiling::of(conv, role, from.shape, to.shape) {
+        let packed = weights.points(pool, role, round);
+        return winograd::convolve(pool, &tiling, &packed, from, to, finish);
+    }
+    let packed = weights.panels(pool, role, round);
+    let taps_of = conv.taps_of(role, from.shape);
+    direct::convolve(&packed, from, to, taps_of, finish)
+}
+
+/// [`Computed::weight_gradient`] in the same way.
+fn weight_gradient(pool: &Pool, conv: &Conv, x: &Map<f32>, dy: &Map<f32>, gradient: &mut [f32]) {
+    match Tiling::of(conv, Role::Forward, x.shape, dy.shape) {
+        Some(tiling) => winograd::weight_gradient(pool, conv, &tiling, x, dy, gradient),
+        None => direct::weight_gradient(pool, conv, x, dy, gradient),
     }
 }
 

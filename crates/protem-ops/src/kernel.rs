@@ -1,8 +1,8 @@
 //! All of this crate that is unsafe: instructions that not every machine has.
 //!
 //! `tile` is the register tile of f32 products, `blocks` those of bf16, in AMX tiles or by
-//! AVX-512's dot products, with the shuffles their operands need. Both check every address against
-//! the slices they are given.
+//! AVX-512's dot products, with the shuffles their operands need; `winograd` are the sums around
+//! products of transformed tiles. All check every address against the slices they are given.
 //! [`vectorised!`] compiles plain loops once for each level.
 
 #[cfg(target_arch = "x86_64")]
@@ -10,6 +10,8 @@ pub(crate) mod blocks;
 #[cfg(all(test, target_os = "linux"))]
 mod guard;
 pub(crate) mod tile;
+mod vector;
+pub(crate) mod winograd;
 
 /// What is done with a sum of products before it is stored: `max(0, sum + bias + added)`, or only
 /// `sum + there`, each part if it is wanted.

@@ -82,7 +82,8 @@ pub(super) fn finish_all<T: Element>(sums: &Map<f32>, to: &mut Map<T>, finish: &
 }
 
 vectorised! {
-    fn finish_rows(
+    /// Adds `bias` to each row of channels and `added` to all, and takes what is below zero for zero.
+    pub(super) fn finish_rows(
         values: &mut [f32],
         channels: usize,
         bias: Option<&[f32]>,

@@ -2,6 +2,8 @@
 
 use super::Conv;
 use crate::buffer::{Buffer, Pool};
+use crate::kernel::vectorised;
+use crate::kernel::winograd::POINTS;
 use rayon::prelude::*;
 #[cfg(target_arch = "x86_64")]
 use {
@@ -65,6 +67,43 @@ impl Scaled<'_> {
             depth,
             columns,
             taps,
+        }
+    }
+
+    /// Panels of what tiles of results are multiplied with, a "tap" for each of their points: see
+    /// [`super::winograd`]. Of an input gradient the taps are in reverse.
+    pub fn points(
+        &self,
+        pool: &Pool,
+        role: Role,
+        round: impl Fn(f32) -> f32 + Sync,
+    ) -> Packed<f32> {
+        let (depth, columns, taps) = self.sizes(role);
+        let mut data: Buffer<f32> = pool.take(columns.div_ceil(PANEL) * POINTS * depth * PANEL);
+        data.par_chunks_mut((POINTS * depth * PANEL).max(1))
+            .enumerate()
+            .for_each(|(panel, chunk)| {
+                let mut kernel = [[0.0; PANEL]; 9];
+                self.each_column_block(role, panel, |d, tap, column| {
+                    let at = match role {
+                        Role::Forward => tap,
+                        Role::InputGradient => taps - 1 - tap,
+                    };
+                    kernel[at] = column.map(&round);
+                    if tap + 1 == taps {
+                        let points = points_of(&kernel);
+                        for (point, line) in points.iter().enumerate() {
+                            let at = (point * depth + d) * PANEL;
+                            chunk[at..at + PANEL].copy_from_slice(line);
+                        }
+                    }
+                });
+            });
+        Packed {
+            data,
+            depth,
+            columns,
+            taps: POINTS,
         }
     }
 
@@ -150,6 +189,35 @@ impl Scaled<'_> {
                 }
             }
         }
+    }
+}
+
+vectorised! {
+    /// `G·w·Gᵀ` of the 3×3 weights of each column.
+    fn points_of(kernel: &[[f32; PANEL]; 9]) -> [[f32; PANEL]; POINTS] {
+        let mut rows = [[[0.0; PANEL]; 3]; 4];
+        for column in 0..3 {
+            for at in 0..PANEL {
+                let [a, b, c] = [0, 1, 2].map(|row| kernel[3 * row + column][at]);
+                let (outer, inner) = ((a + c) / 2.0, b / 2.0);
+                rows[0][column][at] = a;
+                rows[1][column][at] = outer + inner;
+                rows[2][column][at] = outer - inner;
+                rows[3][column][at] = c;
+            }
+        }
+        let mut points = [[0.0; PANEL]; POINTS];
+        for (row, points) in rows.iter().zip(points.chunks_exact_mut(4)) {
+            for at in 0..PANEL {
+                let [a, b, c] = [0, 1, 2].map(|column| row[column][at]);
+                let (outer, inner) = ((a + c) / 2.0, b / 2.0);
+                points[0][at] = a;
+                points[1][at] = outer + inner;
+                points[2][at] = outer - inner;
+                points[3][at] = c;
+            }
+        }
+        points
     }
 }
 
