@@ -213,29 +213,29 @@ fn equals_the_loop_at_nasty_sizes() {
 
 #[test]
 fn a_nan_spreads_to_what_reads_it_and_no_further() {
-    let conv = Conv {
-        inputs: 3,
-        outputs: 5,
-        kernel: 3,
-        stride: 1,
-        padding: 1,
-    };
-    let input = shape(5, 6, 2, 3);
-    let mut x = numbers(input.len(), 1);
-    let bad = 3 * 6 + 2; // image 0, channel 0, row 3, column 2
-    x[bad] = f32::NAN;
-    let pool = Pool::default();
-    let w = numbers(conv.weights(), 2);
-    for precision in [Precision::F32, Precision::Bf16] {
-        let y = conv.forward(
-            &pool,
-            &w,
-            &Activation::from_nchw(&pool, precision, &x, input),
-        );
-        let mut reads = vec![false; y.shape().len()];
-        for_each_product(&conv, input, |i, _, k| reads[k] |= i == bad);
-        let nan: Vec<bool> = y.to_nchw().iter().map(|y| y.is_nan()).collect();
-        assert_eq!(nan, reads, "{precision:?}");
+    // Plain sums in f32, and tiles.
+    for (inputs, outputs) in [(3, 5), (65, 66)] {
+        let conv = Conv {
+            inputs,
+            outputs,
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+        };
+        let input = shape(5, 6, 2, inputs);
+        let mut x = numbers(input.len(), 1);
+        let bad = 3 * 6 + 2; // image 0, channel 0, row 3, column 2
+        x[bad] = f32::NAN;
+        let pool = Pool::default();
+        let w = numbers(conv.weights(), 2);
+        for precision in [Precision::F32, Precision::Bf16] {
+            let x = Activation::from_nchw(&pool, precision, &x, input);
+            let y = conv.forward(&pool, &w, &x);
+            let mut reads = vec![false; y.shape().len()];
+            for_each_product(&conv, input, |i, _, k| reads[k] |= i == bad);
+            let nan: Vec<bool> = y.to_nchw().iter().map(|y| y.is_nan()).collect();
+            assert_eq!(nan, reads, "{precision:?}");
+        }
     }
 }
 
