@@ -76,6 +76,7 @@ fn runs_are_listed_and_shown_with_their_files() {
     let at = |name| list.find(name).unwrap();
     assert!(at("runs/mine/") < at("runs/a%3C") && at("runs/a%3C") < at("runs/notes/"));
 
+    assert!(!out.join("phase.json").exists(), "nothing goes on");
     let page = server.text("/runs/mine/");
     has(
         &page,
@@ -241,6 +242,16 @@ fn a_page_follows_a_run_that_is_written() {
             "No epoch is whole yet",
         ],
     );
+    // What it does between steps; a step that follows is the end of it.
+    let embedding = r#"{"epoch":1,"step":4,"phase":"embedding","done":51200,"of":60000}"#;
+    fs::write(copy.join("phase.json"), embedding).unwrap();
+    let changes = server.json(&format!("/runs/copy/changes?{}", versions(&page)));
+    let state = changes["state"]["html"].as_str().unwrap();
+    has(state, &["E-step: embedding", "51200 of 60000 images"]);
+    assert_eq!(
+        server.json("/api/runs/copy")["phase"],
+        serde_json::json!({ "name": "embedding", "done": 51200, "of": 60000 })
+    );
     // The rest of the epoch, and its line torn.
     let (line, rest) = lines[first - 1].split_at(30);
     append(&(lines[first - 3..first - 1].concat() + line));
@@ -248,7 +259,12 @@ fn a_page_follows_a_run_that_is_written() {
     let state = changes["state"]["html"].as_str().unwrap();
     has(state, &["All steps of this epoch are done"]);
     assert_eq!(changes.as_object().unwrap().len(), 1, "{changes}");
-    assert_eq!(server.json("/api/runs/copy")["unread_lines"], 0);
+    let told = server.json("/api/runs/copy");
+    assert_eq!(told["unread_lines"], 0);
+    assert!(
+        told["phase"].is_null() && !state.contains("51200"),
+        "{told}"
+    );
 
     append(rest);
     let changes = server.json(&format!("/runs/copy/changes?{}", versions(&page)));

@@ -30,4 +30,4 @@ pub use report::{
     Point, Report, RunState, Runs, SCRIPT, STYLE, Section, Sheet, Shown, Told, broken,
     broken_parts, counted, is_report, percent, refusal,
 };
-pub use run_folder::{ReportError, RunFolder};
+pub use run_folder::{ReportError, RunFolder, RunPhase};

@@ -1,6 +1,7 @@
 //! The folder of a run.
 
 mod lock;
+mod phase;
 
 use crate::quarantine::{Listed, QuarantineList};
 use crate::report::is_report;
@@ -11,6 +12,9 @@ use protem_em::{
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+
+use phase::PhaseFile;
+pub use phase::RunPhase;
 
 const CONFIG: &str = "config.toml";
 pub(crate) const METRICS: &str = "metrics.jsonl";
@@ -64,13 +68,14 @@ pub enum ReportError {
 }
 
 /// `config.toml`, `metrics.jsonl`, `quarantine.tsv`, TensorBoard's event files and `checkpoints/` of one
-/// run. One process at a time has it.
+/// run, and `phase.json` while it does something between steps. One process at a time has it.
 #[derive(Debug)]
 pub struct RunFolder {
     root: PathBuf,
     metrics: File,
     events: EventFile,
     quarantine: QuarantineList,
+    phase: PhaseFile,
     /// Released when the process ends, however it ends.
     _lock: File,
 }
@@ -89,7 +94,7 @@ impl RunFolder {
     /// # Errors
     /// A file of something else where a run would write its own.
     pub fn replaceable(root: &Path) -> Result<(), ReportError> {
-        let files = [CONFIG, METRICS, QUARANTINE].map(|name| root.join(name));
+        let files = [CONFIG, METRICS, QUARANTINE, phase::NAME].map(|name| root.join(name));
         let events = event_files(root).unwrap_or_default();
         let mut files = files.into_iter().chain(events);
         let foreign = files.find(|path| path.exists());
@@ -224,6 +229,7 @@ impl RunFolder {
             metrics,
             events: EventFile::begin(root, step, kept)?,
             quarantine: QuarantineList::open(root.join(QUARANTINE))?,
+            phase: PhaseFile::begin(root, step),
             _lock: lock,
         })
     }
@@ -281,6 +287,11 @@ impl RunFolder {
         lock::is_held(root)
     }
 
+    /// What a run is doing between steps; one that was killed may have left it behind.
+    pub fn phase(root: &Path) -> Option<RunPhase> {
+        phase::read(root)
+    }
+
     /// Where a run's report goes unless another place is named.
     pub fn report(root: &Path) -> PathBuf {
         root.join(REPORT)
@@ -288,7 +299,7 @@ impl RunFolder {
 
     /// When what a run writes at last was written; none where it has not, or the system does not tell.
     pub fn written(root: &Path) -> Option<std::time::SystemTime> {
-        let files = [CONFIG, METRICS].map(|name| root.join(name));
+        let files = [CONFIG, METRICS, phase::NAME].map(|name| root.join(name));
         let newest = list_checkpoints(&Self::checkpoints(root)).ok();
         let newest = newest.and_then(|mut files| files.pop());
         let times = files.iter().chain(&newest);
@@ -321,7 +332,7 @@ impl RunFolder {
 
     /// Appends a metric to `metrics.jsonl` as one whole line and its figures to the event file, and an
     /// unreadable image to `quarantine.tsv`, once; those found before the run begins are on the disk
-    /// when it does. Notes and phases are not kept.
+    /// when it does. Notes are not kept, and of phases only the one under way is told: see [`Self::phase`].
     ///
     /// # Errors
     /// What the file system refuses.
@@ -346,6 +357,7 @@ impl RunFolder {
                 return Err(error);
             }
         }
+        self.phase.record(event);
         self.quarantine.record(event)
     }
 }
@@ -373,7 +385,7 @@ fn remove_run(root: &Path) -> Result<(), ReportError> {
     files.extend(Some(RunFolder::report(root)).filter(|path| is_report(path)));
     files.extend(event_files(root)?);
     // The config last: a folder with it alone is still one of a run.
-    files.extend([METRICS, QUARANTINE, CONFIG].map(|name| root.join(name)));
+    files.extend([METRICS, QUARANTINE, phase::NAME, CONFIG].map(|name| root.join(name)));
     for path in files {
         if path.exists() {
             fs::remove_file(&path).map_err(io("remove", &path))?;

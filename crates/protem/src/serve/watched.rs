@@ -64,6 +64,7 @@ impl Watched {
             config: config.as_deref().map_err(|why| &why[..]),
             unreadable: listed.map_or(0, |listed| listed.len()),
             files: &served,
+            phase: RunFolder::phase(root).as_ref(),
             written,
             now,
         }))

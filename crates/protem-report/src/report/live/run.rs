@@ -5,7 +5,9 @@ use crate::history::{History, Progress};
 use crate::report::charts::charts;
 use crate::report::summary::{Summary, bar};
 use crate::report::words::{date, duration, significant};
+use crate::run_folder::RunPhase;
 use maud::{Markup, html};
+use protem_em::Phase;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -76,6 +78,8 @@ pub struct LiveRun<'a> {
     pub unreadable: usize,
     /// Files of its folder that can be asked for, by their names.
     pub files: &'a [&'static str],
+    /// What its folder says that it does between steps.
+    pub phase: Option<&'a RunPhase>,
     /// When it was written to last; none where the system does not tell.
     pub written: Option<SystemTime>,
     /// The moment.
@@ -131,8 +135,10 @@ impl LiveRun<'_> {
     }
 
     fn progress(&self, progress: &Progress) -> Markup {
+        let phase = self.phase(progress);
         let stage = match self.state {
             RunState::Stopped => Some("No process is at work in its folder, as far as can be seen from here: protem train --resume --out FOLDER goes on with it.".into()),
+            _ if phase.is_some() => None,
             _ => progress.stage(),
         };
         let epoch = format!("epoch {} of {}", progress.epoch, progress.epochs);
@@ -140,10 +146,20 @@ impl LiveRun<'_> {
             div.bars-of {
                 (steps(&epoch, progress.epoch_step, progress.steps_per_epoch))
                 (steps("the run", progress.step, progress.steps))
+                @if let Some(phase) = phase { (between_steps(phase)) }
             }
             @if let Some(stage) = stage { p { (stage) } }
             @if let Some(now) = self.now_told(progress) { p { (now) } }
         }
+    }
+
+    /// What goes on between steps, unless it is of a run that was killed, or a step has followed.
+    fn phase(&self, progress: &Progress) -> Option<&RunPhase> {
+        let now = |phase: &&RunPhase| {
+            self.state == RunState::UnderWay
+                && (phase.epoch, phase.step) == (progress.epoch, progress.step)
+        };
+        self.phase.filter(now)
     }
 
     /// What the last steps came to.
@@ -204,8 +220,11 @@ impl LiveRun<'_> {
         let against = against.map(|(what, top1)| (what.to_owned(), json!(top1)));
         let facts = self.summary().facts().into_iter();
         let facts = facts.map(|(what, told)| (what.to_owned(), json!(told)));
+        let progress = history.progress();
+        let phase = progress.as_ref().and_then(|progress| self.phase(progress));
         let more = json!({
-            "progress": history.progress(),
+            "progress": progress,
+            "phase": phase.map(|phase| json!({ "name": phase.phase, "done": phase.done, "of": phase.of })),
             "facts": facts.collect::<serde_json::Map<_, _>>(),
             "protocol": self.protocol,
             "held_against": against.collect::<serde_json::Map<_, _>>(),
@@ -240,4 +259,16 @@ pub(super) fn framed(name: &str, state: &Part, more: &Markup) -> String {
 fn steps(what: &str, done: u64, of: u64) -> Markup {
     let share = done as f64 / of.max(1) as f64;
     bar(what, "own", share, &format!("{done} of {of} steps"))
+}
+
+fn between_steps(phase: &RunPhase) -> Markup {
+    let (what, of_what) = match phase.phase {
+        Phase::Embedding => ("E-step: embedding", "images"),
+        Phase::Clustering => ("E-step: clustering", "clusterings"),
+        Phase::Measuring => ("measuring", "images"),
+        Phase::Comparing => ("measuring kNN", "test images"),
+    };
+    let share = phase.done as f64 / phase.of.max(1) as f64;
+    let told = format!("{} of {} {of_what}", phase.done, phase.of);
+    bar(what, "other", share, &told)
 }

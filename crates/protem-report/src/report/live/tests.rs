@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::history::History;
-use protem_em::Event;
+use crate::run_folder::RunPhase;
+use protem_em::{Event, Phase};
 use serde_json::{Value, json};
 use std::time::UNIX_EPOCH;
 
@@ -62,6 +63,7 @@ fn live(history: &History, state: RunState) -> LiveRun<'_> {
         config: Ok("seed = 1 # </pre><script>"),
         unreadable: 1,
         files: &["metrics.jsonl", "config.toml"],
+        phase: None,
         written: Some(UNIX_EPOCH + NOW - Duration::from_secs(7)),
         now: UNIX_EPOCH + NOW,
     }
@@ -126,6 +128,42 @@ fn how_an_epoch_goes_is_told_with_the_time_left() {
         &measured,
         &["All steps of this epoch are done: it is measured and saved."],
     );
+}
+
+#[test]
+fn what_goes_on_between_steps_is_told_while_it_does() {
+    let history = History::of([begun(0), step(1, 10, 4.0)]);
+    let phase = |epoch, step, phase| RunPhase {
+        epoch,
+        step,
+        phase,
+        done: 30,
+        of: 120,
+    };
+    let told = |phase: &RunPhase, state| {
+        let live = LiveRun {
+            phase: Some(phase),
+            ..live(&history, state)
+        };
+        let [part, ..] = live.parts();
+        (part.html, live.json()["phase"].clone())
+    };
+    let (html, json) = told(&phase(1, 10, Phase::Measuring), RunState::UnderWay);
+    has(
+        &html,
+        &["<div>measuring</div>", "width: 25.0%", "30 of 120 images"],
+    );
+    assert!(!html.contains("All steps of this epoch are done"));
+    assert_eq!(json, json!({ "name": "measuring", "done": 30, "of": 120 }));
+    for (what, state) in [
+        // Of one that was killed, or is not heard of since; or of a moment that is over.
+        (phase(1, 10, Phase::Measuring), RunState::Stopped),
+        (phase(1, 9, Phase::Measuring), RunState::UnderWay),
+        (phase(2, 10, Phase::Embedding), RunState::UnderWay),
+    ] {
+        let (html, json) = told(&what, state);
+        assert!(!html.contains("30 of 120") && json.is_null(), "{what:?}");
+    }
 }
 
 #[test]
