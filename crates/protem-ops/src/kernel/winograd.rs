@@ -71,7 +71,8 @@ impl Strip {
             pixels.iter().all(|pixel| end <= pixel.len()),
             "the strip of a pixel"
         );
-        assert_eq!(to.len(), PATCH * self.len(), "four points");
+        let of_point = end_of(0, &[(self.rows, self.width)], 0);
+        assert_eq!(to.len(), end_of(0, &[(PATCH, of_point)], 0), "four points");
     }
 }
 
