@@ -50,24 +50,15 @@ impl Scaled<'_> {
         role: Role,
         round: impl Fn(f32) -> f32 + Sync,
     ) -> Packed<f32> {
-        let (depth, columns, taps) = self.sizes(role);
-        let mut data: Buffer<f32> = pool.take(columns.div_ceil(PANEL) * taps * depth * PANEL);
-        data.par_chunks_mut((taps * depth * PANEL).max(1))
-            .enumerate()
-            .for_each(|(panel, chunk)| {
-                self.each_column_block(role, panel, |d, tap, column| {
-                    let row = &mut chunk[(tap * depth + d) * PANEL..][..PANEL];
-                    for (value, w) in row.iter_mut().zip(column) {
-                        *value = round(*w);
-                    }
-                });
+        let (depth, _, taps) = self.sizes(role);
+        self.packed(pool, role, taps, |panel, chunk| {
+            self.each_column_block(role, panel, |d, tap, column| {
+                let row = &mut chunk[(tap * depth + d) * PANEL..][..PANEL];
+                for (value, w) in row.iter_mut().zip(column) {
+                    *value = round(*w);
+                }
             });
-        Packed {
-            data,
-            depth,
-            columns,
-            taps,
-        }
+        })
     }
 
     /// Panels of what tiles of results are multiplied with, a "tap" for each of their points: see
@@ -78,32 +69,44 @@ impl Scaled<'_> {
         role: Role,
         round: impl Fn(f32) -> f32 + Sync,
     ) -> Packed<f32> {
-        let (depth, columns, taps) = self.sizes(role);
-        let mut data: Buffer<f32> = pool.take(columns.div_ceil(PANEL) * POINTS * depth * PANEL);
-        data.par_chunks_mut((POINTS * depth * PANEL).max(1))
-            .enumerate()
-            .for_each(|(panel, chunk)| {
-                let mut kernel = [[0.0; PANEL]; 9];
-                self.each_column_block(role, panel, |d, tap, column| {
-                    let at = match role {
-                        Role::Forward => tap,
-                        Role::InputGradient => taps - 1 - tap,
-                    };
-                    kernel[at] = column.map(&round);
-                    if tap + 1 == taps {
-                        let points = points_of(&kernel);
-                        for (point, line) in points.iter().enumerate() {
-                            let at = (point * depth + d) * PANEL;
-                            chunk[at..at + PANEL].copy_from_slice(line);
-                        }
+        let (depth, _, taps) = self.sizes(role);
+        self.packed(pool, role, POINTS, |panel, chunk| {
+            let mut kernel = [[0.0; PANEL]; 9];
+            self.each_column_block(role, panel, |d, tap, column| {
+                let at = match role {
+                    Role::Forward => tap,
+                    Role::InputGradient => taps - 1 - tap,
+                };
+                kernel[at] = column.map(&round);
+                if tap + 1 == taps {
+                    let points = points_of(&kernel);
+                    for (point, line) in points.iter().enumerate() {
+                        let at = (point * depth + d) * PANEL;
+                        chunk[at..at + PANEL].copy_from_slice(line);
                     }
-                });
+                }
             });
+        })
+    }
+
+    /// Panels of so many taps, each filled by its number, on all threads.
+    fn packed(
+        &self,
+        pool: &Pool,
+        role: Role,
+        taps: usize,
+        fill: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Packed<f32> {
+        let (depth, columns, _) = self.sizes(role);
+        let panel = taps * depth * PANEL;
+        let mut data: Buffer<f32> = pool.take(columns.div_ceil(PANEL) * panel);
+        let panels = data.par_chunks_mut(panel.max(1)).enumerate();
+        panels.for_each(|(panel, chunk)| fill(panel, chunk));
         Packed {
             data,
             depth,
             columns,
-            taps: POINTS,
+            taps,
         }
     }
 
