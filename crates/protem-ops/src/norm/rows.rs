@@ -5,22 +5,26 @@ use crate::kernel::vectorised;
 
 /// Channels whose sums stay in registers while the rows go by.
 const LANES: usize = 32;
+/// As many as have code of their own besides; other numbers go through memory.
+const HALF: usize = LANES / 2;
 
 vectorised! {
     /// Mean and sum of squared deviations of every channel over the rows of `chunk`.
     pub fn moments<T: Element>(chunk: &[T], mean: &mut [f32], squares: &mut [f32]) {
         let channels = mean.len();
-        for first in (0..channels).step_by(LANES) {
+        let mut first = 0;
+        while first < channels {
             let (mean, squares) = (&mut mean[first..], &mut squares[first..]);
-            if channels - first >= LANES {
-                moments_of_lanes(LANES, chunk, channels, first, mean, squares);
-            } else {
-                moments_of_lanes(channels - first, chunk, channels, first, mean, squares);
-            }
+            first += match channels - first {
+                LANES.. => moments_of_lanes(LANES, chunk, channels, first, mean, squares),
+                HALF.. => moments_of_lanes(HALF, chunk, channels, first, mean, squares),
+                left => moments_of_lanes(left, chunk, channels, first, mean, squares),
+            };
         }
     }
 }
 
+/// Of `lanes` channels from `first` on; returns how many.
 #[inline(always)]
 fn moments_of_lanes<T: Element>(
     lanes: usize,
@@ -29,7 +33,7 @@ fn moments_of_lanes<T: Element>(
     first: usize,
     mean: &mut [f32],
     squares: &mut [f32],
-) {
+) -> usize {
     let rows = (chunk.len() / channels) as f32;
     let (mut sum, mut centre) = ([0.0f32; LANES], [0.0f32; LANES]);
     for row in chunk.chunks_exact(channels) {
@@ -51,6 +55,7 @@ fn moments_of_lanes<T: Element>(
     }
     mean[..lanes].copy_from_slice(&centre[..lanes]);
     squares[..lanes].copy_from_slice(&sum[..lanes]);
+    lanes
 }
 
 vectorised! {
@@ -115,17 +120,19 @@ vectorised! {
         gx: &mut [f32],
     ) {
         let channels = g.len();
-        for first in (0..channels).step_by(LANES) {
+        let mut first = 0;
+        while first < channels {
             let (g, gx) = (&mut g[first..], &mut gx[first..]);
-            if channels - first >= LANES {
-                sums_of_lanes(LANES, dy, x, channels, first, mean, line, g, gx);
-            } else {
-                sums_of_lanes(channels - first, dy, x, channels, first, mean, line, g, gx);
-            }
+            first += match channels - first {
+                LANES.. => sums_of_lanes(LANES, dy, x, channels, first, mean, line, g, gx),
+                HALF.. => sums_of_lanes(HALF, dy, x, channels, first, mean, line, g, gx),
+                left => sums_of_lanes(left, dy, x, channels, first, mean, line, g, gx),
+            };
         }
     }
 }
 
+/// Of `lanes` channels from `first` on; returns how many.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the operands of two sums")]
 fn sums_of_lanes<T: Element>(
@@ -138,7 +145,7 @@ fn sums_of_lanes<T: Element>(
     line: Option<(&[f32], &[f32])>,
     g: &mut [f32],
     gx: &mut [f32],
-) {
+) -> usize {
     let take = |values: &[f32]| {
         let mut out = [0.0f32; LANES];
         out[..lanes].copy_from_slice(&values[first..first + lanes]);
@@ -170,6 +177,7 @@ fn sums_of_lanes<T: Element>(
     }
     g[..lanes].copy_from_slice(&sum[..lanes]);
     gx[..lanes].copy_from_slice(&product[..lanes]);
+    lanes
 }
 
 vectorised! {
