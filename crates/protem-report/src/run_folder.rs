@@ -445,7 +445,13 @@ mod tests {
     #[test]
     fn files_of_other_things_are_not_taken_for_a_run() {
         let events = "events.out.tfevents.1760000000.protem";
-        let beside = ["config.toml", "metrics.jsonl", "quarantine.tsv", events];
+        let beside = [
+            "config.toml",
+            "metrics.jsonl",
+            "quarantine.tsv",
+            "phase.json",
+            events,
+        ];
         for name in [&beside[..], &["checkpoints/best.pth"]].concat() {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join(name);
