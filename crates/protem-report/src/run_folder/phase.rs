@@ -65,8 +65,10 @@ impl PhaseFile {
                 done,
                 of,
             } => {
-                let fresh =
-                    |(before, since): (Phase, Instant)| before == *phase && since.elapsed() < EVERY;
+                // Of clusterings there are few, and each may be the one that takes long.
+                let fresh = |(before, since): (Phase, Instant)| {
+                    before == *phase && *phase != Phase::Clustering && since.elapsed() < EVERY
+                };
                 if self.written.is_some_and(fresh) {
                     return;
                 }
@@ -135,6 +137,18 @@ mod tests {
         }
     }
 
+    fn step(step: u64) -> Event {
+        Event::Step {
+            epoch: 2,
+            step,
+            loss: 0.1,
+            loss_instance: 0.1,
+            loss_prototype: None,
+            lr: 0.1,
+            images_per_second: 1.0,
+        }
+    }
+
     #[test]
     fn a_phase_stands_there_while_it_goes_on() {
         let folder = tempfile::tempdir().unwrap();
@@ -148,13 +162,21 @@ mod tests {
         // Not again at once; another phase is.
         file.record(&embedding(20));
         assert_eq!(read(root), Some(begun));
-        file.record(&Event::Phase {
-            epoch: 2,
-            phase: Phase::Clustering,
-            done: 0,
-            of: 3,
-        });
-        assert_eq!(read(root).unwrap().phase, Phase::Clustering);
+        for done in 0..3 {
+            file.record(&Event::Phase {
+                epoch: 2,
+                phase: Phase::Clustering,
+                done,
+                of: 3,
+            });
+            let told = read(root).unwrap();
+            assert_eq!((told.phase, told.done), (Phase::Clustering, done));
+        }
+        // A step is the end of it, and so is the run's.
+        file.record(&step(31));
+        assert_eq!(read(root), None);
+        file.record(&embedding(30));
+        assert_eq!(read(root).unwrap().step, 31);
         drop(file);
         assert_eq!(fs::read_dir(root).unwrap().count(), 0);
     }
