@@ -382,3 +382,83 @@ fn training_is_seen_and_not_disturbed() {
     }
     has(&server.text("/runs/long/"), &["stopped</b>", "--resume"]);
 }
+
+#[test]
+#[cfg(unix)]
+fn an_e_step_is_seen_while_it_goes_on() {
+    let root = tempfile::tempdir().unwrap();
+    let out = root.path().join("run");
+    let server = Server::start(root.path());
+    let phase = out.join("phase.json");
+    let set = ["data.generated_images=2000", "method.warmup_epochs=0"];
+    let signal = |child: &Killed, signal: &str| {
+        let id = child.0.id().to_string();
+        let sent = std::process::Command::new("kill")
+            .args([signal, &id])
+            .status();
+        assert!(sent.unwrap().success());
+    };
+    // A run that stands still while it embeds, so that what is told of it does so too.
+    let held = |args: &[&str]| {
+        let mut command = tiny(&out, args, &set);
+        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = Killed(command.spawn().unwrap());
+        let begun = Instant::now();
+        loop {
+            assert!(begun.elapsed() < LONG && child.0.try_wait().unwrap().is_none());
+            let text = fs::read_to_string(&phase).unwrap_or_default();
+            if !text.contains("embedding") {
+                continue;
+            }
+            signal(&child, "-STOP");
+            let told = server.json("/api/runs/run");
+            if told["phase"]["name"] == "embedding" {
+                return (child, told);
+            }
+            signal(&child, "-CONT"); // a step has followed
+        }
+    };
+    let (mut child, told) = held(&[]);
+    assert_eq!(told["state"], "under_way");
+    let (done, of) = (&told["phase"]["done"], &told["phase"]["of"]);
+    assert!(done.as_u64() <= of.as_u64(), "{told}");
+    assert_eq!(server.json("/api/runs")[0]["phase"], told["phase"]);
+    has(
+        &server.text("/runs/run/"),
+        &[
+            "<div>E-step: embedding</div>",
+            &format!("<b>{done} of {of} images</b>"),
+        ],
+    );
+    has(
+        &server.text("/"),
+        &["under way</b>, E-step: embedding ", " %</td>"],
+    );
+    assert_eq!(server.get("/runs/run/phase.json").status, 404);
+    // Asked to stop, it leaves nothing of it behind.
+    signal(&child, "-INT");
+    signal(&child, "-CONT");
+    assert_eq!(child.0.wait().unwrap().code(), Some(130));
+    let left = || {
+        let names = fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name());
+        names
+            .filter(|name| name.to_string_lossy().contains("phase.json"))
+            .count()
+    };
+    assert_eq!(left(), 0);
+    // One that is killed does. It is not believed, and goes with the next run.
+    let (child, _) = held(&["--overwrite"]);
+    drop(child);
+    aged(&out);
+    let file = OpenOptions::new().append(true).open(&phase).unwrap();
+    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    file.set_modified(hour_ago).unwrap();
+    for file in checkpoints(&out) {
+        fs::remove_file(file).unwrap();
+    }
+    let told = server.json("/api/runs/run");
+    assert_eq!(told["state"], "stopped");
+    assert!(told["phase"].is_null(), "{told}");
+    run(&mut tiny(&out, &["--overwrite"], &["optim.epochs=1"])).expect(0);
+    assert_eq!(left(), 0);
+}

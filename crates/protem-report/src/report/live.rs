@@ -2,6 +2,7 @@
 //! a report, in parts of which only those that have changed are fetched again.
 
 mod list;
+mod phase;
 mod run;
 
 pub use list::{Entry, Runs, Told};

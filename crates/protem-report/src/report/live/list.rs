@@ -2,6 +2,7 @@
 
 use super::{LiveRun, Part, RunState, ago, connection, page};
 use crate::report::words::{date, percent};
+use crate::run_folder::RunPhase;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,6 +22,8 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Told {
     state: RunState,
+    /// What goes on between steps.
+    phase: Option<RunPhase>,
     mode: Option<String>,
     source: Option<String>,
     /// The one under way, or the last.
@@ -47,6 +50,7 @@ impl Told {
         let done = history.done.map(|done| done.epochs);
         Self {
             state: live.state,
+            phase: live.phase_now().cloned(),
             mode: run.map(|run| run.mode.clone()),
             source: run.map(|run| match &run.source {
                 Some(path) => path.display().to_string(),
@@ -75,6 +79,7 @@ impl Entry {
         json!({
             "name": self.name,
             "state": told.state,
+            "phase": told.phase.as_ref().map(RunPhase::json),
             "mode": told.mode,
             "source": told.source,
             "epoch": told.epoch,
@@ -118,7 +123,10 @@ impl Told {
             _ => date(at),
         });
         html! {
-            td.word { (self.state.badge()) }
+            td.word {
+                (self.state.badge())
+                @if let Some(phase) = &self.phase { ", " (phase.in_short()) }
+            }
             td.word { (written) }
             td { (epoch) }
             td { (loss(self.loss_instance)) }

@@ -7,7 +7,6 @@ use crate::report::summary::{Summary, bar};
 use crate::report::words::{date, duration, significant};
 use crate::run_folder::RunPhase;
 use maud::{Markup, html};
-use protem_em::Phase;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -135,7 +134,7 @@ impl LiveRun<'_> {
     }
 
     fn progress(&self, progress: &Progress) -> Markup {
-        let phase = self.phase(progress);
+        let phase = self.phase_at(progress);
         let stage = match self.state {
             RunState::Stopped => Some("No process is at work in its folder, as far as can be seen from here: protem train --resume --out FOLDER goes on with it.".into()),
             _ if phase.is_some() => None,
@@ -146,15 +145,20 @@ impl LiveRun<'_> {
             div.bars-of {
                 (steps(&epoch, progress.epoch_step, progress.steps_per_epoch))
                 (steps("the run", progress.step, progress.steps))
-                @if let Some(phase) = phase { (between_steps(phase)) }
+                @if let Some(phase) = phase { (phase.bar()) }
             }
             @if let Some(stage) = stage { p { (stage) } }
             @if let Some(now) = self.now_told(progress) { p { (now) } }
         }
     }
 
-    /// What goes on between steps, unless it is of a run that was killed, or a step has followed.
-    fn phase(&self, progress: &Progress) -> Option<&RunPhase> {
+    /// What goes on between steps.
+    pub(super) fn phase_now(&self) -> Option<&RunPhase> {
+        self.phase_at(&self.history.progress()?)
+    }
+
+    /// The same, unless it is of a run that was killed, or a step has followed.
+    fn phase_at(&self, progress: &Progress) -> Option<&RunPhase> {
         let now = |phase: &&RunPhase| {
             self.state == RunState::UnderWay
                 && (phase.epoch, phase.step) == (progress.epoch, progress.step)
@@ -220,11 +224,8 @@ impl LiveRun<'_> {
         let against = against.map(|(what, top1)| (what.to_owned(), json!(top1)));
         let facts = self.summary().facts().into_iter();
         let facts = facts.map(|(what, told)| (what.to_owned(), json!(told)));
-        let progress = history.progress();
-        let phase = progress.as_ref().and_then(|progress| self.phase(progress));
         let more = json!({
-            "progress": progress,
-            "phase": phase.map(|phase| json!({ "name": phase.phase, "done": phase.done, "of": phase.of })),
+            "progress": history.progress(),
             "facts": facts.collect::<serde_json::Map<_, _>>(),
             "protocol": self.protocol,
             "held_against": against.collect::<serde_json::Map<_, _>>(),
@@ -259,16 +260,4 @@ pub(super) fn framed(name: &str, state: &Part, more: &Markup) -> String {
 fn steps(what: &str, done: u64, of: u64) -> Markup {
     let share = done as f64 / of.max(1) as f64;
     bar(what, "own", share, &format!("{done} of {of} steps"))
-}
-
-fn between_steps(phase: &RunPhase) -> Markup {
-    let (what, of_what) = match phase.phase {
-        Phase::Embedding => ("E-step: embedding", "images"),
-        Phase::Clustering => ("E-step: clustering", "clusterings"),
-        Phase::Measuring => ("measuring", "images"),
-        Phase::Comparing => ("measuring kNN", "test images"),
-    };
-    let share = phase.done as f64 / phase.of.max(1) as f64;
-    let told = format!("{} of {} {of_what}", phase.done, phase.of);
-    bar(what, "other", share, &told)
 }

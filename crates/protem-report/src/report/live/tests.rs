@@ -146,14 +146,23 @@ fn what_goes_on_between_steps_is_told_while_it_does() {
             ..live(&history, state)
         };
         let [part, ..] = live.parts();
-        (part.html, live.json()["phase"].clone())
+        let entry = Entry {
+            name: "mine".into(),
+            address: "mine".into(),
+            told: Ok(Told::of(&live)),
+        };
+        let runs = Runs::new("runs".into(), vec![entry], live.now);
+        let json = live.json()["phase"].clone();
+        assert_eq!(runs.json()[0]["phase"], json);
+        (part.html, runs.page(), json)
     };
-    let (html, json) = told(&phase(1, 10, Phase::Measuring), RunState::UnderWay);
+    let (html, list, json) = told(&phase(1, 10, Phase::Measuring), RunState::UnderWay);
     has(
         &html,
         &["<div>measuring</div>", "width: 25.0%", "30 of 120 images"],
     );
     assert!(!html.contains("All steps of this epoch are done"));
+    has(&list, &["under way</b>, measuring 25.0 %</td>"]);
     assert_eq!(json, json!({ "name": "measuring", "done": 30, "of": 120 }));
     for (what, state) in [
         // Of one that was killed, or is not heard of since; or of a moment that is over.
@@ -161,9 +170,18 @@ fn what_goes_on_between_steps_is_told_while_it_does() {
         (phase(1, 9, Phase::Measuring), RunState::UnderWay),
         (phase(2, 10, Phase::Embedding), RunState::UnderWay),
     ] {
-        let (html, json) = told(&what, state);
+        let (html, list, json) = told(&what, state);
         assert!(!html.contains("30 of 120") && json.is_null(), "{what:?}");
+        assert!(!list.contains("measuring") && !list.contains("25.0 %"));
     }
+    // What cannot be, but a damaged file may say.
+    let odd = RunPhase {
+        of: 0,
+        ..phase(1, 10, Phase::Embedding)
+    };
+    let (html, list, _) = told(&odd, RunState::UnderWay);
+    has(&html, &["width: 100.0%", "30 of 0 images"]);
+    has(&list, &["E-step: embedding 100.0 %"]);
 }
 
 #[test]
@@ -304,7 +322,7 @@ fn the_newest_runs_come_first_and_what_is_none_last() {
     assert_eq!(
         json[1],
         json!({
-            "name": "old", "state": "stopped", "mode": "pcl-v2", "source": "a<b>", "epoch": 2, "of_epochs": 4,
+            "name": "old", "state": "stopped", "phase": null, "mode": "pcl-v2", "source": "a<b>", "epoch": 2, "of_epochs": 4,
             "step": 11, "loss_instance": 2.0, "loss_prototype": null, "knn_top1": 0.625,
             "written": 999_999_100.0
         })
