@@ -245,7 +245,8 @@ pub struct EncodersArgs {
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line, as in metrics.jsonl.
+    /// One JSON object a line: those of metrics.jsonl, notes, images that cannot be read, and every ten
+    /// seconds how far an E-step or measuring has come.
     Json,
 }
 

@@ -9,7 +9,7 @@ use protem_report::Pace;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-/// Between two lines about one phase where there is no bar: often enough not to look hung.
+/// Between two lines about one phase, in JSON or where there is no bar: often enough not to look hung.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Tells events: a bar and lines on a terminal, lines elsewhere, JSON if asked.
@@ -63,7 +63,7 @@ impl Progress {
     /// Tells one event.
     pub fn tell(&mut self, event: &Event) {
         if self.format == LogFormat::Json {
-            if !matches!(event, Event::Phase { .. } | Event::Save { .. }) {
+            if self.is_line(event) {
                 say(serde_json::to_string(event).expect("plain data"));
             }
             return;
@@ -97,6 +97,19 @@ impl Progress {
             let line = line + filling;
             let left = self.left(event).unwrap_or_default();
             self.bar.suspend(|| say(format!("{line}{left}")));
+        }
+    }
+
+    /// Whether an event is a line of JSON.
+    fn is_line(&mut self, event: &Event) -> bool {
+        match event {
+            Event::Phase { phase, .. } => self.is_due(*phase, Instant::now()),
+            Event::Step { .. } => {
+                self.phase = None;
+                true
+            }
+            Event::Save { .. } => false,
+            _ => true,
         }
     }
 
@@ -185,16 +198,21 @@ impl Progress {
             Phase::Measuring => format!("measuring {done}/{of} images"),
             Phase::Comparing => format!("measuring: kNN of {done}/{of} test images"),
         };
-        let since = match self.phase {
-            Some((under_way, since)) if under_way == phase => since,
-            _ => Instant::now(),
-        };
-        self.phase = Some((phase, since));
-        if self.bar.is_hidden() && since.elapsed() > LINE_EVERY {
+        if self.is_due(phase, Instant::now()) && self.bar.is_hidden() {
             say(format!("epoch {epoch:>3}/{}  {what}", self.epochs));
-            self.phase = Some((phase, Instant::now()));
         }
         self.bar.set_message(what);
+    }
+
+    /// Whether a phase has gone on for so long, since it began or was told of, that a line is due.
+    fn is_due(&mut self, phase: Phase, now: Instant) -> bool {
+        let since = match self.phase {
+            Some((under_way, since)) if under_way == phase => since,
+            _ => now,
+        };
+        let due = now.duration_since(since) > LINE_EVERY;
+        self.phase = Some((phase, if due { now } else { since }));
+        due
     }
 }
 
@@ -326,4 +344,35 @@ fn of_epoch(event: &Event, epochs: usize) -> Option<String> {
     };
     line.extend(optional.into_iter().flatten());
     Some(line + &format!("  {images_per_second:.0} img/s  {seconds:.1} s{e_step}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_is_told_when_it_goes_on_for_long() {
+        let mut progress = Progress::new(LogFormat::Json);
+        let begun = Instant::now();
+        let mut due = |phase, second| progress.is_due(phase, begun + Duration::from_secs(second));
+        let told: Vec<u64> = (0..40)
+            .filter(|&second| due(Phase::Embedding, second))
+            .collect();
+        assert_eq!(told, [11, 22, 33]);
+        // Another one begins anew.
+        assert!(!due(Phase::Clustering, 60) && !due(Phase::Clustering, 70));
+        assert!(due(Phase::Clustering, 71));
+        // So does the same one behind a step.
+        let step = Event::Step {
+            epoch: 1,
+            step: 1,
+            loss: 0.1,
+            loss_instance: 0.1,
+            loss_prototype: None,
+            lr: 0.1,
+            images_per_second: 1.0,
+        };
+        assert!(progress.is_line(&step) && !progress.is_line(&Event::Save { step: 1 }));
+        assert!(!progress.is_due(Phase::Clustering, begun + Duration::from_secs(90)));
+    }
 }
