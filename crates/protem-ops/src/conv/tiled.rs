@@ -1,9 +1,9 @@
 //! Convolution in bf16, by blocks of 32×32 results.
 
 use super::shares::{Share, Shares};
-use super::weights::{Packed, unpack_gradient};
+use super::weights::{LEAST_DEPTH, Packed, unpack_gradient};
 use super::{Conv, Run, Tap, runs_of};
-use crate::activation::{Map, Shape};
+use crate::activation::{Map, Shape, each_row};
 use crate::buffer::{Buffer, Pool};
 use crate::isa::Isa;
 use crate::kernel::blocks::{Accumulator, BLOCK, BLOCK_LEN, Blocks, Sum};
@@ -29,6 +29,8 @@ pub(super) fn convolve(
     taps_of: impl Fn(usize, usize, &mut Vec<Tap>) + Sync,
     finish: &Finish<bf16>,
 ) -> Map<bf16> {
+    let widened = (from.shape.channels < weights.depth).then(|| widened(pool, from, weights.depth));
+    let from = widened.as_ref().unwrap_or(from);
     let target = to.shape;
     let small = size_of_val(&weights.data[..]) <= SMALL_WEIGHTS;
     let many = if small { 16 * 1024 } else { 2048 } / target.batch.max(1);
@@ -128,8 +130,7 @@ impl Job<'_> {
     fn blocks(&mut self, run: &PlacedRun, row: usize, panels: std::ops::Range<usize>) {
         let rows = BLOCK.min(run.rows - row);
         let depth = self.weights.depth;
-        let half = depth == BLOCK / 2 && self.by.halves();
-        let direct = rows == BLOCK && (half || depth.is_multiple_of(BLOCK));
+        let direct = rows == BLOCK && self.by.takes(depth);
         let whole = [Pair { a: 0, b: 0 }];
         let (a, mut sum) = if direct {
             let sum = Sum {
@@ -176,6 +177,25 @@ impl Job<'_> {
     }
 }
 
+/// The same map with more channels, which are zero.
+fn widened(pool: &Pool, from: &Map<bf16>, channels: usize) -> Map<bf16> {
+    let shape = Shape {
+        channels,
+        ..from.shape
+    };
+    let mut out = Map::uninit(pool, shape);
+    let few = from.shape.channels;
+    each_row(&mut out, |values, row| {
+        let from = &from.data[values.start / channels * few..][..row.len() / channels * few];
+        for (to, from) in row.chunks_exact_mut(channels).zip(from.chunks_exact(few)) {
+            let zeros = std::iter::repeat(&bf16::ZERO);
+            let values = from.iter().chain(zeros);
+            to.iter_mut().zip(values).for_each(|(to, from)| *to = *from);
+        }
+    });
+    out
+}
+
 /// Rows whose taps lie side by side, filled up with zeros: for blocks that cannot be read where
 /// they are. Zeros stand for taps outside the image too, where a weight that is not finite makes a NaN
 /// that other levels do not have.
@@ -195,14 +215,16 @@ impl Gathered {
 
     fn fill(&mut self, from: &Map<bf16>, run: &Run, row: usize, rows: usize) {
         let depth = from.shape.channels;
-        for (r, line) in self.data.chunks_exact_mut(self.row).enumerate() {
-            line.fill(bf16::ZERO);
-            if r >= rows {
-                continue;
-            }
-            for tap in &run.taps {
-                let at = tap.pixel * from.shape.pixel() + (row + r) * depth;
-                line[tap.tap * depth..][..depth].copy_from_slice(&from.data[at..at + depth]);
+        self.data.fill(bf16::ZERO);
+        for tap in &run.taps {
+            let at = tap.pixel * from.shape.pixel() + row * depth;
+            let values = from.data[at..at + rows * depth].chunks_exact(depth);
+            for (line, values) in self.data.chunks_exact_mut(self.row).zip(values) {
+                let to = &mut line[tap.tap * depth..][..depth];
+                match (to.as_chunks_mut::<LEAST_DEPTH>(), values.as_chunks()) {
+                    (([to], []), ([values], [])) => *to = *values,
+                    _ => to.copy_from_slice(values),
+                }
             }
         }
     }
@@ -360,7 +382,11 @@ fn pack(
                 }
                 let mut whole = [bf16::ZERO; BLOCK_LEN];
                 for (r, line) in whole.chunks_exact_mut(BLOCK).enumerate().take(height) {
-                    line[..width].copy_from_slice(&from[r * channels..][..width]);
+                    // Mostly of an image's three: too few for a call.
+                    let values = &from[r * channels..][..width];
+                    line.iter_mut()
+                        .zip(values)
+                        .for_each(|(to, from)| *to = *from);
                 }
                 form(&by, &whole, BLOCK, block);
             }

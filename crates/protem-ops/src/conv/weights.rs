@@ -15,6 +15,11 @@ use {
 /// Columns of the result that share one packed panel of weights: two AVX-512 vectors.
 pub(super) const PANEL: usize = 32;
 
+/// Channels that a sum in bf16 runs over at least: fewer are filled up with zeros, so that those of
+/// a pixel are pairs of their own, and are copied as one number.
+#[cfg(target_arch = "x86_64")]
+pub(super) const LEAST_DEPTH: usize = 4;
+
 /// Which of a weight's two channels the sum runs over.
 #[derive(Clone, Copy)]
 pub(super) enum Role {
@@ -111,17 +116,22 @@ impl Scaled<'_> {
     }
 
     /// The same in the form that blocks of bf16 are multiplied in: panels of `BLOCK` columns, in each
-    /// the values along (tap, depth) in blocks of `BLOCK`, the last one filled up with zeros.
+    /// the values along (tap, depth) in blocks of `BLOCK`, the last one filled up with zeros; the
+    /// depth is [`LEAST_DEPTH`] at least.
     #[cfg(target_arch = "x86_64")]
     pub fn tiles(&self, pool: &Pool, role: Role) -> Packed<bf16> {
-        let (depth, columns, taps) = self.sizes(role);
+        let (channels, columns, taps) = self.sizes(role);
+        let depth = channels.max(LEAST_DEPTH);
         let panel_len = (taps * depth).div_ceil(BLOCK) * BLOCK_LEN;
         let mut data: Buffer<bf16> = pool.take(columns.div_ceil(BLOCK) * panel_len);
         data.par_chunks_mut(panel_len.max(1))
             .enumerate()
             .for_each(|(panel, chunk)| {
-                let last = chunk.len() - BLOCK_LEN;
-                chunk[last..].fill(bf16::ZERO);
+                let untouched = match channels < depth {
+                    true => 0,
+                    false => chunk.len() - BLOCK_LEN,
+                };
+                chunk[untouched..].fill(bf16::ZERO);
                 self.each_column_block(role, panel, |d, tap, column| {
                     let k = tap * depth + d;
                     let block = &mut chunk[k / BLOCK * BLOCK_LEN..][..BLOCK_LEN];

@@ -79,14 +79,15 @@ impl Blocks {
         }
     }
 
-    /// Whether products may be 16 values deep.
-    pub fn halves(&self) -> bool {
-        self.by == By::Dots
+    /// Whether products may be of so many values along the contraction: of blocks, or of a part of
+    /// one where no tile is loaded whole.
+    pub fn takes(&self, depth: usize) -> bool {
+        depth.is_multiple_of(BLOCK) || self.by == By::Dots && [4, 8, 16].contains(&depth)
     }
 
     /// `out (+)= Σ_p A_p·B_p`, 32×32: each `A_p` 32 rows, `a_row` values apart, of `depth` values from
     /// `a[pair.a]` on; each `B_p` from `b[pair.b]` on as `depth/32` blocks of two tiles, columns 0–15
-    /// and 16–31, or, of 16 values, as the first or the last eight rows of both tiles.
+    /// and 16–31, or, of a part of a block, as `depth/2` rows of both tiles.
     ///
     /// # Panics
     /// If a pair reaches outside a slice, or for a depth that is not to be had.
@@ -106,11 +107,10 @@ impl Blocks {
             }
             return;
         }
-        let half = depth == BLOCK / 2 && self.halves();
-        assert!(half || depth.is_multiple_of(BLOCK), "blocks or a half");
+        assert!(self.takes(depth), "blocks or a part of one");
         let a_end = end_of(0, &[(BLOCK - 1, a_row)], depth);
-        let b_end = match half {
-            true => BLOCK_LEN / 2 + BLOCK_LEN / 4,
+        let b_end = match depth < BLOCK {
+            true => BLOCK_LEN / 2 + depth / 2 * BLOCK,
             false => end_of(0, &[(depth / BLOCK, BLOCK_LEN)], 0),
         };
         for pair in pairs {
@@ -426,37 +426,67 @@ mod tests {
     }
 
     #[test]
-    fn half_a_step_is_a_product_too() {
+    fn a_part_of_a_step_is_a_product_too() {
         guarded(|blocks, against| {
-            if !blocks.halves() {
-                return;
-            }
-            let (half, a_row) = (BLOCK / 2, 19);
-            let a = Guarded::new(&numbers((BLOCK - 1) * a_row + half, 1), against);
-            let b = Guarded::new(&numbers(BLOCK_LEN, 2), against);
-            // The block's first half, and its second.
-            let pairs = [0, 1].map(|second| Pair {
-                a: 0,
-                b: second * half / 2 * BLOCK,
-            });
-            let mut out = Accumulator([0.0; BLOCK_LEN]);
-            let sum = Sum {
-                pairs: &pairs,
-                depth: half,
-                a_row,
-                accumulate: false,
-                size: (BLOCK, BLOCK),
-            };
-            blocks.product(&sum, &a, &b, &mut out);
-            for (at, got) in out.0.into_iter().enumerate() {
-                let (row, column) = (at / BLOCK, at % BLOCK);
-                let mut want = 0.0;
-                for k in 0..BLOCK {
-                    let tile = column / 16 * (BLOCK_LEN / 2);
-                    let b = b[tile + k / 2 * BLOCK + column % 16 * 2 + k % 2];
-                    want += a[row * a_row + k % half].to_f64() * b.to_f64();
+            for depth in [4, 8, 16].into_iter().filter(|d| blocks.takes(*d)) {
+                let a_row = depth + 3;
+                let a = Guarded::new(&numbers((BLOCK - 1) * a_row + depth, 1), against);
+                let b = Guarded::new(&numbers(BLOCK_LEN, 2), against);
+                // Each part of the block.
+                let pairs: Vec<Pair> = (0..BLOCK / depth)
+                    .map(|part| Pair {
+                        a: 0,
+                        b: part * depth / 2 * BLOCK,
+                    })
+                    .collect();
+                let mut out = Accumulator([0.0; BLOCK_LEN]);
+                let sum = Sum {
+                    pairs: &pairs,
+                    depth,
+                    a_row,
+                    accumulate: false,
+                    size: (BLOCK, BLOCK),
+                };
+                blocks.product(&sum, &a, &b, &mut out);
+                for (at, got) in out.0.into_iter().enumerate() {
+                    let (row, column) = (at / BLOCK, at % BLOCK);
+                    let mut want = 0.0;
+                    for k in 0..BLOCK {
+                        let tile = column / 16 * (BLOCK_LEN / 2);
+                        let b = b[tile + k / 2 * BLOCK + column % 16 * 2 + k % 2];
+                        want += a[row * a_row + k % depth].to_f64() * b.to_f64();
+                    }
+                    assert!((f64::from(got) - want).abs() < 1e-4, "{got}, not {want}");
                 }
-                assert!((f64::from(got) - want).abs() < 1e-4, "{got}, not {want}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_row_does_not_depend_on_how_many_there_are() {
+        guarded(|blocks, _| {
+            let (a, b) = (numbers(BLOCK_LEN, 1), numbers(BLOCK_LEN, 2));
+            let product = |rows, columns| {
+                let mut out = Accumulator([0.0; BLOCK_LEN]);
+                let sum = Sum {
+                    pairs: &[Pair { a: 0, b: 0 }],
+                    depth: BLOCK,
+                    a_row: BLOCK,
+                    accumulate: false,
+                    size: (rows, columns),
+                };
+                blocks.product(&sum, &a, &b, &mut out);
+                out.0
+            };
+            for columns in [9, BLOCK] {
+                let all = product(BLOCK, columns);
+                for rows in 1..BLOCK {
+                    let some = product(rows, columns);
+                    for row in 0..rows {
+                        let values = row * BLOCK..row * BLOCK + columns;
+                        assert_eq!(some[values.clone()], all[values], "row {row} of {rows}");
+                    }
+                }
             }
         });
     }

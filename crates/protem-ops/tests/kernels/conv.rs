@@ -211,6 +211,8 @@ fn equals_the_loop_at_nasty_sizes() {
         (65, 33, 3, 1, 0, (8, 11, 5)),  // several tiles together
         (40, 48, 3, 1, 2, (6, 5, 40)),
         (32, 32, 3, 1, 1, (6, 6, 64)),
+        (3, 33, 7, 2, 3, (9, 10, 37)),  // the stem, a block of images and some
+        (8, 40, 3, 1, 1, (4, 5, 35)),   // a quarter of a block
     ] {
         let conv = Conv { inputs, outputs, kernel, stride, padding };
         let input = shape(height, width, batch, inputs);

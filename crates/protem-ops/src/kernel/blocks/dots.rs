@@ -45,7 +45,12 @@ pub(super) unsafe fn product(sum: &Sum, a: &[bf16], b: &[bf16], out: &mut Accumu
     }
 }
 
-/// The block's rows from `first` on, in the first 16 columns or all of them.
+/// Sums that keep the processor busy: an instruction takes some cycles, in each of which two can begin.
+const AT_ONCE: usize = 12;
+
+/// The block's rows from `first` on, in the first 16 columns or all of them. Of few rows of what is
+/// added to, every other pair is summed by itself; never of what is not, where rows are images: a
+/// result would then depend on how many there are.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn part<const ROWS: usize, const VECTORS: usize>(
@@ -61,6 +66,7 @@ unsafe fn part<const ROWS: usize, const VECTORS: usize>(
     // meets them; `out` was found long enough.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
+        let mut others = sums;
         if sum.accumulate {
             for (row, sums) in sums.iter_mut().enumerate() {
                 for (vector, sum) in sums.iter_mut().enumerate() {
@@ -68,29 +74,56 @@ unsafe fn part<const ROWS: usize, const VECTORS: usize>(
                 }
             }
         }
+        let divided = sum.accumulate && 2 * ROWS * VECTORS <= AT_ONCE;
         for pair in sum.pairs {
             let a = a.add(pair.a + first * sum.a_row);
             let b = b.add(pair.b);
             for step in 0..sum.depth.div_ceil(BLOCK) {
                 let (a, b) = (a.add(step * BLOCK), b.add(step * BLOCK_LEN));
-                for k in 0..BLOCK.min(sum.depth) / 2 {
-                    let columns: [__m512bh; VECTORS] = std::array::from_fn(|vector| {
-                        let at = b.add(vector * (BLOCK_LEN / 2) + k * BLOCK);
-                        pairs(_mm512_loadu_si512(at.cast()))
-                    });
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        let both = a.add(row * sum.a_row + 2 * k).cast::<i32>();
-                        let both = pairs(_mm512_set1_epi32(both.read_unaligned()));
-                        for (sum, columns) in sums.iter_mut().zip(columns) {
-                            *sum = _mm512_dpbf16_ps(*sum, both, columns);
-                        }
+                let steps = BLOCK.min(sum.depth) / 2;
+                if divided {
+                    for k in (0..steps).step_by(2) {
+                        add_pair(&mut sums, a.add(2 * k), sum.a_row, b.add(k * BLOCK));
+                        let (a, b) = (a.add(2 * k + 2), b.add((k + 1) * BLOCK));
+                        add_pair(&mut others, a, sum.a_row, b);
+                    }
+                } else {
+                    for k in 0..steps {
+                        add_pair(&mut sums, a.add(2 * k), sum.a_row, b.add(k * BLOCK));
                     }
                 }
             }
         }
-        for (row, sums) in sums.into_iter().enumerate() {
-            for (vector, sum) in sums.into_iter().enumerate() {
+        for (row, (sums, others)) in sums.into_iter().zip(others).enumerate() {
+            for (vector, (mut sum, other)) in sums.into_iter().zip(others).enumerate() {
+                if divided {
+                    sum = _mm512_add_ps(sum, other);
+                }
                 _mm512_storeu_ps(out.add(row * BLOCK + vector * 16), sum);
+            }
+        }
+    }
+}
+
+/// Adds the products of a pair of values of each row, from `a` on, and of each column, from `b` on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn add_pair<const ROWS: usize, const VECTORS: usize>(
+    sums: &mut [[__m512; VECTORS]; ROWS],
+    a: *const bf16,
+    a_row: usize,
+    b: *const bf16,
+) {
+    // SAFETY: the caller vouches for a pair of each row, and for a row of each of the tiles.
+    unsafe {
+        let columns: [__m512bh; VECTORS] = std::array::from_fn(|vector| {
+            pairs(_mm512_loadu_si512(b.add(vector * (BLOCK_LEN / 2)).cast()))
+        });
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let both = a.add(row * a_row).cast::<i32>().read_unaligned();
+            let both = pairs(_mm512_set1_epi32(both));
+            for (sum, columns) in sums.iter_mut().zip(columns) {
+                *sum = _mm512_dpbf16_ps(*sum, both, columns);
             }
         }
     }
