@@ -39,9 +39,10 @@ pub struct Assignment {
 ///
 /// # Errors
 /// [`ClusterError::Clusters`] for no centroids, [`ClusterError::Columns`] for different numbers of
-/// columns, [`ClusterError::NotFinite`] and [`ClusterError::TooLarge`] with the row (of the points
-/// first), [`ClusterError::TooMany`], [`ClusterError::Isa`]; [`ClusterError::Setting`] for no threads or
-/// more than 4,096, [`ClusterError::Threads`] where they cannot be started.
+/// columns, [`ClusterError::NotFinite`] and [`ClusterError::TooLarge`] with the row,
+/// [`ClusterError::TooMany`] (of centroids, each of these in [`ClusterError::Centroids`]),
+/// [`ClusterError::Isa`]; [`ClusterError::Setting`] for no threads or more than 4,096,
+/// [`ClusterError::Threads`] where they cannot be started.
 pub fn assign(
     points: Matrix<'_>,
     centroids: Matrix<'_>,
@@ -91,7 +92,8 @@ pub(crate) fn assign_into(
         });
     }
     points.check(isa)?;
-    centroids.check_centroids(isa)?;
+    let checked = centroids.check_centroids(isa);
+    checked.map_err(|error| ClusterError::Centroids(Box::new(error)))?;
     nearest_in_blocks(points, centroids, isa, labels, distances);
     Ok(())
 }

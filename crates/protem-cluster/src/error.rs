@@ -5,10 +5,7 @@
 #[non_exhaustive]
 pub enum ClusterError {
     /// The data does not hold the rows and columns that were named.
-    #[error(
-        "{rows}×{cols} points (at least one column) at a row step of {stride} (at least {cols}) \
-         need {needed} values, there are {found}"
-    )]
+    #[error("{rows}×{cols} points{}", of_length(*cols, *stride, *needed, *found))]
     Length {
         /// Rows named.
         rows: usize,
@@ -22,7 +19,9 @@ pub enum ClusterError {
         found: usize,
     },
     /// A view whose rows do not lie side by side.
-    #[error("{rows}×{cols} points are not row-major with their rows side by side: copy them first")]
+    #[error(
+        "{rows}×{cols} points are not row-major with their rows side by side: copy them (`Rows::from`)"
+    )]
     Layout {
         /// Rows of the view.
         rows: usize,
@@ -90,6 +89,9 @@ pub enum ClusterError {
     /// A value of initial centroids that cannot be.
     #[error("initial centroids: {0}")]
     Initial(Box<ClusterError>),
+    /// A value of the centroids that points are to be assigned to that cannot be.
+    #[error("centroids: {0}")]
+    Centroids(Box<ClusterError>),
     /// Weights that are not one per point.
     #[error("{found} weights for {points} points: there must be one of each")]
     Weights {
@@ -197,6 +199,19 @@ pub enum ClusterError {
         /// What the driver said.
         reason: String,
     },
+}
+
+/// How the data and the lengths that were named do not belong together.
+fn of_length(cols: usize, stride: usize, needed: usize, found: usize) -> String {
+    if cols == 0 {
+        ": there must be at least one column".into()
+    } else if stride < cols {
+        format!(" at a row step of {stride}: it must be at least {cols}")
+    } else if stride == cols {
+        format!(" need {needed} values, there are {found}")
+    } else {
+        format!(" at a row step of {stride} need {needed} values, there are {found}")
+    }
 }
 
 /// What to do where so many clusters would fit.

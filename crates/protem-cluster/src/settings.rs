@@ -259,8 +259,9 @@ impl KMeansBuilder {
             return refuse("frozen", "true".into(), "false unless centroids are given");
         }
         let weights = kmeans.weights.as_deref().unwrap_or(&[1.0]);
-        if let Some(weight) = weights.iter().find(|w| !(**w >= 0.0 && w.is_finite())) {
-            return refuse("weights", weight.to_string(), "finite and not negative");
+        if let Some(row) = weights.iter().position(|w| !(*w >= 0.0 && w.is_finite())) {
+            let value = format!("{} at row {row}", weights[row]);
+            return refuse("weights", value, "finite and not negative");
         }
         // Of none at all, the number is wrong, which the points tell.
         if !weights.is_empty() && !weights.iter().any(|w| *w > 0.0) {

@@ -105,7 +105,10 @@ fn bad_input_is_an_error() {
         ClusterError::Clusters { k: 0, points: 3 }
     );
     assert_eq!(of(nan, good, None), ClusterError::NotFinite { row: 1 });
-    assert_eq!(of(good, nan, None), ClusterError::NotFinite { row: 1 });
+    let centroids = of(good, nan, None);
+    let row = Box::new(ClusterError::NotFinite { row: 1 });
+    assert_eq!(centroids, ClusterError::Centroids(row));
+    assert!(centroids.to_string().starts_with("centroids: row 1"));
     assert!(matches!(
         of(good, good, Some(0)),
         ClusterError::Setting { .. }

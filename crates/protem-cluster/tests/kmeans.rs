@@ -296,9 +296,16 @@ fn bad_points_are_errors() {
         ),
         ClusterError::Initial(Box::new(ClusterError::NotFinite { row: 0 }))
     );
-    for (rows, cols, stride) in [(3, 2, 2), (1, 0, 0), (2, 2, 1), (usize::MAX, 2, 2)] {
+    for (rows, cols, stride, said) in [
+        (3, 2, 2, "3×2 points need 6 values, there are 4"),
+        (2, 2, 3, "at a row step of 3 need 5 values"),
+        (1, 0, 0, "at least one column"),
+        (2, 2, 1, "a row step of 1: it must be at least 2"),
+        (usize::MAX, 2, 2, "there are 4"),
+    ] {
         let error = Matrix::with_stride(&[0.0; 4], rows, cols, stride).unwrap_err();
         assert!(matches!(error, ClusterError::Length { .. }), "{error}");
+        assert!(error.to_string().contains(said), "{error}");
     }
     assert!(Matrix::new(&[0.0; 5], 2, 2).is_err());
 }

@@ -361,7 +361,7 @@ fn wrong_settings_and_weights_are_errors() {
     let refused = |builder: KMeansBuilder| builder.build().unwrap_err().to_string();
     assert!(refused(KMeans::builder(1).tolerance(-1.0)).contains("-1"));
     assert!(refused(KMeans::builder(1).tolerance(f64::NAN)).contains("NaN"));
-    assert!(refused(KMeans::builder(1).weights(vec![1.0, -2.0])).contains("-2"));
+    assert!(refused(KMeans::builder(1).weights(vec![1.0, -2.0])).contains("-2 at row 1"));
     assert!(refused(KMeans::builder(1).weights(vec![f32::INFINITY])).contains("inf"));
     assert!(refused(KMeans::builder(1).weights(vec![0.0; 3])).contains("zero"));
     let kmeans = KMeans::builder(1).weights(vec![1.0; 3]).build().unwrap();

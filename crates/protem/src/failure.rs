@@ -56,6 +56,7 @@ pub fn of_points(what: impl fmt::Display, error: &ClusterError) -> Failure {
     match error {
         ClusterError::Setting { .. } => Failure::usage(explain(error)),
         ClusterError::Initial(_)
+        | ClusterError::Centroids(_)
         | ClusterError::NotFinite { .. }
         | ClusterError::TooLarge { .. }
         | ClusterError::TooMany { .. } => Failure::usage(text),
