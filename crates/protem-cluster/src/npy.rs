@@ -41,14 +41,16 @@ pub enum NpyError {
         source: std::io::Error,
     },
     /// What the file holds is not what is needed.
-    #[error("not points in .npy: {what}")]
+    #[error("{}: not points in .npy: {what}", path.display())]
     Format {
+        /// Which file.
+        path: PathBuf,
         /// What is wrong, with the value found.
         what: String,
     },
     /// The values are no `f32`, or not row by row: they can be read, not mapped.
     #[error(
-        "{}: only 32-bit floats in row order can be mapped; other values are read, which takes {bytes} bytes of memory",
+        "{}: only 32-bit floats in row order can be mapped; others are read (`Npy::read`), which takes {bytes} bytes of memory",
         path.display()
     )]
     NotPlain {
@@ -57,9 +59,26 @@ pub enum NpyError {
         /// The file and its values as `f32`, which reading it holds together for a while.
         bytes: u64,
     },
-    /// The array has no columns.
-    #[error(transparent)]
-    Shape(#[from] ClusterError),
+}
+
+/// What of a file is not as it must be.
+#[derive(Debug)]
+struct Wrong(String);
+
+fn wrong(what: String) -> Wrong {
+    Wrong(what)
+}
+
+impl NpyError {
+    fn io(path: &Path, source: std::io::Error) -> Self {
+        let path = path.into();
+        Self::Io { path, source }
+    }
+
+    fn format(path: &Path, Wrong(what): Wrong) -> Self {
+        let path = path.into();
+        Self::Format { path, what }
+    }
 }
 
 impl Npy {
@@ -68,21 +87,19 @@ impl Npy {
     ///
     /// # Errors
     /// [`NpyError::Io`]; [`NpyError::Format`] for a file that is not a complete two-dimensional
-    /// array of real numbers; [`NpyError::Shape`] for one without columns; [`NpyError::NotPlain`]
-    /// for one of other values than `f32` in this machine's order of bytes, row by row.
+    /// array of real numbers with columns; [`NpyError::NotPlain`] for one of other values than `f32`
+    /// in this machine's order of bytes, row by row.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, NpyError> {
         let path = path.as_ref();
-        let failed = |source| NpyError::Io {
-            path: path.into(),
-            source,
-        };
+        let failed = |source| NpyError::io(path, source);
+        let refused = |wrong| NpyError::format(path, wrong);
         let file = File::open(path).map_err(failed)?;
         if file.metadata().map_err(failed)?.is_dir() {
             return Err(failed(std::io::ErrorKind::IsADirectory.into()));
         }
         let map = kernel::map(&file).map_err(failed)?;
-        let header = Header::parse(&map)?;
-        let values = header.values(&map)?;
+        let header = Header::parse(&map).map_err(refused)?;
+        let values = header.values(&map).map_err(refused)?;
         if !header.is_plain() {
             let held = values.len() / header.kind.size() * size_of::<f32>();
             return Err(NpyError::NotPlain {
@@ -90,7 +107,7 @@ impl Npy {
                 bytes: (map.len() + held) as u64,
             });
         }
-        Self::new(Values::Mapped(map, header.begin), &header, false)
+        Self::new(Values::Mapped(map, header.begin), &header, false).map_err(refused)
     }
 
     /// Reads a file into memory, where rows are at hand sooner than in a mapped one: its pages are
@@ -104,55 +121,57 @@ impl Npy {
     /// that is beyond all `f32`.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, NpyError> {
         let path = path.as_ref();
-        let failed = |source| NpyError::Io {
-            path: path.into(),
-            source,
-        };
+        let failed = |source| NpyError::io(path, source);
+        let refused = |wrong| NpyError::format(path, wrong);
         let mut file = Lines::read(path).map_err(failed)?;
-        let header = Header::parse(file.get())?;
-        let values = header.values(file.get())?;
+        let header = Header::parse(file.get()).map_err(refused)?;
+        let values = header.values(file.get()).map_err(refused)?;
         if header.is_plain() {
             file.begin += header.begin;
-            return Self::new(Values::Held(file), &header, false);
+            return Self::new(Values::Held(file), &header, false).map_err(refused);
         }
         let mut held = Lines::zeros(header.rows * header.cols).map_err(failed)?;
-        let rounded = header.convert(values, bytemuck::cast_slice_mut(held.get_mut()))?;
-        Self::new(Values::Held(held), &header, rounded)
+        let converted = header.convert(values, bytemuck::cast_slice_mut(held.get_mut()));
+        let rounded = converted.map_err(refused)?;
+        Self::new(Values::Held(held), &header, rounded).map_err(refused)
     }
 
-    fn new(values: Values, header: &Header, rounded: bool) -> Result<Self, NpyError> {
+    fn new(values: Values, header: &Header, rounded: bool) -> Result<Self, Wrong> {
         let npy = Self {
             values,
             rows: header.rows,
             cols: header.cols,
             rounded,
         };
-        npy.view()?;
+        if bytemuck::try_cast_slice::<u8, f32>(npy.bytes()).is_err() {
+            return Err(wrong(
+                "values do not begin at a multiple of four bytes".into(),
+            ));
+        }
+        npy.view().map_err(|error| wrong(error.to_string()))?;
         Ok(npy)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.values {
+            Values::Mapped(map, begin) => &map[*begin..],
+            Values::Held(lines) => lines.get(),
+        }
     }
 
     /// The points.
     ///
     /// # Errors
-    /// As [`Self::open`]; none after it.
-    pub fn view(&self) -> Result<Matrix<'_>, NpyError> {
-        let bytes = match &self.values {
-            Values::Mapped(map, begin) => &map[*begin..],
-            Values::Held(lines) => lines.get(),
-        };
-        let values = bytemuck::try_cast_slice(bytes)
-            .map_err(|_| wrong("values do not begin at a multiple of four bytes".into()))?;
-        Ok(Matrix::new(values, self.rows, self.cols)?)
+    /// None: what could be wrong was when it was opened.
+    pub fn view(&self) -> Result<Matrix<'_>, ClusterError> {
+        let values = bytemuck::try_cast_slice(self.bytes()).unwrap_or_default();
+        Matrix::new(values, self.rows, self.cols)
     }
 
     /// Whether a value of the file differs from the `f32` it became.
     pub fn is_rounded(&self) -> bool {
         self.rounded
     }
-}
-
-fn wrong(what: String) -> NpyError {
-    NpyError::Format { what }
 }
 
 /// Bytes of a cache line. Values begin at a multiple of it in a file by numpy, and so do rows of 16

@@ -4,7 +4,7 @@ use crate::console::warn;
 use crate::failure::{Failure, explain};
 use crate::features::{FEWER_FEATURES, check_memory};
 use crate::system::{memory_bytes, size};
-use protem_cluster::{Matrix, Npy, NpyError};
+use protem_cluster::{ClusterError, Matrix, Npy, NpyError};
 use protem_data::{DataError, FeatureTable};
 use std::path::Path;
 
@@ -19,10 +19,10 @@ pub enum Array {
 }
 
 impl Array {
-    fn view(&self) -> Result<Matrix<'_>, NpyError> {
+    fn view(&self) -> Result<Matrix<'_>, ClusterError> {
         match self {
             Self::Npy(npy) => npy.view(),
-            Self::Table { values, rows, cols } => Ok(Matrix::new(values, *rows, *cols)?),
+            Self::Table { values, rows, cols } => Matrix::new(values, *rows, *cols),
         }
     }
 
@@ -92,7 +92,6 @@ fn open_npy(path: &Path) -> Result<Npy, Failure> {
         },
     };
     opened.map_err(|e| match e {
-        // They name the file.
         NpyError::Io { .. } if path.is_dir() => Failure::usage(format!("{e}\n{ADVICE}")),
         NpyError::Io { .. } => Failure::usage(e.to_string()),
         NpyError::NotPlain { bytes, .. } => Failure::usage(format!(
@@ -101,7 +100,7 @@ fn open_npy(path: &Path) -> Result<Npy, Failure> {
             size(bytes),
             size(memory.unwrap_or(0))
         )),
-        _ => Failure::usage(format!("{}: {e}\n{ADVICE}", path.display())),
+        _ => Failure::usage(format!("{e}\n{ADVICE}")),
     })
 }
 

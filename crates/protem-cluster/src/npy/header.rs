@@ -2,7 +2,7 @@
 //! `descr`, `fortran_order` and `shape`, padded with spaces to a newline.
 
 use super::numbers::Kind;
-use super::{NpyError, wrong};
+use super::{Wrong, wrong};
 use crate::matrix::Matrix;
 
 /// What a header says, and where the values begin.
@@ -20,7 +20,7 @@ pub(super) struct Header {
 const LONGEST: usize = 10_000;
 
 impl Header {
-    pub fn parse(bytes: &[u8]) -> Result<Self, NpyError> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, Wrong> {
         let Some(rest) = bytes.strip_prefix(b"\x93NUMPY") else {
             return Err(wrong("the magic number is missing".into()));
         };
@@ -53,9 +53,8 @@ impl Header {
     /// Bytes of all values.
     ///
     /// # Errors
-    /// [`NpyError::Format`] unless they are what a file holds behind its header;
-    /// [`NpyError::Shape`] without columns.
-    pub fn values<'a>(&self, file: &'a [u8]) -> Result<&'a [u8], NpyError> {
+    /// Unless they are what a file holds behind its header, and there are columns.
+    pub fn values<'a>(&self, file: &'a [u8]) -> Result<&'a [u8], Wrong> {
         let (rows, cols, size) = (self.rows, self.cols, self.kind.size());
         let len = rows.checked_mul(cols);
         let len = len.and_then(|values| values.checked_mul(size));
@@ -67,14 +66,14 @@ impl Header {
             )));
         }
         if cols == 0 {
-            Matrix::new(&[], rows, cols)?;
+            Matrix::new(&[], rows, cols).map_err(|e| wrong(e.to_string()))?;
         }
         Ok(values)
     }
 }
 
 /// What a header's dictionary says of the values, which begin at that byte.
-fn dictionary(text: &str, begin: usize) -> Result<Header, NpyError> {
+fn dictionary(text: &str, begin: usize) -> Result<Header, Wrong> {
     let mut rest = Text(text);
     let (mut descr, mut order, mut shape) = (None, None, None);
     rest.token("{")?;
@@ -142,7 +141,7 @@ impl<'a> Text<'a> {
         stripped.is_some()
     }
 
-    fn token(&mut self, token: &str) -> Result<(), NpyError> {
+    fn token(&mut self, token: &str) -> Result<(), Wrong> {
         if self.take(token) {
             return Ok(());
         }
@@ -153,7 +152,7 @@ impl<'a> Text<'a> {
     }
 
     /// A quoted string without escapes.
-    fn string(&mut self) -> Result<&'a str, NpyError> {
+    fn string(&mut self) -> Result<&'a str, Wrong> {
         let quote = if self.take("\"") { '"' } else { '\'' };
         if quote == '\'' {
             self.token("'")?;
@@ -166,7 +165,7 @@ impl<'a> Text<'a> {
     }
 
     /// Letters and digits.
-    fn word(&mut self) -> Result<&'a str, NpyError> {
+    fn word(&mut self) -> Result<&'a str, Wrong> {
         let rest = self.0.trim_start();
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric());
         let (word, rest) = rest.split_at(end.unwrap_or(rest.len()));
@@ -178,7 +177,7 @@ impl<'a> Text<'a> {
     }
 
     /// Numbers in parentheses.
-    fn tuple(&mut self) -> Result<Vec<usize>, NpyError> {
+    fn tuple(&mut self) -> Result<Vec<usize>, Wrong> {
         let mut values = Vec::new();
         self.token("(")?;
         while !self.take(")") {
@@ -220,8 +219,8 @@ mod tests {
     const PLAIN: &str = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }";
 
     fn shape(bytes: &[u8]) -> Result<(usize, usize), String> {
-        let header = Header::parse(bytes).map_err(|e| e.to_string())?;
-        header.values(bytes).map_err(|e| e.to_string())?;
+        let header = Header::parse(bytes).map_err(|e| e.0)?;
+        header.values(bytes).map_err(|e| e.0)?;
         Ok((header.rows, header.cols))
     }
 

@@ -1,7 +1,7 @@
 //! Values of other kinds than `f32`, and arrays with columns first, as rows of `f32`.
 
 use super::header::Header;
-use super::{NpyError, wrong};
+use super::{Wrong, wrong};
 use half::f16;
 
 /// A kind of values, and the order of their bytes.
@@ -107,8 +107,8 @@ impl Header {
     /// equal to it.
     ///
     /// # Errors
-    /// [`NpyError::Format`] for a finite value beyond all `f32`.
-    pub fn convert(&self, values: &[u8], out: &mut [f32]) -> Result<bool, NpyError> {
+    /// For a finite value beyond all `f32`.
+    pub fn convert(&self, values: &[u8], out: &mut [f32]) -> Result<bool, Wrong> {
         match self.kind.number {
             // numpy reads any byte but 0 as true.
             Number::B1 => self.each(values, |[x]: [u8; 1]| exact(f32::from(x != 0)), out),
@@ -132,7 +132,7 @@ impl Header {
         values: &[u8],
         single: impl Fn([u8; SIZE]) -> Single,
         out: &mut [f32],
-    ) -> Result<bool, NpyError> {
+    ) -> Result<bool, Wrong> {
         let (values, _) = values.as_chunks::<SIZE>();
         let value = |mut bytes: [u8; SIZE]| {
             if self.kind.big {
@@ -200,7 +200,7 @@ mod tests {
         let cols = bytes.len() / kind.size();
         let mut out = vec![0.0; cols];
         let rounded = array(kind, false, (1, cols)).convert(bytes, &mut out);
-        rounded.map(|r| (out, r)).map_err(|e| e.to_string())
+        rounded.map(|r| (out, r)).map_err(|e| e.0)
     }
 
     #[test]
@@ -279,6 +279,6 @@ mod tests {
         let kind = Kind::named("<f8").unwrap();
         let header = array(kind, true, (3, 2));
         let error = header.convert(&bytes, &mut [0.0; 6]).unwrap_err();
-        assert!(error.to_string().contains("row 1"), "{error}");
+        assert!(error.0.contains("row 1"), "{error:?}");
     }
 }
