@@ -152,22 +152,20 @@ pub enum ClusterError {
         /// Number of clusters.
         k: usize,
     },
-    /// No CUDA device to compute on: it, its driver or what compiles for it is missing.
-    #[cfg(feature = "cuda")]
+    /// No CUDA device to compute on: it, its driver, what compiles for it, or the feature `cuda` is
+    /// missing.
     #[error("no CUDA device can be used: {reason}")]
     DeviceMissing {
         /// What is not there, and what to install.
         reason: String,
     },
     /// The kernels could not be compiled for the device.
-    #[cfg(feature = "cuda")]
     #[error("the CUDA kernels do not compile: {log}")]
     DeviceCompile {
         /// What the compiler said.
         log: String,
     },
     /// Clusters that do not fit into the memory of the device, however small the blocks of points.
-    #[cfg(feature = "cuda")]
     #[error(
         "{clusters} clusters and a block of {points} points need {needed} bytes of device memory \
          and {free} are free: {}",
@@ -186,14 +184,12 @@ pub enum ClusterError {
         fitting: usize,
     },
     /// A device without memory for something small that a clustering puts there beside its points.
-    #[cfg(feature = "cuda")]
     #[error(
         "the memory of the CUDA device is full: free some of it, or cluster on the processor \
          (`Device::Cpu`)"
     )]
     DeviceFull,
     /// A device that did not do what it was asked.
-    #[cfg(feature = "cuda")]
     #[error("the CUDA device failed: {reason}")]
     DeviceFailed {
         /// What the driver said.
@@ -215,7 +211,6 @@ fn of_length(cols: usize, stride: usize, needed: usize, found: usize) -> String 
 }
 
 /// What to do where so many clusters would fit.
-#[cfg(feature = "cuda")]
 fn of_fitting(clusters: usize, fitting: usize) -> String {
     let otherwise = "free device memory, or cluster on the processor (`Device::Cpu`)";
     match fitting {

@@ -46,7 +46,6 @@ pub enum Warning {
         minimum: usize,
     },
     /// Points that the device cannot hold, so that it reads them anew in each iteration.
-    #[cfg(feature = "cuda")]
     #[error("{points} points do not fit into the device's memory: it takes {block} at a time")]
     InBlocks {
         /// Points that iterate.
@@ -56,7 +55,6 @@ pub enum Warning {
     },
     /// The processor computed though [`Device::Auto`] would have had it a CUDA device: a driver is
     /// there, but something else is missing or in the way.
-    #[cfg(feature = "cuda")]
     #[error("the processor computed it: {reason}")]
     DeviceUnused {
         /// What was missing or in the way.

@@ -29,7 +29,9 @@ impl KMeans {
     /// points, [`ClusterError::NotFinite`] and [`ClusterError::TooLarge`] with the row (of given
     /// centroids in [`ClusterError::Initial`]), [`ClusterError::TooMany`],
     /// [`ClusterError::Threads`], [`ClusterError::Isa`]; on a CUDA device
-    /// also `DeviceMissing`, `DeviceCompile`, `DeviceMemory`, `DeviceFull` and `DeviceFailed`.
+    /// also [`ClusterError::DeviceMissing`], [`ClusterError::DeviceCompile`],
+    /// [`ClusterError::DeviceMemory`], [`ClusterError::DeviceFull`] and
+    /// [`ClusterError::DeviceFailed`].
     pub fn fit(&self, points: Matrix<'_>) -> Result<Fit, ClusterError> {
         self.fit_with(points, |_| ControlFlow::Continue(()))
     }

@@ -48,12 +48,12 @@ pub enum Device {
     /// With the feature `cuda`, the first CUDA device if it can be used, holds the points, and there
     /// are enough points and clusters for it to be worth it (2²⁶ pairs of them); else the
     /// processor. [`Fit::device`](crate::Fit::device) says which it was; where there is a driver and
-    /// the device could not be used all the same, `Warning::DeviceUnused` says why. A device that
+    /// the device could not be used all the same, [`Warning::DeviceUnused`](crate::Warning::DeviceUnused) says why. A device that
     /// could not be opened is not tried again in the same process.
     Auto,
-    /// The CUDA device of this number (0 is the first), of compute capability 8.0 or above. Points
-    /// that it cannot hold come in blocks ([`Warning::InBlocks`](crate::Warning::InBlocks)).
-    #[cfg(feature = "cuda")]
+    /// With the feature `cuda`, the CUDA device of this number (0 is the first), of compute
+    /// capability 8.0 or above. Points that it cannot hold come in blocks
+    /// ([`Warning::InBlocks`](crate::Warning::InBlocks)).
     Cuda(usize),
 }
 
@@ -235,8 +235,10 @@ impl KMeansBuilder {
     ///
     /// # Errors
     /// [`ClusterError::Setting`] for zero clusters, iterations, restarts, points per centroid or
-    /// threads; for more threads than 4,096, a tolerance that is not finite or is negative, frozen centroids that are not
-    /// given, or weights that are not finite, negative, or all zero. [`ClusterError::Isa`] for a level this machine has not.
+    /// threads; for more threads than 4,096, a tolerance that is not finite or is negative, frozen
+    /// centroids that are not given, or weights that are not finite, negative, or all zero.
+    /// [`ClusterError::Isa`] for a level this machine has not, [`ClusterError::DeviceMissing`] for
+    /// [`Device::Cuda`] without the feature `cuda`.
     pub fn build(self) -> Result<KMeans, ClusterError> {
         let kmeans = self.kmeans;
         let refuse = |name, value: String, rule| Err(ClusterError::Setting { name, value, rule });
@@ -268,6 +270,11 @@ impl KMeansBuilder {
             return refuse("weights", "all zero".into(), "positive somewhere");
         }
         kmeans.isa.map_or(Ok(Isa::Portable), Isa::checked)?;
+        if cfg!(not(feature = "cuda")) && matches!(kmeans.device, Device::Cuda(_)) {
+            return Err(ClusterError::DeviceMissing {
+                reason: "protem-cluster was built without its feature `cuda`".into(),
+            });
+        }
         Ok(kmeans)
     }
 }

@@ -450,6 +450,33 @@ fn results_survive_json() {
     assert_eq!(back, fit);
 }
 
+/// What was fitted on a device is read by programs without the feature `cuda` too.
+#[cfg(feature = "serde")]
+#[test]
+fn results_of_a_device_are_read_without_it() {
+    use protem_cluster::{Device, Warning};
+    let mut fit = fit(KMeans::builder(3), &numbers(240, 8), 2);
+    fit.device = Device::Cuda(1);
+    fit.warnings = vec![Warning::InBlocks {
+        points: 120,
+        block: 60,
+    }];
+    let text = serde_json::to_string(&fit).unwrap();
+    assert!(text.contains(r#""device":{"cuda":1}"#), "{text}");
+    assert_eq!(serde_json::from_str::<Fit>(&text).unwrap(), fit);
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_without_the_feature_is_an_error() {
+    use protem_cluster::Device;
+    let built = KMeans::builder(1).device(Device::Cuda(0)).build();
+    let error = built.unwrap_err();
+    assert!(matches!(error, ClusterError::DeviceMissing { .. }));
+    assert!(error.to_string().contains("feature `cuda`"), "{error}");
+    assert!(KMeans::builder(1).device(Device::Auto).build().is_ok());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(80))]
 
