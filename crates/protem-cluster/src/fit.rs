@@ -63,8 +63,17 @@ pub enum Warning {
 }
 
 /// The result of a clustering.
+///
+/// Two fits of the same points and settings differ in [`IterationStats::seconds`] alone, and so are
+/// not equal: compare what is wanted of them.
+///
+/// With the feature `serde` it is saved with the labels and distances of all points. What assigns
+/// other points is `k`, `dim` and `centroids`; as a [`Rows`](crate::Rows) they are saved by
+/// themselves, for [`assign`](crate::assign()). JSON gives all `f32` back to the bit, and `f64` with
+/// serde_json's feature `float_roundtrip`.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Fit {
     /// Number of clusters.
     pub k: usize,
