@@ -2,9 +2,11 @@
 
 use crate::error::ClusterError;
 
-/// Settings of [`concentration`].
+/// Settings of [`concentration`]. Those that are missing where they are deserialised have their
+/// defaults.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
 pub struct ConcentrationParams {
     /// Mean of the result (τ).
     pub temperature: f64,

@@ -30,6 +30,7 @@ pub struct IterationStats {
 /// Something the caller may want to know, but that does not stop a clustering.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Warning {
     /// Too few points per centroid for centroids to mean much.

@@ -7,6 +7,8 @@ use crate::threads::Threads;
 /// Where centroids begin.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[non_exhaustive]
 pub enum Init {
     /// Points drawn without replacement, anew for each restart.
     #[default]
@@ -25,6 +27,7 @@ pub enum Init {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[non_exhaustive]
 pub enum Empty {
     /// As in faiss: it takes half of another one, drawn by size; the two centroids are moved apart
     /// by ±1/1024. The last iteration may leave clusters empty.

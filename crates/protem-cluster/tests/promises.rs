@@ -450,6 +450,24 @@ fn results_survive_json() {
     assert_eq!(back, fit);
 }
 
+#[cfg(feature = "serde")]
+#[test]
+fn kinds_are_named_in_lower_case() {
+    use protem_cluster::ConcentrationParams;
+    let of = |init: Init| serde_json::to_string(&init).unwrap();
+    assert_eq!(of(Init::PlusPlus), r#""plusplus""#);
+    assert_eq!(of(Init::Given(vec![0.5])), r#"{"given":[0.5]}"#);
+    let few = fit(KMeans::builder(3), &numbers(40, 8), 2).warnings;
+    let few = serde_json::to_string(&few).unwrap();
+    assert!(few.starts_with(r#"[{"few_points":{"#), "{few}");
+    let some: ConcentrationParams = serde_json::from_str(r#"{"temperature":0.1}"#).unwrap();
+    let expected = ConcentrationParams {
+        temperature: 0.1,
+        ..Default::default()
+    };
+    assert_eq!(some, expected);
+}
+
 /// What was fitted on a device is read by programs without the feature `cuda` too.
 #[cfg(feature = "serde")]
 #[test]
