@@ -26,6 +26,7 @@ const BLOCK_VALUES: usize = 1 << 25;
 /// Nearest centroids.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Assignment {
     /// Nearest centroid of each point: the lowest of those with the least `Σ(x − c)²`, summed over
     /// the columns in order in f64.

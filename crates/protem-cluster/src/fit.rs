@@ -10,6 +10,7 @@ use crate::threads::Threads;
 /// One iteration, as faiss reports it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct IterationStats {
     /// Restart, from 0.
     pub restart: usize,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 /// A CUDA device that can compute iterations.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct CudaDevice {
     /// The maker's name for it.
     pub name: String,
@@ -39,6 +40,7 @@ pub fn cuda_device(ordinal: usize) -> Result<CudaDevice, ClusterError> {
 
 /// How long a kernel took, by CUDA events around its launches.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct KernelTime {
     /// Its name in `kernels/*.cu`.
     pub kernel: &'static str,
