@@ -130,6 +130,7 @@ mod from_rayon {
 
     impl<'a> Matrix<'a> {
         /// The rows, for work on the threads of rayon.
+        #[must_use]
         pub fn par_rows(self) -> impl IndexedParallelIterator<Item = &'a [f32]> {
             (0..self.rows()).into_par_iter().map(move |i| self.row(i))
         }

@@ -23,6 +23,7 @@ pub enum Isa {
 
 impl Isa {
     /// Every level this machine can run, the slowest first.
+    #[must_use]
     pub fn available() -> &'static [Self] {
         static AVAILABLE: OnceLock<Vec<Isa>> = OnceLock::new();
         AVAILABLE.get_or_init(|| {
@@ -110,6 +111,7 @@ impl Isa {
     }
 
     /// The name that `PROTEM_ISA` takes: `portable`, `avx2`, `avx512` or `amx`.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",

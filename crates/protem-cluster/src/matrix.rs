@@ -78,11 +78,13 @@ impl<'a> Matrix<'a> {
     }
 
     /// Number of points.
+    #[must_use]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Values of a point.
+    #[must_use]
     pub fn cols(&self) -> usize {
         self.cols
     }
@@ -91,6 +93,7 @@ impl<'a> Matrix<'a> {
     ///
     /// # Panics
     /// If `i` is not below [`Self::rows`].
+    #[must_use]
     pub fn row(&self, i: usize) -> &'a [f32] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
         &self.data[i * self.stride..][..self.cols]

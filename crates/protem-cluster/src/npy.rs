@@ -169,6 +169,7 @@ impl Npy {
     }
 
     /// Whether a value of the file differs from the `f32` it became.
+    #[must_use]
     pub fn is_rounded(&self) -> bool {
         self.rounded
     }

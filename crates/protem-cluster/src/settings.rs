@@ -115,6 +115,7 @@ impl KMeans {
     }
 
     /// Number of clusters.
+    #[must_use]
     pub fn k(&self) -> usize {
         self.k
     }
