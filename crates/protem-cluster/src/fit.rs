@@ -1,6 +1,6 @@
 //! What comes of a clustering.
 
-use crate::assign::assign_into;
+use crate::assign::{Assignment, assign, assign_into};
 use crate::error::ClusterError;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
@@ -110,14 +110,26 @@ impl Fit {
         Matrix::new(&self.centroids, self.k, self.dim)
     }
 
-    /// The nearest centroid of each of `points`, which need not be those of the fit, into `labels`
-    /// and the squared distance to it into `distances`; see [`assign`](crate::assign()). A point's
-    /// result does not depend on the others. Each call packs all centroids, and with `Some` starts
+    /// The nearest centroid of each of `points`, which need not be those of the fit, on `threads`
+    /// threads or, for `None`, the caller's rayon pool; see [`assign`](crate::assign()).
+    ///
+    /// # Errors
+    /// As [`assign`](crate::assign()); [`ClusterError::Length`] as [`Self::centroid_rows`].
+    pub fn predict(
+        &self,
+        points: Matrix<'_>,
+        threads: Option<usize>,
+    ) -> Result<Assignment, ClusterError> {
+        assign(points, self.centroid_rows()?, threads)
+    }
+
+    /// As [`Self::predict`], with labels into `labels` and squared distances into `distances`. A
+    /// point's result does not depend on the others. Each call packs all centroids, and with `Some` starts
     /// threads: many points at once cost a hundredth of one by one.
     ///
     /// # Errors
-    /// As [`assign`](crate::assign()), and [`ClusterError::Places`] for slices that have not one
-    /// place for each point; [`ClusterError::Length`] as [`Self::centroid_rows`].
+    /// As [`Self::predict`], and [`ClusterError::Places`] for slices that have not one place for
+    /// each point.
     pub fn predict_into(
         &self,
         points: Matrix<'_>,

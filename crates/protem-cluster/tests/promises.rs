@@ -345,6 +345,12 @@ fn predictions_do_not_depend_on_company() {
         (fit.labels.clone(), fit.distances.clone())
     );
     assert_eq!(predict(&points[..d]).0, fit.labels[..1]);
+    let all = Matrix::new(&points, n, d).unwrap();
+    let predicted = fit.predict(all, Some(2)).unwrap();
+    assert_eq!(
+        (predicted.labels, predicted.distances),
+        (fit.labels.clone(), fit.distances.clone())
+    );
 
     let matrix = Matrix::new(&points, n, d).unwrap();
     let error = fit.predict_into(matrix, &mut [0; 3], &mut [0.0; 700], None);
