@@ -25,6 +25,7 @@ mod from_ndarray {
     }
 
     impl From<ArrayView2<'_, f32>> for Rows {
+        /// A copy, whatever the layout.
         fn from(view: ArrayView2<'_, f32>) -> Self {
             Self {
                 values: view.iter().copied().collect(),

@@ -220,6 +220,8 @@ fn keep(library: libloading::Library) -> bool {
     true
 }
 
+// No part of what is promised: the version of cudarc is not either.
+#[doc(hidden)]
 impl From<DriverError> for ClusterError {
     fn from(error: DriverError) -> Self {
         match error.0 {
