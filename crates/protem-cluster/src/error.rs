@@ -1,6 +1,6 @@
 //! Why a clustering cannot be.
 
-/// What is wrong with an input.
+/// Why a clustering cannot be: what is wrong with an input or a setting, or missing on this machine.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClusterError {

@@ -22,6 +22,9 @@
 //!
 //! The crate knows nothing of where points come from.
 
+// Says of each item which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod assign;
 mod backend;
 mod bf16;
