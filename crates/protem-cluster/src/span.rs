@@ -29,6 +29,10 @@ const BEST: usize = 1 << 14;
 /// Strips whose best scores are kept at once, at least: the centroids are read once for them all.
 const TOGETHER_STRIPS: usize = 32;
 
+/// Candidates kept at once, beside those of the last strips, of which each point may have all groups:
+/// far more than there are, but where centroids cannot be told apart.
+const MOST: usize = 1 << 17;
+
 /// One in so many lines of points is looked at for what integers would leave in question.
 const SAMPLED: usize = 16;
 
@@ -133,9 +137,9 @@ impl Span<'_, '_> {
             Known::Nothing
         };
         self.scratch.candidates.clear();
+        self.lead();
         self.compare(None, decide, near, visit);
-        self.score_again(!decide);
-        self.decide_ties();
+        self.settle(!decide);
         let before = &self.scratch.before;
         let all = 0..self.labels.len();
         self.measure(all, distances, |i, label| before.get(i) != Some(&label));
@@ -297,6 +301,7 @@ impl Span<'_, '_> {
 
     /// Passes over all groups and takes up as candidates those that can hold the nearest centroids.
     /// If it may `decide`, points get their labels where there is one such centroid, and no candidates.
+    /// Very many candidates are settled on the way, so there must be leads.
     pub fn compare(
         &mut self,
         chosen: Option<&[u32]>,
@@ -308,6 +313,7 @@ impl Span<'_, '_> {
         let narrow = self.centroids.narrow.filter(|_| chosen.is_none());
         let (points, begin) = (self.points, self.begin);
         let before = self.scratch.candidates.len();
+        let mut settled = 0;
         let mut tally = Tally::default();
         let order = &self.centroids.order;
         let groups = self.centroids.groups.len();
@@ -344,10 +350,14 @@ impl Span<'_, '_> {
                 }
             });
             (self.scratch.candidates, self.scratch.known) = (candidates, scores);
+            if self.scratch.candidates.len() > MOST {
+                settled += self.scratch.candidates.len();
+                self.settle(!decide);
+            }
         }
         if chosen.is_none() {
             tally.points = self.labels.len();
-            tally.candidates = self.scratch.candidates.len() - before;
+            tally.candidates = settled + self.scratch.candidates.len() - before;
         }
         self.scratch.tally += tally;
     }
@@ -356,6 +366,7 @@ impl Span<'_, '_> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::isa::Isa;
 
     /// Numbers from −1 to 1, of an odd seed.
     pub(crate) fn numbers(len: usize, seed: u64) -> Vec<f32> {
@@ -368,6 +379,49 @@ pub(crate) mod tests {
                 (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
             })
             .collect()
+    }
+
+    /// Where every group holds a centroid as near as the nearest, memory does not grow with points
+    /// times groups.
+    #[test]
+    fn many_candidates_are_settled_on_the_way() {
+        let (n, k) = (8000, 4000);
+        let values = |count: usize| -> Vec<f32> {
+            let of = |i| f32::from_bits(1.0f32.to_bits() + i as u32 % 3);
+            (0..count).map(of).collect()
+        };
+        let (points, rows) = (values(n), values(k));
+        let matrix = Matrix::new(&points, n, 1).expect("the right length");
+        let rows = Matrix::new(&rows, k, 1).expect("the right length");
+        for isa in Isa::available() {
+            let points = Points::pack(matrix, *isa);
+            let mut centroids = Centroids::default();
+            centroids.pack(rows, &points);
+            let groups = centroids.groups.len();
+            for decide in [true, false] {
+                let (mut labels, mut distances) = (vec![7; n], vec![7.0; n]);
+                let mut scratch = Scratch::default();
+                let mut span = Span {
+                    points: &points,
+                    rows,
+                    centroids: &centroids,
+                    begin: 0,
+                    labels: &mut labels,
+                    scratch: &mut scratch,
+                };
+                span.nearest(false, decide, &mut distances, &mut |_| {});
+                assert!(labels.iter().enumerate().all(|(i, l)| *l as usize == i % 3));
+                assert!(distances.iter().all(|distance| *distance == 0.0));
+                assert_eq!(
+                    scratch.tally.candidates,
+                    n * groups,
+                    "{isa:?}: all in question"
+                );
+                let most = MOST + TOGETHER_STRIPS * points.strip() * groups;
+                let kept = scratch.candidates.capacity();
+                assert!(kept <= 2 * most && 2 * most < n * groups, "{isa:?}: {kept}");
+            }
+        }
     }
 
     /// Labels and distances of packed points.

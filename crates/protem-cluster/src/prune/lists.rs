@@ -187,12 +187,12 @@ pub(super) fn pruned_span(
     let asking = (0..asked.len()).filter(|i| asked[*i] && own_group(*i) < regular);
     candidates.extend(asking.map(|i| (own_group(i) as u32, i as u32)));
     task.scratch.candidates = candidates;
+    task.lead();
     task.know_distances(chosen.iter().map(|i| *i as usize), distances);
     task.compare(Some(&chosen), false, Known::Scores, &mut |part| {
         lists.make(part, nears)
     });
-    task.score_again(true);
-    task.decide_ties();
+    task.settle(true);
     lists.make_own(&task.scratch.leads, nears);
     task.measure(points, distances, |i, label| label != before[i]);
     let scratch = task.scratch;

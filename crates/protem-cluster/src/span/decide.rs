@@ -23,11 +23,17 @@ pub(crate) struct Lead {
 }
 
 impl Span<'_, '_> {
-    /// Scores the candidates in f32, group by group; where leads are asked for [`Lead::others`], with the
-    /// scores `next` to the best.
-    pub fn score_again(&mut self, next: bool) {
+    /// Labels the points of the candidates, which must be all that a point has, and has no candidates
+    /// then; where leads are asked for [`Lead::others`], with the scores `next` to the best.
+    pub fn settle(&mut self, next: bool) {
+        self.score_again(next);
+        self.decide_ties();
+        self.scratch.candidates.clear();
+    }
+
+    /// Scores the candidates in f32, group by group.
+    fn score_again(&mut self, next: bool) {
         self.sort();
-        self.lead();
         let mut leads = std::mem::take(&mut self.scratch.leads);
         for group in 0..self.centroids.groups.len() {
             let order = &self.centroids.order[group * LANES..];
@@ -96,7 +102,7 @@ impl Span<'_, '_> {
     }
 
     /// A lead for every point that any score beats.
-    fn lead(&mut self) {
+    pub fn lead(&mut self) {
         let window = self.centroids.exact.expect("packed centroids");
         let leads = (0..self.labels.len()).map(|i| Lead {
             score: f32::NEG_INFINITY,
@@ -110,7 +116,7 @@ impl Span<'_, '_> {
     }
 
     /// Compares by f64 distance what f32 could not tell apart.
-    pub fn decide_ties(&mut self) {
+    fn decide_ties(&mut self) {
         let scratch = &mut *self.scratch;
         if !scratch.leads.iter().any(|lead| lead.tied) {
             return;
