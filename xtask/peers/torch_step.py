@@ -56,19 +56,19 @@ def bottleneck(inputs, width, stride):
 ENCODERS = {"resnet18": (basic, (2, 2, 2, 2), 1), "resnet50": (bottleneck, (3, 4, 6, 3), 4)}
 
 
-def backbone(encoder, stem):
+def backbone(encoder, stem, width=64):
     """Everything before the last layer, and how many features that gives."""
     block, depths, expansion = ENCODERS[encoder]
     if stem == "cifar":
-        layers = [conv_norm(3, 64, 3)]
+        layers = [conv_norm(3, width, 3)]
     else:
-        layers = [conv_norm(3, 64, 7, 2), nn.MaxPool2d(3, 2, padding=1)]
-    channels = 64
+        layers = [conv_norm(3, width, 7, 2), nn.MaxPool2d(3, 2, padding=1)]
+    channels = width
     for stage, depth in enumerate(depths):
-        width = 64 << stage
+        wide = width << stage
         for index in range(depth):
-            layers.append(block(channels, width, 2 if stage > 0 and index == 0 else 1))
-            channels = width * expansion
+            layers.append(block(channels, wide, 2 if stage > 0 and index == 0 else 1))
+            channels = wide * expansion
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
 
 

@@ -6,6 +6,7 @@
 pub mod faiss;
 mod load;
 mod machine;
+pub mod pcl;
 mod program;
 mod python;
 mod rounds;

@@ -1,5 +1,5 @@
 //! Repository chores: `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask kernels`, `cargo xtask gpu`,
-//! `cargo xtask compare` with torch, faiss or torchvision.
+//! `cargo xtask compare` with torch, faiss or torchvision, or all three (pcl).
 
 mod compare;
 mod fuzz;
@@ -36,6 +36,8 @@ enum Peer {
     Faiss(compare::faiss::Request),
     /// torchvision and Pillow: random views and evaluation views of image files
     Torchvision(compare::torchvision::Request),
+    /// PyTorch, torchvision and faiss: epochs of the whole method
+    Pcl(compare::pcl::Request),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Chore::Compare(Peer::Torchvision(request)) => {
             ("compare torchvision", compare::torchvision::run(&request))
         }
+        Chore::Compare(Peer::Pcl(request)) => ("compare pcl", compare::pcl::run(&request)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

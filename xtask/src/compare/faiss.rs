@@ -14,7 +14,7 @@ use data::Data;
 use measure::{Bench, Measured};
 use programs::Programs;
 
-const FAISS: Peer = Peer {
+pub(super) const FAISS: Peer = Peer {
     name: "faiss-cpu",
     module: "faiss",
     pinned: "1.15.1",

@@ -7,7 +7,20 @@ use serde_json::Value;
 use super::Outcome;
 
 /// Runs it and takes what `read` finds in its JSON.
-pub fn ask<T>(mut command: Command, read: impl Fn(&Value) -> Outcome<T>) -> Outcome<T> {
+pub fn ask<T>(command: Command, read: impl Fn(&Value) -> Outcome<T>) -> Outcome<T> {
+    said(command, |stdout| read(&last_json(stdout)?))
+}
+
+/// Runs it and takes what `read` finds in the objects it prints, one on a line.
+pub fn ask_lines<T>(command: Command, read: impl Fn(&[Value]) -> Outcome<T>) -> Outcome<T> {
+    let objects = |stdout: &str| -> Vec<Value> {
+        let values = stdout.lines().map(serde_json::from_str);
+        values.filter_map(Result::ok).collect()
+    };
+    said(command, |stdout| read(&objects(stdout)))
+}
+
+fn said<T>(mut command: Command, read: impl Fn(&str) -> Outcome<T>) -> Outcome<T> {
     let line = format!("{command:?}");
     let output = command
         .stdin(Stdio::null())
@@ -20,9 +33,7 @@ pub fn ask<T>(mut command: Command, read: impl Fn(&Value) -> Outcome<T>) -> Outc
             output.status
         ));
     }
-    last_json(&String::from_utf8_lossy(&output.stdout))
-        .and_then(|json| read(&json))
-        .map_err(|e| format!("{line}: {e}"))
+    read(&String::from_utf8_lossy(&output.stdout)).map_err(|e| format!("{line}: {e}"))
 }
 
 /// The last line that is a JSON object, so that whatever a library prints before it does no harm.
