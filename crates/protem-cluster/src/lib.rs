@@ -35,6 +35,7 @@ mod convert;
 mod cuda;
 mod empty;
 mod error;
+mod few;
 mod fit;
 mod forms;
 mod init;

@@ -26,8 +26,8 @@ mod vnni;
 mod words;
 
 pub(crate) use vectors::{
-    add_rows, add_scaled, distance, dot, largest_turned, moved_sums, round_row, sketch_row,
-    squares, squares64, turn_row, turn_row_alone,
+    add_rows, add_scaled, distance, distances, dot, largest_turned, moved_sums, round_row,
+    sketch_row, squares, squares64, turn_row, turn_row_alone,
 };
 
 #[cfg(target_arch = "x86_64")]

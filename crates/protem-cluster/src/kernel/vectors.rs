@@ -55,6 +55,11 @@ on_every_level! {
 }
 
 on_every_level! {
+    /// [`distance`] from a point to each of the rows.
+    distances = distances_of(x: &[f32], rows: Matrix<'_>, found: &mut [f32])
+}
+
+on_every_level! {
     /// `Σx²`.
     squares = squares_of(x: &[f32]) -> f32
 }
@@ -160,6 +165,13 @@ fn distance_of(x: &[f32], c: &[f32]) -> f32 {
         }
     }
     sums.iter().sum::<f32>() + rest
+}
+
+#[inline(always)]
+fn distances_of(x: &[f32], rows: Matrix<'_>, found: &mut [f32]) {
+    for (i, found) in found.iter_mut().enumerate() {
+        *found = distance_of(x, rows.row(i));
+    }
 }
 
 #[inline(always)]
