@@ -55,6 +55,17 @@ pub enum Warning {
         /// Points of a block.
         block: usize,
     },
+    /// Clusters that no point is nearest to in the end.
+    #[error(
+        "{clusters} clusters have no point in the end: ask for fewer, or have the farthest points fill \
+         them"
+    )]
+    Empty {
+        /// How many: [`Empty::Split`](crate::Empty::Split) may leave some to the last iteration, and
+        /// [`Empty::Farthest`](crate::Empty::Farthest) only where there are fewer distinct points than
+        /// clusters, or some are frozen.
+        clusters: usize,
+    },
     /// The processor computed though [`Device::Auto`] would have had it a CUDA device: a driver is
     /// there, but something else is missing or in the way.
     #[error("the processor computed it: {reason}")]
@@ -87,7 +98,8 @@ pub struct Fit {
     pub labels: Vec<u32>,
     /// Squared L2 distance of each point to that centroid.
     pub distances: Vec<f32>,
-    /// Points of each cluster, counted from `labels`. A cluster may be empty.
+    /// Points of each cluster, counted from `labels`. A cluster may be empty
+    /// ([`Warning::Empty`]).
     pub sizes: Vec<u32>,
     /// Sum of `distances`, times weights: over all points and after the last update, unlike the last
     /// of `iterations`.
@@ -95,6 +107,17 @@ pub struct Fit {
     /// Every iteration of every restart, in order; none when there are as many clusters as points
     /// and none is frozen.
     pub iterations: Vec<IterationStats>,
+    /// The restart that found the centroids, the best one; see [`IterationStats::restart`].
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub restart: usize,
+    /// Whether that restart ended because nothing changed any more or, with a tolerance, too little;
+    /// not because it was the last iteration, or the listener said so. True where nothing iterates.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub converged: bool,
+    /// How many points iterated, if not all: those drawn where there are more than
+    /// `max_points_per_centroid` allows.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub sampled: Option<usize>,
     /// What computed the iterations.
     pub device: Device,
     /// What is unusual about this clustering.

@@ -180,12 +180,16 @@ impl KMeans {
             sizes: Vec::new(),
             objective: 0.0,
             iterations: Vec::new(),
+            restart: 0,
+            converged: false,
+            sampled: None,
             device,
             warnings: self.warnings(n),
         };
         fit.warnings.extend(warning);
         let best = if self.k == n && !self.frozen {
             let all: Vec<usize> = (0..n).collect();
+            fit.converged = true;
             Best {
                 centroids: self.shaped(source.take(&all)?, cols),
                 nearest: None,
@@ -194,6 +198,7 @@ impl KMeans {
             self.restarts(source, &mut fit, listener, true)?
         } else {
             let drawn = self.subsample(n, limit);
+            fit.sampled = Some(drawn.len());
             let of = |weights: &[f32]| drawn.iter().map(|i| weights[*i]).collect();
             let weights: Option<Vec<f32>> = source.weights.map(of);
             let sample = source.sample(&drawn, self.k)?;
@@ -209,7 +214,7 @@ impl KMeans {
         Ok(fit)
     }
 
-    /// Assigns all points to the centroids found, unless that is `known`.
+    /// Assigns all points to the centroids found, unless that is `known`; warns of clusters without any.
     fn conclude(
         &self,
         source: &mut Source<'_>,
@@ -234,6 +239,9 @@ impl KMeans {
         }
         fit.sizes = vec![0; fit.k];
         fit.labels.iter().for_each(|l| fit.sizes[*l as usize] += 1);
+        let clusters = fit.sizes.iter().filter(|size| **size == 0).count();
+        let warning = Warning::Empty { clusters };
+        fit.warnings.extend((clusters > 0).then_some(warning));
         Ok(())
     }
 
@@ -301,6 +309,7 @@ impl KMeans {
                 best.stopped = run.stopped;
             }
         }
+        (fit.restart, fit.converged) = (best.restart, best.converged);
         Ok(Best {
             nearest: (all && last).then(|| lloyd.conclude(&best)).transpose()?,
             centroids: best.centroids,

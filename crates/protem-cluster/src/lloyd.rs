@@ -16,12 +16,15 @@ pub(crate) type Listener<'a> = dyn FnMut(&IterationStats) -> ControlFlow<()> + '
 
 /// What one restart found.
 pub(crate) struct Run {
+    pub restart: usize,
     /// After the last update.
     pub centroids: Vec<f32>,
     /// As in faiss, the last one before an update.
     pub objective: f64,
     /// The listener ended it.
     pub stopped: bool,
+    /// Nothing changed any more, or too little.
+    pub converged: bool,
 }
 
 /// What restarts share: the points and memory.
@@ -62,9 +65,11 @@ impl<'a, 'p> Lloyd<'a, 'p> {
         listener: &mut Listener<'_>,
     ) -> Result<Run, ClusterError> {
         let mut run = Run {
+            restart,
             centroids,
             objective: f64::INFINITY,
             stopped: false,
+            converged: false,
         };
         let mut rng = self.kmeans.rng(2 * restart as u64 + 1);
         // Whether the centroids are the means of `labels_before`.
@@ -94,7 +99,8 @@ impl<'a, 'p> Lloyd<'a, 'p> {
                 && splits == 0
                 && before.is_finite()
                 && before - run.objective <= self.kmeans.tolerance * before;
-            if run.stopped || unchanged || little {
+            run.converged = unchanged || little;
+            if run.stopped || run.converged {
                 break;
             }
             settled = splits == 0;

@@ -3,7 +3,7 @@
 mod numbers;
 
 use numbers::numbers;
-use protem_cluster::{ClusterError, Fit, Init, KMeans, KMeansBuilder, Matrix, Warning};
+use protem_cluster::{ClusterError, Empty, Fit, Init, KMeans, KMeansBuilder, Matrix, Warning};
 use std::ops::ControlFlow;
 
 fn fit(builder: KMeansBuilder, points: &[f32], d: usize) -> Fit {
@@ -69,6 +69,7 @@ fn as_many_clusters_as_points_are_the_points() {
     assert_eq!(fit.centroids, points);
     assert_eq!(fit.labels, (0..32).collect::<Vec<u32>>());
     assert_eq!((fit.objective, fit.iterations.len()), (0.0, 0));
+    assert_eq!((fit.restart, fit.converged, fit.sampled), (0, true, None));
     assert_eq!(fit.sizes, [1; 32]);
 }
 
@@ -92,6 +93,38 @@ fn one_point_and_one_cluster() {
     }
 }
 
+/// What a fit warns of clusters without points.
+fn empty_of(fit: &Fit) -> Option<usize> {
+    fit.warnings.iter().find_map(|said| match said {
+        Warning::Empty { clusters } => Some(*clusters),
+        _ => None,
+    })
+}
+
+#[test]
+fn clusters_that_end_empty_are_a_warning() {
+    // Two places for five clusters: neither way can fill all.
+    let points: Vec<f32> = (0..60).map(|i| [0.0, 1.0][i % 2]).collect();
+    let farthest = || KMeans::builder(5).empty(Empty::Farthest);
+    let of_farthest = fit(farthest(), &points, 1);
+    assert_eq!(empty_of(&of_farthest), Some(3), "{:?}", of_farthest.sizes);
+    // Of zeros splits make equal centroids, of which the first has all points.
+    let zeros = [0.0; 60];
+    for builder in [KMeans::builder(5), farthest()] {
+        let builder = builder.min_points_per_centroid(0);
+        let fit = fit(builder, &zeros, 1);
+        assert_eq!(fit.sizes, [60, 0, 0, 0, 0]);
+        assert_eq!(fit.warnings, [Warning::Empty { clusters: 4 }]);
+        let said = fit.warnings[0].to_string();
+        assert!(
+            said.contains("4 clusters") && said.contains("fewer"),
+            "{said}"
+        );
+    }
+    let enough = fit(farthest(), &numbers(60, 3), 1);
+    assert_eq!(empty_of(&enough), None);
+}
+
 #[test]
 fn duplicates_are_clustered() {
     // One point thirty times over: clusters split off it remain empty or share it.
@@ -100,6 +133,12 @@ fn duplicates_are_clustered() {
         assert!(fit.centroids.iter().all(|x| x.is_finite()));
         assert_eq!(fit.sizes.iter().sum::<u32>(), 30);
         assert!(fit.objective < 1e-3);
+        // Splits go on to the end.
+        assert!(!fit.converged);
+        assert_eq!(
+            empty_of(&fit),
+            Some(fit.sizes.iter().filter(|s| **s == 0).count())
+        );
     }
     // Three places, three clusters, wherever they begin: splits find the ones not drawn.
     let places = [0.0, 0.0, 1.0, 5.0, -4.0, 2.0];
@@ -152,6 +191,16 @@ fn the_best_restart_is_kept_and_more_never_hurt() {
     });
     let best = ends.fold(f64::INFINITY, f64::min);
     assert!(many.objective <= best * (1.0 + 1e-6) && many.objective < one.objective);
+    assert_eq!((one.restart, one.sampled), (0, None));
+    let of_best = many.iterations.iter().rfind(|i| i.restart == many.restart);
+    assert_eq!(of_best.unwrap().objective, best);
+    assert_ne!(many.restart, 0);
+    // It is the restart that a fit of as many restarts and no more ends with.
+    let last = fit(settings().restarts(many.restart + 1), &points, 3);
+    assert_eq!(
+        (last.restart, last.centroids),
+        (many.restart, many.centroids)
+    );
 }
 
 #[test]
@@ -169,6 +218,7 @@ fn a_subsample_finds_the_centroids_and_all_points_are_assigned() {
     let fit = fit(settings, &points, d);
     assert_eq!((fit.labels.len(), fit.distances.len()), (n, n));
     assert_eq!(fit.sizes, [1250; 4]);
+    assert_eq!((fit.sampled, &fit.warnings[..]), (Some(200), &[][..]));
     // 200 points of these squares: about 2/3 of a squared unit each.
     let training = fit.iterations.last().unwrap().objective;
     assert!((100.0..170.0).contains(&training), "{training}");

@@ -313,6 +313,11 @@ fn a_tolerance_ends_earlier_and_a_listener_at_once() {
     let kmeans = KMeans::builder(60).restarts(4).build().unwrap();
     let cut = kmeans.fit_with(matrix, |_| ControlFlow::Break(())).unwrap();
     assert_eq!((cut.iterations.len(), cut.labels.len()), (1, 4000));
+    // Ended by having come to rest, by the tolerance, by the listener, and by the number of iterations.
+    assert!(long < 100, "it comes to rest");
+    let few = fit(KMeans::builder(60).iterations(short), &points, 8);
+    let converged = [&full, &early, &cut, &few].map(|fit| fit.converged);
+    assert_eq!(converged, [true, true, false, false]);
 }
 
 #[test]
@@ -454,6 +459,19 @@ fn results_survive_json() {
     let text = serde_json::to_string(&fit).unwrap();
     let back: Fit = serde_json::from_str(&text).unwrap();
     assert_eq!(back, fit);
+
+    // As it was saved before there were these.
+    let mut before: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let fields = before.as_object_mut().unwrap();
+    for name in ["restart", "converged", "sampled"] {
+        assert!(fields.remove(name).is_some(), "{name}");
+    }
+    let read: Fit = serde_json::from_str(&before.to_string()).unwrap();
+    assert_eq!(
+        (read.restart, read.converged, read.sampled),
+        (0, false, None)
+    );
+    assert_eq!(read.centroids, fit.centroids);
 }
 
 #[cfg(feature = "serde")]
@@ -466,6 +484,9 @@ fn kinds_are_named_in_lower_case() {
     let few = fit(KMeans::builder(3), &numbers(40, 8), 2).warnings;
     let few = serde_json::to_string(&few).unwrap();
     assert!(few.starts_with(r#"[{"few_points":{"#), "{few}");
+    let empty = protem_cluster::Warning::Empty { clusters: 2 };
+    let empty = serde_json::to_string(&empty).unwrap();
+    assert_eq!(empty, r#"{"empty":{"clusters":2}}"#);
     let some: ConcentrationParams = serde_json::from_str(r#"{"temperature":0.1}"#).unwrap();
     let expected = ConcentrationParams {
         temperature: 0.1,

@@ -150,8 +150,7 @@ fn tell(args: &ClusterArgs, fit: &Fit, seconds: f64, isa: &str, folder: &Path) {
     let iterations = fit.iterations.len();
     let iterating: f64 = fit.iterations.iter().map(|i| i.seconds).sum();
     let each = (iterations > 0).then(|| iterating / iterations as f64);
-    let sample = fit.k.saturating_mul(args.max_points_per_centroid);
-    let points = sample.min(fit.labels.len());
+    let points = fit.sampled.unwrap_or(fit.labels.len());
     if args.json {
         say(serde_json::json!({
             "k": fit.k,

@@ -109,7 +109,9 @@ fn fits_in_blocks_are_those_of_the_processor() {
 
 /// Asserts that a fit ran in blocks and else is that of the processor.
 fn in_blocks(what: &str, mut cuda: Fit, cpu: Fit) {
-    let said = cuda.warnings.pop();
+    let in_blocks = |said: &Warning| matches!(said, Warning::InBlocks { .. });
+    let said = cuda.warnings.iter().position(in_blocks);
+    let said = said.map(|at| cuda.warnings.remove(at));
     let Some(Warning::InBlocks { points, block }) = said else {
         panic!("{what}: {said:?}");
     };

@@ -78,7 +78,10 @@ pub(super) fn without_a_device() -> Vec<Warning> {
         .fit_many(rows, &[1 << 10, 1 << 11]);
     let fits = fits.expect("fits");
     assert!(fits.iter().all(|fit| fit.device == crate::Device::Cpu));
-    fits.into_iter().flat_map(|fit| fit.warnings).collect()
+    let warnings = fits.into_iter().flat_map(|fit| fit.warnings);
+    warnings
+        .filter(|said| !matches!(said, Warning::Empty { .. }))
+        .collect()
 }
 
 #[test]
