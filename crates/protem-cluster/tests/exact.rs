@@ -120,6 +120,39 @@ fn duplicates_and_neighbours_of_one_step() {
 }
 
 #[test]
+fn many_copies_of_few_centroids() {
+    let (n, k, d) = (300, 230, 33);
+    let places = numbers(6 * d, 15);
+    // Copies of six in no order, some of them a step away in one value or with the other sign of zero.
+    let mut centroids = Vec::new();
+    for c in 0..k {
+        let begin = centroids.len();
+        centroids.extend_from_slice(&places[c * 5 % 7 % 6 * d..][..d]);
+        let row = &mut centroids[begin..];
+        row[2] = if c % 3 == 1 { -0.0 } else { 0.0 };
+        if c % 11 == 4 || c < 3 {
+            row[20] = row[20].next_up();
+        }
+    }
+    // At them, beside them, and elsewhere; in turn and one place after the other.
+    let noise = numbers(n * d, 16);
+    for (spread, step) in [(0.0, 1), (0.1, 1), (0.1, 50), (1.0, 1)] {
+        let of = |i: usize| places[i / d / step % 6 * d + i % d] + spread * noise[i];
+        let points: Vec<f32> = (0..n * d).map(of).collect();
+        check(&points, &centroids, d);
+    }
+    // All alike, and alike but for a step.
+    let one = places[..d].repeat(k);
+    check(&places[..d].repeat(n), &one, d);
+    check(&noise, &one, d);
+    let mut other = one;
+    for c in (0..k).filter(|c| c % 13 == 5) {
+        other[c * d] = other[c * d].next_down();
+    }
+    check(&noise, &other, d);
+}
+
+#[test]
 fn halfway_between_centroids() {
     // On a lattice, nearly every point is as far from many centroids as from its own.
     let (n, k, d) = (300, 90, 6);

@@ -3,6 +3,7 @@
 use super::Span;
 use crate::centroids::NOBODY;
 use crate::kernel::{self, LANES, Leaders, TOGETHER};
+use crate::matrix::Matrix;
 use std::ops::Range;
 
 /// Points whose rows are asked for before they are measured.
@@ -126,18 +127,39 @@ impl Span<'_, '_> {
         let mut begin = 0;
         for group in 0..groups.len() {
             let end = scratch.ends[group] as usize;
-            let order = self.centroids.order.iter().skip(group * LANES);
+            let order = &self.centroids.order[group * LANES..][..LANES];
+            // The last label and, once it comes again, the lanes that cannot win against it.
+            let mut last = (NOBODY, None);
             for i in &scratch.sorted[begin..end] {
                 let lead = &mut scratch.leads[*i as usize];
                 if !lead.tied {
                     continue;
                 }
+                let label = &mut self.labels[*i as usize];
+                let vain = match last {
+                    (before, lanes) if before == *label => {
+                        let lanes = lanes.unwrap_or_else(|| vain_lanes(self.rows, order, before));
+                        last.1 = Some(lanes);
+                        lanes
+                    }
+                    _ => {
+                        last = (*label, None);
+                        0
+                    }
+                };
+                if vain == u16::MAX {
+                    continue;
+                }
                 let point = self.points.rows.row(self.begin + *i as usize);
                 let lines = &groups.lines[group * columns..][..columns];
                 let scores = kernel::scores(point, lines, &groups.first[group]);
-                let label = &mut self.labels[*i as usize];
-                for (c, score) in order.clone().zip(scores.0) {
-                    if *c == NOBODY || score < lead.score - lead.window {
+                for (lane, (c, score)) in order.iter().zip(scores.0).enumerate() {
+                    // Not of scores that overflowed and are no numbers.
+                    let clear = score < lead.score - lead.window;
+                    let vain = *c == NOBODY || vain >> lane & 1 == 1;
+                    // Of few columns a distance costs no more.
+                    let twin = || columns >= LANES && later_twin(self.rows, *c, *label);
+                    if clear || vain || twin() {
                         continue;
                     }
                     let distance = distance64(point, self.rows.row(*c as usize));
@@ -207,6 +229,32 @@ impl Lead {
         let next = if self.tied { f32::INFINITY } else { self.next };
         (self.score > f32::NEG_INFINITY).then_some((next, self.window))
     }
+}
+
+/// The lanes of a group in which is nobody, or a centroid that equals that of a label and comes after
+/// it: whatever the point, it is as far, and the lower one wins. (Where it is the nearest so is the other,
+/// which then is among the candidates too.)
+fn vain_lanes(rows: Matrix<'_>, group: &[u32], label: u32) -> u16 {
+    let vain = |c: u32| c == NOBODY || later_twin(rows, c, label);
+    let lanes = group.iter().enumerate();
+    lanes.fold(0, |mask, (lane, c)| mask | u16::from(vain(*c)) << lane)
+}
+
+/// Whether a centroid is another one's equal to the bit, of a higher index.
+pub(super) fn later_twin(rows: Matrix<'_>, centroid: u32, of: u32) -> bool {
+    centroid > of && same_bits(rows.row(centroid as usize), rows.row(of as usize))
+}
+
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    // Most differ in the first value, and others soon: the rest is compared some at a time.
+    if a[0].to_bits() != b[0].to_bits() {
+        return false;
+    }
+    let (a, b) = (a.chunks(LANES), b.chunks(LANES));
+    a.zip(b).all(|(a, b)| {
+        let pairs = a.iter().zip(b);
+        pairs.fold(true, |same, (a, b)| same & (a.to_bits() == b.to_bits()))
+    })
 }
 
 /// What decides: `Σ(x − c)²` over the columns in order.

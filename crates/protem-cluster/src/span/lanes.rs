@@ -1,6 +1,7 @@
 //! Labels and distances from passes over bytes: those leave more groups in question than others do, but
 //! bytes also tell which of a group's centroids are, at little cost. Each of these is measured by itself.
 
+use super::decide::later_twin;
 use super::{Span, distance64};
 use crate::centroids::NOBODY;
 use crate::kernel::{self, LANES, Lanes, Pairs, TOGETHER};
@@ -175,6 +176,9 @@ impl Span<'_, '_> {
     fn decide_pair(&mut self, i: usize, centroid: u32, distance: f32, distances: &mut [f32]) {
         let mut exact = None;
         let nearer = if near_tie(distance, distances[i], self.rows.cols()) {
+            if later_twin(self.rows, centroid, self.labels[i]) {
+                return;
+            }
             let of = |c: u32| distance64(self.row(i), self.centroid(c));
             let before = self.scratch.exact[i].unwrap_or_else(|| of(self.labels[i]));
             let now = of(centroid);
