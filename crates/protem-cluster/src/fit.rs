@@ -57,8 +57,8 @@ pub enum Warning {
     },
     /// Clusters that no point is nearest to in the end.
     #[error(
-        "{clusters} clusters have no point in the end: ask for fewer, or have the farthest points fill \
-         them"
+        "{clusters} clusters have no point in the end: ask for fewer, or, where enough points differ, \
+         have the farthest fill them"
     )]
     Empty {
         /// How many: [`Empty::Split`](crate::Empty::Split) may leave some to the last iteration, and
