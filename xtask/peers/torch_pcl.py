@@ -72,12 +72,15 @@ class Views(Dataset):
 
 
 class Encoder(nn.Module):
-    """A ResNet-18 with the head of two layers; embeddings have length 1."""
+    """A ResNet-18 with the head of two layers, begun as torchvision's; embeddings have length 1."""
 
     def __init__(self, stem, width):
         super().__init__()
         self.layers, features = backbone("resnet18", stem, width)
         self.head = nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, DIM))
+        for layer in self.layers.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images):
         images = images.contiguous(memory_format=torch.channels_last)
