@@ -6,7 +6,6 @@ so that shuffling the keys would change nothing.
 """
 
 import argparse
-import contextlib
 import copy
 import json
 import math
@@ -16,45 +15,18 @@ import time
 import faiss
 import numpy as np
 import torch
-from PIL import ImageFilter
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms as T
 from torchvision.datasets import ImageFolder
 
 from torch_step import backbone, precision
+from torchvision_views import evaluation_view, random_view
 
 DIM = 128
 TEMPERATURE = 0.2
 # Of the k-means of the authors' E-step, and of the concentration.
 ITERATIONS, RESTARTS, MOST_POINTS, LEAST_POINTS, SMOOTHING = 20, 5, 1000, 10, 10
-
-
-class GaussianBlur:
-    """PCL's blur, of Pillow."""
-
-    def __call__(self, image):
-        return image.filter(ImageFilter.GaussianBlur(radius=random.uniform(0.1, 2.0)))
-
-
-def floats():
-    return [T.ToTensor(), T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
-
-
-def random_view(size, blur):
-    parts = [
-        T.RandomResizedCrop(size, scale=(0.2, 1.0)),
-        T.RandomApply([T.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
-        T.RandomGrayscale(p=0.2),
-    ]
-    if blur:
-        parts.append(T.RandomApply([GaussianBlur()], p=0.5))
-    return T.Compose([*parts, T.RandomHorizontalFlip(), *floats()])
-
-
-def evaluation_view(size):
-    return T.Compose([T.Resize(size * 8 // 7 if size > 32 else size), T.CenterCrop(size), *floats()])
 
 
 class Views(Dataset):
@@ -107,7 +79,7 @@ class Pcl:
         )
         self.queue = F.normalize(torch.randn(options.queue, DIM), dim=1)
         self.at = 0
-        self.training = self.loader(random_view(options.size, options.blur == "on"), 2, options.batch, True)
+        self.training = self.loader(random_view(options.size, "v2", options.blur == "on"), 2, options.batch, True)
         self.still = self.loader(evaluation_view(options.size), 1, 5 * options.batch, False)
 
     def loader(self, view, views, batch, shuffle):

@@ -33,18 +33,20 @@ def floats():
     return [T.ToTensor(), T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
 
 
-def transform(options):
-    size = options.size
-    if options.what == "evaluation":
-        return T.Compose([T.Resize(size * 8 // 7 if size > 32 else size), T.CenterCrop(size), *floats()])
+def random_view(size, recipe, blur):
+    """The transforms of PCL v1 or v2."""
     parts = [T.RandomResizedCrop(size, scale=(0.2, 1.0))]
-    if options.recipe == "v1":
+    if recipe == "v1":
         parts += [T.RandomGrayscale(p=0.2), T.ColorJitter(0.4, 0.4, 0.4, 0.4)]
     else:
         parts += [T.RandomApply([T.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8), T.RandomGrayscale(p=0.2)]
-        if options.blur == "on":
+        if blur:
             parts += [T.RandomApply([GaussianBlur()], p=0.5)]
     return T.Compose([*parts, T.RandomHorizontalFlip(), *floats()])
+
+
+def evaluation_view(size):
+    return T.Compose([T.Resize(size * 8 // 7 if size > 32 else size), T.CenterCrop(size), *floats()])
 
 
 def decoded(encoded):
@@ -70,7 +72,10 @@ def main():
     if options.decoded:
         images = [decoded(image) for image in images]
         read = lambda image: image
-    view = transform(options)
+    if options.what == "evaluation":
+        view = evaluation_view(options.size)
+    else:
+        view = random_view(options.size, options.recipe, options.blur == "on")
     views = 1 if options.what == "evaluation" else options.views
 
     def work():

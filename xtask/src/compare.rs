@@ -109,6 +109,16 @@ impl Options {
         name.contains(&self.only)
     }
 
+    /// Those of all cases, each of one row, whose row is wanted.
+    fn chosen<C: Clone>(&self, all: &[C], name: fn(&C) -> String) -> Outcome<Vec<C>> {
+        let mut cases = all.to_vec();
+        cases.retain(|case| self.wants(&name(case)));
+        match cases.is_empty() {
+            true => Err(self.none_of(&all.iter().map(name).collect::<Vec<_>>())),
+            false => Ok(cases),
+        }
+    }
+
     /// What to say when no row is wanted.
     fn none_of(&self, names: &[String]) -> String {
         format!(

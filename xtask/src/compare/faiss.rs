@@ -34,11 +34,7 @@ pub struct Request {
 /// Measures the chosen rows and writes each down as soon as it is there.
 pub fn run(request: &Request) -> Outcome<()> {
     let options = &request.common;
-    let mut cases = cases::ALL.to_vec();
-    cases.retain(|case| options.wants(&case.name()));
-    if cases.is_empty() {
-        return Err(options.none_of(&cases::row_names()));
-    }
+    let cases = options.chosen(&cases::ALL, cases::Case::name)?;
     let ready = options.prepare(&table::TABLE, &FAISS, set_up)?;
     let data = Data::new(&ready, request.features.clone())?;
     let mut peer = versions(&ready.python)?;

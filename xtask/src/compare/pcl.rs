@@ -39,11 +39,7 @@ impl Request {
 /// Measures the chosen rows and writes each down as soon as it is there.
 pub fn run(request: &Request) -> Outcome<()> {
     let options = &request.common;
-    let mut cases = cases::ALL.to_vec();
-    cases.retain(|case| options.wants(&case.name()));
-    if cases.is_empty() {
-        return Err(options.none_of(&cases::row_names()));
-    }
+    let cases = options.chosen(&cases::ALL, cases::Case::name)?;
     if cases.iter().all(|case| request.folder(case.set).is_none()) {
         return Err(
             "name folders of images with --tiny and --small: none of the rows can be measured without".into(),
